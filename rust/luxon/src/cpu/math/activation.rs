@@ -1,0 +1,216 @@
+//! Activations made of one exponential: `sigmoid`, `silu`, `softplus`, `log_sigmoid`, `mish`, `gelu_tanh`, `logit`.
+//!
+//! Everything is written in `z = exp(-|x|)`, which cannot overflow: `sigmoid(x)` is `1 / (1 + z)` or `z / (1 + z)`,
+//! `softplus(x)` is `max(x, 0) + ln_1p(z)`. A factor such as the `x` of `silu` multiplies `z` before the second half
+//! of its power of two does, so that products that are normal numbers do not inherit the rounding of
+//! a denormal `z`.
+
+use super::exp::{
+    exp_f32, exp_f64, reduce_f32, reduce_f64, split_scale_f32, split_scale_f64, tail_f32, tail_f64,
+};
+use super::log::{ln_1p_unit_f32, ln_1p_unit_f64, ln_sum_f32, ln_sum_f64};
+
+/// `exp(-y)` for `0 <= y <= 112.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
+#[inline(always)]
+fn decay_f32(y: f32, low: f32) -> (f32, f32, f32, f32) {
+    let (r, t) = reduce_f32(-y);
+    let r = r - low;
+    let (s1, s2) = split_scale_f32(t);
+    let p = (r * r).mul_add(tail_f32(r), r);
+    (p, s1, s2, (1.0 + p) * s1 * s2)
+}
+
+/// `positive / (1 + z)` where `x` is not negative, `negative * z / (1 + z)` where it is, `z = exp(-(y + low))`; 1.5 ULP.
+///
+/// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
+#[inline(always)]
+fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
+    let (p, s1, s2, z) = decay_f32(y, low);
+    let d = 1.0 + z;
+    let d_low = z - (d - 1.0);
+    let inverse = 1.0 / d;
+    let error = inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0));
+    let c = error.mul_add(1.0 + p, p);
+    let q = factor * inverse;
+    let near = q * if is_negative { s1 } else { 1.0 };
+    let sum = near.mul_add(if is_negative { c } else { error }, near);
+    if is_negative { sum * s2 } else { sum }
+}
+
+/// `exp(-y)` for `0 <= y <= 760.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
+#[inline(always)]
+fn decay_f64(y: f64, low: f64) -> (f64, f64, f64, f64) {
+    let (r, t) = reduce_f64(-y);
+    let r = r - low;
+    let (s1, s2) = split_scale_f64(t);
+    let p = (r * r).mul_add(tail_f64(r), r);
+    (p, s1, s2, (1.0 + p) * s1 * s2)
+}
+
+/// `positive / (1 + z)` where `x` is not negative, `negative * z / (1 + z)` where it is, `z = exp(-(y + low))`; 1.5 ULP.
+///
+/// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
+#[inline(always)]
+fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
+    let (p, s1, s2, z) = decay_f64(y, low);
+    let d = 1.0 + z;
+    let d_low = z - (d - 1.0);
+    let inverse = 1.0 / d;
+    let error = inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0));
+    let c = error.mul_add(1.0 + p, p);
+    let q = factor * inverse;
+    let near = q * if is_negative { s1 } else { 1.0 };
+    let sum = near.mul_add(if is_negative { c } else { error }, near);
+    if is_negative { sum * s2 } else { sum }
+}
+
+#[inline(always)]
+pub(super) fn sigmoid_f32(x: f32) -> f32 {
+    let y = x.abs();
+    logistic_f32(if y > 112.0 { 112.0 } else { y }, 0.0, x < 0.0, 1.0)
+}
+
+#[inline(always)]
+pub(super) fn sigmoid_f64(x: f64) -> f64 {
+    let y = x.abs();
+    logistic_f64(if y > 760.0 { 760.0 } else { y }, 0.0, x < 0.0, 1.0)
+}
+
+#[inline(always)]
+pub(super) fn silu_f32(x: f32) -> f32 {
+    let y = x.abs();
+    let y = if y > 112.0 { 112.0 } else { y };
+    logistic_f32(y, 0.0, x < 0.0, if x < 0.0 { -y } else { x })
+}
+
+#[inline(always)]
+pub(super) fn silu_f64(x: f64) -> f64 {
+    let y = x.abs();
+    let y = if y > 760.0 { 760.0 } else { y };
+    logistic_f64(y, 0.0, x < 0.0, if x < 0.0 { -y } else { x })
+}
+
+#[inline(always)]
+pub(super) fn softplus_f32(x: f32) -> f32 {
+    let positive = if x < 0.0 { 0.0 } else { x };
+    positive + ln_1p_unit_f32(exp_f32(-x.abs()))
+}
+
+#[inline(always)]
+pub(super) fn softplus_f64(x: f64) -> f64 {
+    let positive = if x < 0.0 { 0.0 } else { x };
+    positive + ln_1p_unit_f64(exp_f64(-x.abs()))
+}
+
+#[inline(always)]
+pub(super) fn log_sigmoid_f32(x: f32) -> f32 {
+    -softplus_f32(-x)
+}
+
+#[inline(always)]
+pub(super) fn log_sigmoid_f64(x: f64) -> f64 {
+    -softplus_f64(-x)
+}
+
+// With e = exp(x) and d = e^2 + 2 e + 2, tanh(softplus(x)) is 1 - 2 / d and also e (1 - e (1 + e) / d). The first serves
+// positive arguments, the second negative ones, where e multiplies x as exactly as e is known.
+
+#[inline(always)]
+pub(super) fn mish_f32(x: f32) -> f32 {
+    let positive = x > 0.0;
+    let y = if x > 24.0 { 24.0 } else { x };
+    let y = if y < -112.0 { -112.0 } else { y };
+    let (p, s1, s2, e) = decay_f32(-y, 0.0);
+    let d = e.mul_add(e + 2.0, 2.0);
+    let u = (if positive { 2.0 } else { e.mul_add(e, e) }) / d;
+    let near = if positive { x } else { y * s1 };
+    let sum = near.mul_add(
+        if positive {
+            -u
+        } else {
+            u.mul_add(-(1.0 + p), p)
+        },
+        near,
+    );
+    if positive { sum } else { sum * s2 }
+}
+
+#[inline(always)]
+pub(super) fn mish_f64(x: f64) -> f64 {
+    let positive = x > 0.0;
+    let y = if x > 50.0 { 50.0 } else { x };
+    let y = if y < -760.0 { -760.0 } else { y };
+    let (p, s1, s2, e) = decay_f64(-y, 0.0);
+    let d = e.mul_add(e + 2.0, 2.0);
+    let u = (if positive { 2.0 } else { e.mul_add(e, e) }) / d;
+    let near = if positive { x } else { y * s1 };
+    let sum = near.mul_add(
+        if positive {
+            -u
+        } else {
+            u.mul_add(-(1.0 + p), p)
+        },
+        near,
+    );
+    if positive { sum } else { sum * s2 }
+}
+
+// 0.5 x (1 + tanh(u)) is x sigmoid(2 u), 2 u = x (a + b x^2) with a = sqrt(8 / pi), b = 0.044715 a. The exponential turns
+// the absolute error of 2 u into a relative one, so 2 u is formed as a sum of two numbers.
+
+#[inline(always)]
+pub(super) fn gelu_tanh_f32(x: f32) -> f32 {
+    const A: (f32, f32) = (1.5957692, -4.534068e-08);
+    const B: (f32, f32) = (0.071354814, 2.3988325e-09);
+    let y = x.abs();
+    let y = if y > 11.0 { 11.0 } else { y };
+    let s = y * y;
+    let s_low = y.mul_add(y, -s);
+    let cubic = s * B.0;
+    let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
+    let g = cubic + A.0;
+    let part = g - cubic;
+    let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
+    let v = y * g;
+    let v_low = y.mul_add(g, -v) + y * g_low;
+    logistic_f32(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
+}
+
+#[inline(always)]
+pub(super) fn gelu_tanh_f64(x: f64) -> f64 {
+    const A: (f64, f64) = (1.5957691216057308, -9.96930880911092e-17);
+    const B: (f64, f64) = (0.07135481627260025, -6.175149918155315e-19);
+    let y = x.abs();
+    let y = if y > 22.0 { 22.0 } else { y };
+    let s = y * y;
+    let s_low = y.mul_add(y, -s);
+    let cubic = s * B.0;
+    let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
+    let g = cubic + A.0;
+    let part = g - cubic;
+    let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
+    let v = y * g;
+    let v_low = y.mul_add(g, -v) + y * g_low;
+    logistic_f64(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
+}
+
+// The quotient x / (1 - x) is corrected by what its two roundings lost: near 1/2, where it is close to 1 and its logarithm
+// close to 0, that is all there is.
+
+#[inline(always)]
+pub(super) fn logit_f32(x: f32) -> f32 {
+    let complement = 1.0 - x;
+    let complement_low = (1.0 - complement) - x;
+    let q = x / complement;
+    let lost = q.mul_add(-complement_low, q.mul_add(-complement, x)) / x;
+    ln_sum_f32(q, lost)
+}
+
+#[inline(always)]
+pub(super) fn logit_f64(x: f64) -> f64 {
+    let complement = 1.0 - x;
+    let complement_low = (1.0 - complement) - x;
+    let q = x / complement;
+    let lost = q.mul_add(-complement_low, q.mul_add(-complement, x)) / x;
+    ln_sum_f64(q, lost)
+}

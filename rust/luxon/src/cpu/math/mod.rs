@@ -1,0 +1,187 @@
+//! Scalar mathematics for `f32` and `f64`, written so that LLVM vectorises loops over it.
+
+/// Horner's rule with fused multiply-adds, the highest coefficient first.
+macro_rules! polynomial {
+    ($x:expr, $first:expr $(, $next:expr)* $(,)?) => {{
+        let x = $x;
+        let sum = $first;
+        $(let sum = x.mul_add(sum, $next);)*
+        sum
+    }};
+}
+
+mod activation;
+mod error_function;
+mod exp;
+mod hyperbolic;
+mod interim;
+mod log;
+mod normal;
+
+/// Declares [`Math`] and implements it for both types from one table.
+macro_rules! define_math {
+    (unary { $($(#[$unary_doc:meta])* $unary:ident = $u32:path, $u64:path;)* }
+     binary { $($(#[$binary_doc:meta])* $binary:ident = $b32:path, $b64:path;)* }) => {
+        /// Elementary functions of `f32` and `f64`, every one `#[inline(always)]`.
+        ///
+        /// In code on a concrete type write `Math::exp(x)`: `x.exp()` would be the inherent method of `std`.
+        pub trait Math: Copy + PartialOrd + Send + Sync + 'static {
+            $($(#[$unary_doc])* fn $unary(self) -> Self;)*
+            $($(#[$binary_doc])* fn $binary(self, y: Self) -> Self;)*
+            /// `self * a + b` with one rounding.
+            fn mul_add(self, a: Self, b: Self) -> Self;
+            /// `sin` of every element of a block, vectorised unless some argument is huge.
+            #[inline(always)]
+            fn sin_block<const N: usize>(block: &mut [Self; N]) { for x in block { *x = Math::sin(*x); } }
+            /// `cos` of every element of a block, vectorised unless some argument is huge.
+            #[inline(always)]
+            fn cos_block<const N: usize>(block: &mut [Self; N]) { for x in block { *x = Math::cos(*x); } }
+            /// `tan` of every element of a block, vectorised unless some argument is huge.
+            #[inline(always)]
+            fn tan_block<const N: usize>(block: &mut [Self; N]) { for x in block { *x = Math::tan(*x); } }
+        }
+        impl Math for f32 {
+            $(#[inline(always)] fn $unary(self) -> f32 { $u32(self) })*
+            $(#[inline(always)] fn $binary(self, y: f32) -> f32 { $b32(self, y) })*
+            #[inline(always)] fn mul_add(self, a: f32, b: f32) -> f32 { f32::mul_add(self, a, b) }
+        }
+        impl Math for f64 {
+            $(#[inline(always)] fn $unary(self) -> f64 { $u64(self) })*
+            $(#[inline(always)] fn $binary(self, y: f64) -> f64 { $b64(self, y) })*
+            #[inline(always)] fn mul_add(self, a: f64, b: f64) -> f64 { f64::mul_add(self, a, b) }
+        }
+    };
+}
+
+define_math! {
+    unary {
+        /// e to the power `self`.
+        exp = exp::exp_f32, exp::exp_f64;
+        /// 2 to the power `self`.
+        exp2 = exp::exp2_f32, exp::exp2_f64;
+        /// `exp(self) - 1` without cancellation near 0.
+        expm1 = exp::expm1_f32, exp::expm1_f64;
+        /// Natural logarithm.
+        ln = log::ln_f32, log::ln_f64;
+        /// Logarithm to base 2.
+        log2 = log::log2_f32, log::log2_f64;
+        /// Logarithm to base 10.
+        log10 = log::log10_f32, log::log10_f64;
+        /// `ln(1 + self)` without cancellation near 0.
+        ln_1p = log::ln_1p_f32, log::ln_1p_f64;
+        /// Sine.
+        sin = interim::sin_f32, interim::sin_f64;
+        /// Cosine.
+        cos = interim::cos_f32, interim::cos_f64;
+        /// Tangent.
+        tan = interim::tan_f32, interim::tan_f64;
+        /// Inverse sine.
+        asin = interim::asin_f32, interim::asin_f64;
+        /// Inverse cosine.
+        acos = interim::acos_f32, interim::acos_f64;
+        /// Inverse tangent.
+        atan = interim::atan_f32, interim::atan_f64;
+        /// Hyperbolic sine.
+        sinh = hyperbolic::sinh_f32, hyperbolic::sinh_f64;
+        /// Hyperbolic cosine.
+        cosh = hyperbolic::cosh_f32, hyperbolic::cosh_f64;
+        /// Hyperbolic tangent.
+        tanh = hyperbolic::tanh_f32, hyperbolic::tanh_f64;
+        /// Inverse hyperbolic sine.
+        asinh = interim::asinh_f32, interim::asinh_f64;
+        /// Inverse hyperbolic cosine.
+        acosh = interim::acosh_f32, interim::acosh_f64;
+        /// Inverse hyperbolic tangent.
+        atanh = interim::atanh_f32, interim::atanh_f64;
+        /// Error function.
+        erf = error_function::erf_f32, error_function::erf_f64;
+        /// Complementary error function `1 - erf`, accurate in the tail.
+        erfc = normal::erfc_f32, normal::erfc_f64;
+        /// Inverse error function.
+        erfinv = interim::erfinv_f32, interim::erfinv_f64;
+        /// Standard normal distribution function.
+        ndtr = normal::ndtr_f32, normal::ndtr_f64;
+        /// Inverse of `ndtr`.
+        ndtri = interim::ndtri_f32, interim::ndtri_f64;
+        /// Logarithm of `ndtr`, accurate in both tails.
+        log_ndtr = normal::log_ndtr_f32, normal::log_ndtr_f64;
+        /// `1 / (1 + exp(-self))`.
+        sigmoid = activation::sigmoid_f32, activation::sigmoid_f64;
+        /// `ln(1 + exp(self))`.
+        softplus = activation::softplus_f32, activation::softplus_f64;
+        /// `ln(sigmoid(self))`.
+        log_sigmoid = activation::log_sigmoid_f32, activation::log_sigmoid_f64;
+        /// `ln(self / (1 - self))`, the inverse of `sigmoid`.
+        logit = activation::logit_f32, activation::logit_f64;
+        /// `self * ndtr(self)`, relative error small in the negative tail too.
+        gelu = normal::gelu_f32, normal::gelu_f64;
+        /// The tanh approximation of `gelu`.
+        gelu_tanh = activation::gelu_tanh_f32, activation::gelu_tanh_f64;
+        /// `self * sigmoid(self)`.
+        silu = activation::silu_f32, activation::silu_f64;
+        /// `self * tanh(softplus(self))`.
+        mish = activation::mish_f32, activation::mish_f64;
+        /// `ln(cosh(self))`.
+        log_cosh = hyperbolic::log_cosh_f32, hyperbolic::log_cosh_f64;
+        /// Logarithm of the absolute value of the gamma function.
+        gammaln = interim::gammaln_f32, interim::gammaln_f64;
+        /// Derivative of `gammaln`.
+        digamma = interim::digamma_f32, interim::digamma_f64;
+        /// `exp(-|self|)` times the modified Bessel function of order 0.
+        i0e = interim::i0e_f32, interim::i0e_f64;
+        /// `sin(pi self) / (pi self)`, 1 at 0.
+        sinc = interim::sinc_f32, interim::sinc_f64;
+        /// `-self * ln(self)`, 0 at 0, minus infinity below.
+        entr = interim::entr_f32, interim::entr_f64;
+        /// Square root, correctly rounded.
+        sqrt = interim::sqrt_f32, interim::sqrt_f64;
+        /// `1 / sqrt(self)`.
+        rsqrt = interim::rsqrt_f32, interim::rsqrt_f64;
+        /// `1 / self`, correctly rounded.
+        reciprocal = interim::reciprocal_f32, interim::reciprocal_f64;
+        /// `self * self`.
+        square = interim::square_f32, interim::square_f64;
+        /// Largest integer not above.
+        floor = interim::floor_f32, interim::floor_f64;
+        /// Smallest integer not below.
+        ceil = interim::ceil_f32, interim::ceil_f64;
+        /// Integer part.
+        trunc = interim::trunc_f32, interim::trunc_f64;
+        /// Nearest integer, halves to even (as NumPy and C `rint`).
+        round = interim::round_f32, interim::round_f64;
+        /// Nearest integer, halves to even; the same as `round`.
+        rint = interim::rint_f32, interim::rint_f64;
+        /// Absolute value.
+        abs = interim::abs_f32, interim::abs_f64;
+        /// -1, 0 or 1; NaN and the sign of zero are kept.
+        sign = interim::sign_f32, interim::sign_f64;
+    }
+    binary {
+        /// `self` to the power `y`, C's special cases.
+        pow = interim::pow_f32, interim::pow_f64;
+        /// Angle of the point (`y`, `self`): `self` is the ordinate.
+        atan2 = interim::atan2_f32, interim::atan2_f64;
+        /// `sqrt(self^2 + y^2)` without overflow.
+        hypot = interim::hypot_f32, interim::hypot_f64;
+        /// `ln(exp(self) + exp(y))`.
+        logaddexp = interim::logaddexp_f32, interim::logaddexp_f64;
+        /// `self * ln(y)`, 0 where `self` is 0 and `y` is not NaN.
+        xlogy = interim::xlogy_f32, interim::xlogy_f64;
+        /// `self * ln_1p(y)`, 0 where `self` is 0 and `y` is not NaN.
+        xlog1py = interim::xlog1py_f32, interim::xlog1py_f64;
+        /// Magnitude of `self`, sign of `y`.
+        copysign = interim::copysign_f32, interim::copysign_f64;
+        /// The neighbour of `self` towards `y`.
+        nextafter = interim::nextafter_f32, interim::nextafter_f64;
+        /// C remainder: the sign of `self`.
+        fmod = interim::fmod_f32, interim::fmod_f64;
+        /// NumPy's `floor_divide`.
+        floor_divide = interim::floor_divide_f32, interim::floor_divide_f64;
+        /// NumPy's `remainder`: the sign of `y`.
+        remainder = interim::remainder_f32, interim::remainder_f64;
+        /// Smaller of the two; NaN if either is NaN.
+        minimum = interim::minimum_f32, interim::minimum_f64;
+        /// Larger of the two; NaN if either is NaN.
+        maximum = interim::maximum_f32, interim::maximum_f64;
+    }
+}

@@ -1,0 +1,267 @@
+//! The tail of the normal distribution and what is made of it: `erfc`, `ndtr`, `log_ndtr`, `gelu`.
+//!
+//! For `y >= 0` the distribution function is `Phi(-y) = exp(-y^2/2) R(y)`. `R` (half the scaled complementary
+//! error function of `y / sqrt(2)`) is slow and smooth: `R(y) = P(t) / (y + k)` with `t = (y - k) / (y + k)` and a
+//! minimax polynomial `P` (the transformation of Shepherd and Laframboise, *Math. Comp.* 36, 1981); `k` is chosen so
+//! that the leading coefficient of `P` is close to a number of the type. The square in the exponent is kept
+//! as a sum of two numbers and the exponential multiplies `R` before it is scaled by its power of two, so
+//! relative accuracy holds until the result underflows.
+//!
+//! `1 / (y + k)` is rounded twice, which amounts to a slightly different `y`. That difference is known, and so, well
+//! enough, is the logarithmic derivative of `R`: their product corrects the exponent, at the price of four
+//! operations instead of a longer arithmetic for `t`.
+
+use super::exp::{reduce_f32, reduce_f64, scale_f32, scale_f64, tail_f32, tail_f64};
+use super::log::{ln_1p_f32, ln_1p_f64, ln_f32, ln_f64};
+
+/// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
+#[inline(always)]
+fn reciprocal_f32(y: f32, k: f32) -> (f32, f32) {
+    let d = y + k;
+    let d_low = y - (d - k);
+    let inverse = 1.0 / d;
+    (inverse, inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0)))
+}
+
+/// `Phi(-y) exp(y^2 / 2)` for `y` between 0 and 14.6, as a number and the relative correction that it lacks.
+#[inline(always)]
+fn mills_f32(y: f32) -> (f32, f32) {
+    const K: f32 = 3.53125;
+    let (inverse, error) = reciprocal_f32(y, K);
+    let t = inverse.mul_add(-2.0 * K, 1.0);
+    let p = polynomial!(
+        t,
+        1.00126505e-4,
+        4.394125e-4,
+        -3.863561e-4,
+        -3.3688305e-3,
+        6.0237236e-3,
+        1.973015e-2,
+        -1.20487295e-1,
+        3.2030156e-1,
+        -5.6856686e-1,
+        7.4520606e-1
+    );
+    (p * inverse, 10.0 * error * inverse)
+}
+
+/// `erfc(y) exp(y^2)` for `y` between 0 and 10.3, as a number and the relative correction that it lacks.
+#[inline(always)]
+fn scaled_erfc_f32(y: f32) -> (f32, f32) {
+    const K: f32 = 2.3125;
+    let (inverse, error) = reciprocal_f32(y, K);
+    let t = inverse.mul_add(-2.0 * K, 1.0);
+    let p = polynomial!(
+        t,
+        1.9503542e-4,
+        2.6259033e-4,
+        -1.4571388e-3,
+        -1.9197307e-3,
+        1.1710011e-2,
+        3.201656e-3,
+        -1.1843856e-1,
+        3.9304176e-1,
+        -7.661568e-1,
+        1.0437663
+    );
+    (p * inverse, 6.3 * error * inverse)
+}
+
+/// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
+#[inline(always)]
+fn times_exp_f32(factor: f32, square: f32, low: f32) -> f32 {
+    let (r, t) = reduce_f32(-square);
+    let r = r + low;
+    let p = (r * r).mul_add(tail_f32(r), r);
+    scale_f32(factor.mul_add(p, factor), t)
+}
+
+#[inline(always)]
+pub(super) fn erfc_f32(x: f32) -> f32 {
+    let y = x.abs();
+    let y = if y > 10.3 { 10.3 } else { y };
+    let square = y * y;
+    let (ratio, correction) = scaled_erfc_f32(y);
+    let tail = times_exp_f32(ratio, square, correction - y.mul_add(y, -square));
+    if x < 0.0 { 2.0 - tail } else { tail }
+}
+
+/// `factor * Phi(-y)` for `y` between 0 and 14.6.
+#[inline(always)]
+fn times_tail_f32(factor: f32, y: f32) -> f32 {
+    let half = 0.5 * y;
+    let square = half * y;
+    let (ratio, correction) = mills_f32(y);
+    times_exp_f32(
+        factor * ratio,
+        square,
+        correction - half.mul_add(y, -square),
+    )
+}
+
+#[inline(always)]
+pub(super) fn ndtr_f32(x: f32) -> f32 {
+    let y = x.abs();
+    let tail = times_tail_f32(1.0, if y > 14.6 { 14.6 } else { y });
+    if x > 0.0 { 1.0 - tail } else { tail }
+}
+
+#[inline(always)]
+pub(super) fn log_ndtr_f32(x: f32) -> f32 {
+    let y = x.abs();
+    let inside = if y > 14.6 { 14.6 } else { y };
+    let upper = ln_1p_f32(-times_tail_f32(1.0, inside));
+    // Far out R(y) = (1 - y^-2 + 3 y^-4 - ...) / (y sqrt(2 pi)), and y^2 / 2 dwarfs its logarithm.
+    let z = 1.0 / (y * y);
+    let far = polynomial!(z, -15.0, 3.0, -1.0, 1.0) / (y * 2.506_628_3);
+    let (ratio, correction) = mills_f32(inside);
+    let lower = ln_f32(if y > 14.6 { far } else { ratio }) + (correction - 0.5 * y * y);
+    if x > 0.0 { upper } else { lower }
+}
+
+#[inline(always)]
+pub(super) fn gelu_f32(x: f32) -> f32 {
+    let bounded = if x > 14.6 { 14.6 } else { x };
+    let bounded = if bounded < -14.6 { -14.6 } else { bounded };
+    let lost = times_tail_f32(bounded, bounded.abs());
+    if x > 0.0 { x - lost } else { lost }
+}
+
+/// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
+#[inline(always)]
+fn reciprocal_f64(y: f64, k: f64) -> (f64, f64) {
+    let d = y + k;
+    let d_low = y - (d - k);
+    let inverse = 1.0 / d;
+    (inverse, inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0)))
+}
+
+/// `Phi(-y) exp(y^2 / 2)` for `y` between 0 and 38.7, as a number and the relative correction that it lacks.
+#[inline(always)]
+fn mills_f64(y: f64) -> (f64, f64) {
+    const K: f64 = 5.96875;
+    let (inverse, error) = reciprocal_f64(y, K);
+    let t = inverse.mul_add(-2.0 * K, 1.0);
+    let p = polynomial!(
+        t,
+        1.1310559313719778e-9,
+        5.3318926510132846e-9,
+        -2.5400303865652233e-9,
+        -4.3745175344823836e-8,
+        2.5503338626950546e-8,
+        2.898530231313664e-7,
+        -5.114174691917571e-7,
+        -1.5097419704609224e-6,
+        6.839150201679901e-6,
+        -1.271438137424947e-6,
+        -5.88749982986093e-5,
+        0.00018292015937989447,
+        -2.495103558022587e-5,
+        -0.0018979868875628827,
+        0.009417452933182541,
+        -0.029753591951765825,
+        0.07316268611221856,
+        -0.1499683957567613,
+        0.2649455831489636,
+        -0.4111601383985205,
+        0.5670588515756572,
+        -0.7001166371801388,
+        0.7771515406810234
+    );
+    (p * inverse, 26.5 * error * inverse)
+}
+
+/// `erfc(y) exp(y^2)` for `y` between 0 and 27.3, as a number and the relative correction that it lacks.
+#[inline(always)]
+fn scaled_erfc_f64(y: f64) -> (f64, f64) {
+    const K: f64 = 4.03125;
+    let (inverse, error) = reciprocal_f64(y, K);
+    let t = inverse.mul_add(-2.0 * K, 1.0);
+    let p = polynomial!(
+        t,
+        1.2427302036712823e-9,
+        7.750745251579377e-10,
+        -1.609581841033913e-8,
+        -7.89964245049539e-9,
+        1.2872701560501627e-7,
+        -1.0139658166283071e-8,
+        -9.316965489526378e-7,
+        1.0686523939087827e-6,
+        5.801240087247674e-6,
+        -1.8222774710063793e-5,
+        -1.3321852948668875e-5,
+        0.00019619257505600036,
+        -0.0004331403408077289,
+        -0.0005288340215898001,
+        0.006975708031725099,
+        -0.028403455115793515,
+        0.08006508398176149,
+        -0.17937072042384408,
+        0.3371782505465724,
+        -0.546822088837537,
+        0.7774848579055995,
+        -0.9785841310291883,
+        1.0964573700711933
+    );
+    (p * inverse, 17.5 * error * inverse)
+}
+
+/// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
+#[inline(always)]
+fn times_exp_f64(factor: f64, square: f64, low: f64) -> f64 {
+    let (r, t) = reduce_f64(-square);
+    let r = r + low;
+    let p = (r * r).mul_add(tail_f64(r), r);
+    scale_f64(factor.mul_add(p, factor), t)
+}
+
+#[inline(always)]
+pub(super) fn erfc_f64(x: f64) -> f64 {
+    let y = x.abs();
+    let y = if y > 27.3 { 27.3 } else { y };
+    let square = y * y;
+    let (ratio, correction) = scaled_erfc_f64(y);
+    let tail = times_exp_f64(ratio, square, correction - y.mul_add(y, -square));
+    if x < 0.0 { 2.0 - tail } else { tail }
+}
+
+/// `factor * Phi(-y)` for `y` between 0 and 38.7.
+#[inline(always)]
+fn times_tail_f64(factor: f64, y: f64) -> f64 {
+    let half = 0.5 * y;
+    let square = half * y;
+    let (ratio, correction) = mills_f64(y);
+    times_exp_f64(
+        factor * ratio,
+        square,
+        correction - half.mul_add(y, -square),
+    )
+}
+
+#[inline(always)]
+pub(super) fn ndtr_f64(x: f64) -> f64 {
+    let y = x.abs();
+    let tail = times_tail_f64(1.0, if y > 38.7 { 38.7 } else { y });
+    if x > 0.0 { 1.0 - tail } else { tail }
+}
+
+#[inline(always)]
+pub(super) fn log_ndtr_f64(x: f64) -> f64 {
+    let y = x.abs();
+    let inside = if y > 38.7 { 38.7 } else { y };
+    let upper = ln_1p_f64(-times_tail_f64(1.0, inside));
+    // Far out R(y) = (1 - y^-2 + 3 y^-4 - ...) / (y sqrt(2 pi)), and y^2 / 2 dwarfs its logarithm.
+    let z = 1.0 / (y * y);
+    let far = polynomial!(z, -15.0, 3.0, -1.0, 1.0) / (y * 2.506_628_274_631_000_7);
+    let (ratio, correction) = mills_f64(inside);
+    let lower = ln_f64(if y > 38.7 { far } else { ratio }) + (correction - 0.5 * y * y);
+    if x > 0.0 { upper } else { lower }
+}
+
+#[inline(always)]
+pub(super) fn gelu_f64(x: f64) -> f64 {
+    let bounded = if x > 38.7 { 38.7 } else { x };
+    let bounded = if bounded < -38.7 { -38.7 } else { bounded };
+    let lost = times_tail_f64(bounded, bounded.abs());
+    if x > 0.0 { x - lost } else { lost }
+}

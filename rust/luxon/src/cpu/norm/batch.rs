@@ -1,0 +1,501 @@
+//! Batch norm: every channel of (batch, channels, spatial) over batch and space.
+//!
+//! The array is seen as a matrix (batch, channels * spatial). A task owns a group of channels: as many as
+//! fill a tile of columns, or one channel that takes several tiles. Sums run down the columns of a
+//! tile, lanes along them, and are folded to channels at the end; per-channel numbers are spread over the
+//! columns before use. So images, whose planes are long, and feature vectors, whose planes are single
+//! numbers, take the same vector code, and no sum crosses tasks.
+
+use super::super::real::Real;
+use super::super::rows::{Input, Job, LANES, Output, chunks, load, load_some, run, store_some};
+use super::{reciprocal_deviation, spread};
+
+/// Columns of a tile.
+const TILE: usize = 512;
+
+/// Rows that are summed in the working precision before the sum moves to `f64`.
+const STEPS: usize = 256;
+
+/// Normalises by the statistics of the batch, then scales and shifts: `mean`, `variance` (biased) and
+/// `rstd` are stored per channel where not null.
+///
+/// # Safety
+/// `x` and `y` hold batch * channels * spatial elements and are the same memory or do not overlap; the
+/// others hold `channels`.
+pub unsafe fn batch_norm<T: Real>(
+    x: *const T,
+    weight: *const T,
+    bias: *const T,
+    eps: f64,
+    y: *mut T,
+    mean: *mut T,
+    variance: *mut T,
+    rstd: *mut T,
+    (batch, channels, spatial): (usize, usize, usize),
+) {
+    let shape = Shape { batch, channels, spatial };
+    let job = Forward {
+        x: Input::new(x),
+        weight: Input::new(weight),
+        bias: Input::new(bias),
+        eps,
+        y: Output::new(y),
+        mean: Output::new(mean),
+        variance: Output::new(variance),
+        rstd: Output::new(rstd),
+        shape,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { run(&job, channels, shape.group(), 0.4 * (batch * spatial) as f64) }
+}
+
+/// Normalises by the statistics given, then scales and shifts.
+///
+/// # Safety
+/// As [`batch_norm`].
+pub unsafe fn batch_norm_inference<T: Real>(
+    x: *const T,
+    weight: *const T,
+    bias: *const T,
+    mean: *const T,
+    variance: *const T,
+    eps: f64,
+    y: *mut T,
+    (batch, channels, spatial): (usize, usize, usize),
+) {
+    let shape = Shape { batch, channels, spatial };
+    let job = Inference {
+        x: Input::new(x),
+        weight: Input::new(weight),
+        bias: Input::new(bias),
+        mean: Input::new(mean),
+        variance: Input::new(variance),
+        eps,
+        y: Output::new(y),
+        shape,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { run(&job, channels, shape.group(), 0.2 * (batch * spatial) as f64) }
+}
+
+/// The gradients of [`batch_norm`] (`training`: the statistics depend on `x`) or
+/// [`batch_norm_inference`] (they do not); each of `dx`, `dweight` and `dbias` may be null.
+///
+/// # Safety
+/// As [`batch_norm`]; `dx` may be `dy` or `x`.
+pub unsafe fn batch_norm_gradient<T: Real>(
+    dy: *const T,
+    x: *const T,
+    mean: *const T,
+    rstd: *const T,
+    weight: *const T,
+    dx: *mut T,
+    dweight: *mut T,
+    dbias: *mut T,
+    (batch, channels, spatial): (usize, usize, usize),
+    training: bool,
+) {
+    let shape = Shape { batch, channels, spatial };
+    let job = Backward {
+        dy: Input::new(dy),
+        x: Input::new(x),
+        mean: Input::new(mean),
+        rstd: Input::new(rstd),
+        weight: Input::new(weight),
+        dx: Output::new(dx),
+        dweight: Output::new(dweight),
+        dbias: Output::new(dbias),
+        shape,
+        training,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { run(&job, channels, shape.group(), 0.6 * (batch * spatial) as f64) }
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    batch: usize,
+    channels: usize,
+    spatial: usize,
+}
+
+impl Shape {
+    /// Elements from one example to the next.
+    fn row(&self) -> usize {
+        self.channels * self.spatial
+    }
+
+    /// Elements per channel.
+    fn count(&self) -> f64 {
+        (self.batch * self.spatial) as f64
+    }
+
+    /// Channels of a task: they fill a tile, or an eighth of the work where that is enough for a task.
+    fn group(&self) -> usize {
+        let spatial = self.spatial.max(1);
+        let fill = TILE / spatial;
+        let enough = (32768 / (self.batch * spatial).max(1)).max(self.channels.div_ceil(8)).max(LANES / spatial);
+        fill.min(enough).max(1)
+    }
+}
+
+/// The channels `first .. first + count` of an array: the columns that a task works on.
+#[derive(Clone, Copy)]
+struct Columns {
+    /// The first column, and how many there are: at most `TILE` if there are several channels.
+    start: usize,
+    columns: usize,
+    channels: usize,
+    spatial: usize,
+}
+
+/// A number per channel of a task, or per column of a tile.
+type PerColumn<T> = [T; TILE];
+
+impl Columns {
+    #[inline(always)]
+    fn new(shape: Shape, first: usize, count: usize) -> Self {
+        let Shape { spatial, .. } = shape;
+        Columns { start: first * spatial, columns: count * spatial, channels: count, spatial }
+    }
+
+    /// The tile at column `at` of the task: its length.
+    #[inline(always)]
+    fn tile(&self, at: usize) -> usize {
+        (self.columns - at).min(TILE)
+    }
+
+    /// Adds a tile's column totals to the totals per channel.
+    #[inline(always)]
+    fn fold(&self, tile: usize, columns: &PerColumn<f64>, channels: &mut PerColumn<f64>) {
+        if self.channels == 1 {
+            channels[0] += sum(&columns[..tile]);
+        } else {
+            for channel in 0..self.channels {
+                channels[channel] += sum(&columns[channel * self.spatial..(channel + 1) * self.spatial]);
+            }
+        }
+    }
+
+    /// Numbers per channel as numbers per column of a tile.
+    #[inline(always)]
+    fn spread<T: Real>(&self, channels: &PerColumn<T>) -> PerColumn<T> {
+        if self.channels == 1 {
+            return [channels[0]; TILE];
+        }
+        if self.spatial == 1 {
+            return *channels;
+        }
+        let mut columns = [T::ZERO; TILE];
+        for channel in 0..self.channels {
+            columns[channel * self.spatial..(channel + 1) * self.spatial].fill(channels[channel]);
+        }
+        columns
+    }
+}
+
+/// The sum of a slice by eight partial sums.
+#[inline(always)]
+fn sum(values: &[f64]) -> f64 {
+    let mut partial = [0.0; 8];
+    let chunks = values.chunks_exact(8);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..8 {
+            partial[i] += chunk[i];
+        }
+    }
+    for i in 0..rest.len() {
+        partial[i] += rest[i];
+    }
+    super::super::rows::sum_lanes(partial)
+}
+
+/// The column totals over all rows of `K` terms, as `[PerColumn<f64>; K]`: a block adds the terms of one
+/// chunk of one row to `K` arrays of lanes.
+macro_rules! column_totals {
+    ($real:ty, $terms:literal, $rows:expr, $columns:expr, |$row:ident, $at:ident, $length:ident, $sums:ident| $body:block) => {{
+        let (rows, columns): (usize, usize) = ($rows, $columns);
+        let mut totals = [[0.0f64; TILE]; $terms];
+        let mut partial = [[<$real>::ZERO; TILE]; $terms];
+        let mut first = 0;
+        while first < rows {
+            let flush = (first + STEPS).min(rows);
+            // Four rows per visit of the partial sums, which would otherwise cost more than the data.
+            while first < flush {
+                let last = (first + 4).min(flush);
+                chunks!(LANES, columns, |$at, $length| {
+                    let mut $sums = [[<$real>::ZERO; LANES]; $terms];
+                    for $row in first..last $body
+                    for term in 0..$terms {
+                        let partial = partial[term].as_mut_ptr().add($at);
+                        let mut lanes: [$real; LANES] = load(partial);
+                        for i in 0..LANES {
+                            lanes[i] += $sums[term][i];
+                        }
+                        store_some(partial, &lanes, LANES);
+                    }
+                });
+                first = last;
+            }
+            for term in 0..$terms {
+                for i in 0..TILE {
+                    totals[term][i] += partial[term][i].to_f64();
+                    partial[term][i] = <$real>::ZERO;
+                }
+            }
+        }
+        totals
+    }};
+}
+
+/// `y = (x - mean) * scale + shift` for a tile, numbers per column.
+///
+/// # Safety
+/// `x` and `y` point to the tile's first element and hold its columns in every row.
+#[inline(always)]
+unsafe fn apply<T: Real>(
+    x: *const T,
+    y: *mut T,
+    shape: Shape,
+    tile: usize,
+    mean: &PerColumn<T>,
+    scale: &PerColumn<T>,
+    shift: &PerColumn<T>,
+) {
+    for row in 0..shape.batch {
+        let start = row * shape.row();
+        chunks!(LANES, tile, |at, length| {
+            // SAFETY: the chunk is inside the tile, and `TILE` is a multiple of `LANES`.
+            unsafe {
+                let mut lanes: [T; LANES] = load_some(x.add(start + at), length, T::ZERO);
+                let mean: [T; LANES] = load(mean.as_ptr().add(at));
+                let scale: [T; LANES] = load(scale.as_ptr().add(at));
+                let shift: [T; LANES] = load(shift.as_ptr().add(at));
+                for i in 0..LANES {
+                    lanes[i] = (lanes[i] - mean[i]) * scale[i] + shift[i];
+                }
+                store_some(y.add(start + at), &lanes, length);
+            }
+        });
+    }
+}
+
+/// Element `index` of an optional operand.
+#[inline(always)]
+unsafe fn optional<T: Real>(operand: Input<T>, index: usize, default: T) -> f64 {
+    if operand.is_some() {
+        // SAFETY: the caller's promise: an element per channel.
+        unsafe { operand.at(index).read() }.to_f64()
+    } else {
+        default.to_f64()
+    }
+}
+
+/// Stores element `index` of an optional result.
+#[inline(always)]
+unsafe fn store_optional<T: Real>(result: Output<T>, index: usize, value: f64) {
+    if result.is_some() {
+        // SAFETY: the caller's promise: an element per channel.
+        unsafe { result.at(index).write(T::from_f64(value)) }
+    }
+}
+
+struct Forward<T> {
+    x: Input<T>,
+    weight: Input<T>,
+    bias: Input<T>,
+    eps: f64,
+    y: Output<T>,
+    mean: Output<T>,
+    variance: Output<T>,
+    rstd: Output<T>,
+    shape: Shape,
+}
+
+impl<T: Real> Job for Forward<T> {
+    #[inline(always)]
+    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+        let shape = self.shape;
+        let task = Columns::new(shape, first, count);
+        let row = shape.row();
+        // SAFETY: the caller's promise: the task's columns are inside the arrays.
+        unsafe {
+            let mut sums = [0.0; TILE];
+            for at in (0..task.columns).step_by(TILE) {
+                let x = self.x.at(task.start + at);
+                let totals = column_totals!(T, 1, shape.batch, task.tile(at), |r, c, length, sums| {
+                    let lanes: [T; LANES] = load_some(x.add(r * row + c), length, T::ZERO);
+                    for i in 0..LANES {
+                        sums[0][i] += lanes[i];
+                    }
+                });
+                task.fold(task.tile(at), &totals[0], &mut sums);
+            }
+            let mut means = [T::ZERO; TILE];
+            for channel in 0..count {
+                means[channel] = T::from_f64(sums[channel] / shape.count());
+            }
+            let mean = task.spread(&means);
+            let mut moments = [[0.0; TILE]; 2];
+            for at in (0..task.columns).step_by(TILE) {
+                let x = self.x.at(task.start + at);
+                let totals = column_totals!(T, 2, shape.batch, task.tile(at), |r, c, length, sums| {
+                    let lanes: [T; LANES] = load_some(x.add(r * row + c), length, T::ZERO);
+                    let mean: [T; LANES] = load(mean.as_ptr().add(c));
+                    for i in 0..LANES {
+                        let centred = lanes[i] - mean[i];
+                        sums[0][i] += centred;
+                        sums[1][i] += centred * centred;
+                    }
+                });
+                task.fold(task.tile(at), &totals[0], &mut moments[0]);
+                task.fold(task.tile(at), &totals[1], &mut moments[1]);
+            }
+            let (mut scales, mut shifts) = ([T::ZERO; TILE], [T::ZERO; TILE]);
+            for channel in 0..count {
+                let index = first + channel;
+                let (correction, variance) = spread(moments[0][channel], moments[1][channel], shape.count());
+                let rstd = reciprocal_deviation(variance, self.eps);
+                let scale = rstd * optional(self.weight, index, T::ONE);
+                scales[channel] = T::from_f64(scale);
+                shifts[channel] = T::from_f64(optional(self.bias, index, T::ZERO) - correction * scale);
+                store_optional(self.mean, index, means[channel].to_f64() + correction);
+                store_optional(self.variance, index, variance);
+                store_optional(self.rstd, index, rstd);
+            }
+            let (scale, shift) = (task.spread(&scales), task.spread(&shifts));
+            for at in (0..task.columns).step_by(TILE) {
+                let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
+                apply(x, y, shape, task.tile(at), &mean, &scale, &shift);
+            }
+        }
+    }
+}
+
+struct Inference<T> {
+    x: Input<T>,
+    weight: Input<T>,
+    bias: Input<T>,
+    mean: Input<T>,
+    variance: Input<T>,
+    eps: f64,
+    y: Output<T>,
+    shape: Shape,
+}
+
+impl<T: Real> Job for Inference<T> {
+    #[inline(always)]
+    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+        let task = Columns::new(self.shape, first, count);
+        let (mut means, mut scales, mut shifts) = ([T::ZERO; TILE], [T::ZERO; TILE], [T::ZERO; TILE]);
+        // SAFETY: the caller's promise: the task's columns are inside the arrays.
+        unsafe {
+            for channel in 0..count {
+                let index = first + channel;
+                let rstd = reciprocal_deviation(self.variance.at(index).read().to_f64(), self.eps);
+                means[channel] = self.mean.at(index).read();
+                scales[channel] = T::from_f64(rstd * optional(self.weight, index, T::ONE));
+                shifts[channel] = T::from_f64(optional(self.bias, index, T::ZERO));
+            }
+            let (mean, scale, shift) = (task.spread(&means), task.spread(&scales), task.spread(&shifts));
+            for at in (0..task.columns).step_by(TILE) {
+                let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
+                apply(x, y, self.shape, task.tile(at), &mean, &scale, &shift);
+            }
+        }
+    }
+}
+
+struct Backward<T> {
+    dy: Input<T>,
+    x: Input<T>,
+    mean: Input<T>,
+    rstd: Input<T>,
+    weight: Input<T>,
+    dx: Output<T>,
+    dweight: Output<T>,
+    dbias: Output<T>,
+    shape: Shape,
+    training: bool,
+}
+
+impl<T: Real> Job for Backward<T> {
+    #[inline(always)]
+    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+        let (shape, training) = (self.shape, self.training);
+        let task = Columns::new(shape, first, count);
+        let row = shape.row();
+        // SAFETY: the caller's promise: the task's columns are inside the arrays.
+        unsafe {
+            let mut means = [T::ZERO; TILE];
+            for channel in 0..count {
+                means[channel] = self.mean.at(first + channel).read();
+            }
+            let mean = task.spread(&means);
+            // Sums of the upstream gradient, of that times `x - mean`, and of `x - mean`, which is what
+            // the rounding of the mean left.
+            let mut sums = [[0.0; TILE]; 3];
+            if training || self.dweight.is_some() || self.dbias.is_some() {
+                for at in (0..task.columns).step_by(TILE) {
+                    let (dy, x) = (self.dy.at(task.start + at), self.x.at(task.start + at));
+                    let totals = column_totals!(T, 3, shape.batch, task.tile(at), |r, c, length, sums| {
+                        let upstream: [T; LANES] = load_some(dy.add(r * row + c), length, T::ZERO);
+                        let lanes: [T; LANES] = load_some(x.add(r * row + c), length, T::ZERO);
+                        let mean: [T; LANES] = load(mean.as_ptr().add(c));
+                        for i in 0..LANES {
+                            let centred = lanes[i] - mean[i];
+                            sums[0][i] += upstream[i];
+                            sums[1][i] += upstream[i] * centred;
+                            sums[2][i] += centred;
+                        }
+                    });
+                    for term in 0..3 {
+                        task.fold(task.tile(at), &totals[term], &mut sums[term]);
+                    }
+                }
+            }
+            let (mut scales, mut slopes, mut offsets) = ([T::ZERO; TILE], [T::ZERO; TILE], [T::ZERO; TILE]);
+            for channel in 0..count {
+                let index = first + channel;
+                let n = shape.count();
+                let rstd = self.rstd.at(index).read().to_f64();
+                let correction = if training { sums[2][channel] / n } else { 0.0 };
+                let product = sums[1][channel] - correction * sums[0][channel];
+                store_optional(self.dweight, index, rstd * product);
+                store_optional(self.dbias, index, sums[0][channel]);
+                let scale = rstd * optional(self.weight, index, T::ONE);
+                let slope = -scale * rstd * rstd * product / n;
+                scales[channel] = T::from_f64(scale);
+                slopes[channel] = T::from_f64(slope);
+                offsets[channel] = T::from_f64(-scale * sums[0][channel] / n - slope * correction);
+            }
+            if !self.dx.is_some() {
+                return;
+            }
+            let (scale, slope, offset) = (task.spread(&scales), task.spread(&slopes), task.spread(&offsets));
+            for at in (0..task.columns).step_by(TILE) {
+                for r in 0..shape.batch {
+                    let start = task.start + at + r * row;
+                    chunks!(LANES, task.tile(at), |c, length| {
+                        let mut lanes: [T; LANES] = load_some(self.dy.at(start + c), length, T::ZERO);
+                        let scale: [T; LANES] = load(scale.as_ptr().add(c));
+                        for i in 0..LANES {
+                            lanes[i] *= scale[i];
+                        }
+                        if training {
+                            let centred: [T; LANES] = load_some(self.x.at(start + c), length, T::ZERO);
+                            let mean: [T; LANES] = load(mean.as_ptr().add(c));
+                            let slope: [T; LANES] = load(slope.as_ptr().add(c));
+                            let offset: [T; LANES] = load(offset.as_ptr().add(c));
+                            for i in 0..LANES {
+                                lanes[i] += (centred[i] - mean[i]) * slope[i] + offset[i];
+                            }
+                        }
+                        store_some(self.dx.at(start + c), &lanes, length);
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Layer norm and RMS norm: every row of (rows, columns) on its own.
+//!
+//! Forward takes three passes over a row in cache: its sum, the moments around that first mean, the
+//! result. Backward takes two: the sums that the gradient needs, then the gradient together with the
+//! row's share of the weight's and bias's gradient, which goes to an accumulator of its portion of rows.
+//! RMS norm is the same without a mean.
+
+use super::super::real::Real;
+use super::super::rows::{
+    Input, Job, LANES, Output, Scratch, by_width, chunks, load, load_some, rows_each, run, store_some, totals,
+};
+use super::{reciprocal_deviation, spread};
+use crate::error::Result;
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` per row, with `mean` and `rstd` (one a row; not
+/// stored where null).
+///
+/// # Safety
+/// `x` and `y` hold rows * columns elements and are the same memory or do not overlap; `weight` and `bias`
+/// hold `columns`, `mean` and `rstd` `rows`.
+pub unsafe fn layer_norm<T: Real>(
+    x: *const T,
+    weight: *const T,
+    bias: *const T,
+    eps: f64,
+    y: *mut T,
+    mean: *mut T,
+    rstd: *mut T,
+    rows: usize,
+    columns: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { forward::<T, true>(x, weight, bias, eps, y, mean, rstd, rows, columns) }
+}
+
+/// `x / sqrt(mean(x^2) + eps) * weight` per row, with `rstd` (not stored where null).
+///
+/// # Safety
+/// As [`layer_norm`].
+pub unsafe fn rms_norm<T: Real>(
+    x: *const T,
+    weight: *const T,
+    eps: f64,
+    y: *mut T,
+    rstd: *mut T,
+    rows: usize,
+    columns: usize,
+) {
+    let none = std::ptr::null_mut();
+    // SAFETY: the caller's promise.
+    unsafe { forward::<T, false>(x, weight, none, eps, y, none, rstd, rows, columns) }
+}
+
+/// The gradients of [`layer_norm`]; each of `dx`, `dweight` and `dbias` may be null.
+///
+/// # Safety
+/// As [`layer_norm`]; `dx` may be `dy` or `x`; `dweight` and `dbias` hold `columns`.
+pub unsafe fn layer_norm_gradient<T: Real>(
+    dy: *const T,
+    x: *const T,
+    mean: *const T,
+    rstd: *const T,
+    weight: *const T,
+    dx: *mut T,
+    dweight: *mut T,
+    dbias: *mut T,
+    rows: usize,
+    columns: usize,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { backward::<T, true>(dy, x, mean, rstd, weight, dx, dweight, dbias, rows, columns) }
+}
+
+/// The gradients of [`rms_norm`]; `dx` and `dweight` may be null.
+///
+/// # Safety
+/// As [`layer_norm_gradient`].
+pub unsafe fn rms_norm_gradient<T: Real>(
+    dy: *const T,
+    x: *const T,
+    rstd: *const T,
+    weight: *const T,
+    dx: *mut T,
+    dweight: *mut T,
+    rows: usize,
+    columns: usize,
+) -> Result<()> {
+    let none = std::ptr::null_mut();
+    // SAFETY: the caller's promise.
+    unsafe { backward::<T, false>(dy, x, none, rstd, weight, dx, dweight, none, rows, columns) }
+}
+
+unsafe fn forward<T: Real, const CENTRED: bool>(
+    x: *const T,
+    weight: *const T,
+    bias: *const T,
+    eps: f64,
+    y: *mut T,
+    mean: *mut T,
+    rstd: *mut T,
+    rows: usize,
+    columns: usize,
+) {
+    by_width!(columns, |N| {
+        let job = Forward::<T, N, CENTRED> {
+            x: Input::new(x),
+            weight: Input::new(weight),
+            bias: Input::new(bias),
+            eps,
+            y: Output::new(y),
+            mean: Output::new(mean),
+            rstd: Output::new(rstd),
+            columns,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { run(&job, rows, rows_each(columns), 15.0 + 0.25 * columns as f64) }
+    });
+}
+
+struct Forward<T, const N: usize, const CENTRED: bool> {
+    x: Input<T>,
+    weight: Input<T>,
+    bias: Input<T>,
+    eps: f64,
+    y: Output<T>,
+    mean: Output<T>,
+    rstd: Output<T>,
+    columns: usize,
+}
+
+/// `(first mean, correction of it, reciprocal deviation)` of a row; no mean unless `CENTRED`.
+///
+/// # Safety
+/// `x` holds `columns` elements.
+#[inline(always)]
+pub(super) unsafe fn row_statistics<T: Real, const N: usize, const CENTRED: bool>(
+    x: *const T,
+    columns: usize,
+    eps: f64,
+) -> (T, f64, f64) {
+    // SAFETY: the caller's promise; chunks are inside the row.
+    unsafe {
+        let mut mean = T::ZERO;
+        if CENTRED {
+            let [sum] = totals!(T, N, 1, columns, |at, length, sums| {
+                let lanes: [T; N] = load_some(x.add(at), length, T::ZERO);
+                for i in 0..N {
+                    sums[0][i] += lanes[i];
+                }
+            });
+            mean = T::from_f64(sum / columns as f64);
+        }
+        let [sum, squares] = totals!(T, N, 2, columns, |at, length, sums| {
+            let mut lanes: [T; N] = load_some(x.add(at), length, mean);
+            for i in 0..N {
+                lanes[i] -= mean;
+                if CENTRED {
+                    sums[0][i] += lanes[i];
+                }
+                sums[1][i] += lanes[i] * lanes[i];
+            }
+        });
+        let (correction, variance) = spread(sum, squares, columns as f64);
+        (mean, correction, reciprocal_deviation(variance, eps))
+    }
+}
+
+impl<T: Real, const N: usize, const CENTRED: bool> Job for Forward<T, N, CENTRED> {
+    #[inline(always)]
+    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+        let Forward { weight, bias, columns, .. } = *self;
+        for row in first..first + count {
+            // SAFETY: the row is inside all arrays.
+            unsafe {
+                let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
+                let (mean, correction, deviation) = row_statistics::<T, N, CENTRED>(x, columns, self.eps);
+                let (scale, shift) = (T::from_f64(deviation), T::from_f64(-correction * deviation));
+                chunks!(N, columns, |at, length| {
+                    let mut lanes: [T; N] = load_some(x.add(at), length, mean);
+                    for i in 0..N {
+                        lanes[i] = (lanes[i] - mean) * scale + shift;
+                    }
+                    if weight.is_some() {
+                        let weight: [T; N] = load_some(weight.at(at), length, T::ZERO);
+                        for i in 0..N {
+                            lanes[i] *= weight[i];
+                        }
+                    }
+                    if bias.is_some() {
+                        let bias: [T; N] = load_some(bias.at(at), length, T::ZERO);
+                        for i in 0..N {
+                            lanes[i] += bias[i];
+                        }
+                    }
+                    store_some(y.add(at), &lanes, length);
+                });
+                if self.mean.is_some() {
+                    self.mean.at(row).write(T::from_f64(mean.to_f64() + correction));
+                }
+                if self.rstd.is_some() {
+                    self.rstd.at(row).write(scale);
+                }
+            }
+        }
+    }
+}
+
+unsafe fn backward<T: Real, const CENTRED: bool>(
+    dy: *const T,
+    x: *const T,
+    mean: *const T,
+    rstd: *const T,
+    weight: *const T,
+    dx: *mut T,
+    dweight: *mut T,
+    dbias: *mut T,
+    rows: usize,
+    columns: usize,
+) -> Result<()> {
+    // Portions are long enough to pay for their accumulator and short enough for plain sums in it.
+    let shortest = (4096 / columns.max(1)).max(8);
+    let each = (rows / 16).clamp(shortest, shortest.max(128));
+    let portions = rows.div_ceil(each);
+    let wants_sums = !(dweight.is_null() && dbias.is_null());
+    let stride = if wants_sums { 2 * columns.next_multiple_of(LANES) } else { 0 };
+    let sums = Scratch::<T>::zeroed(portions * stride)?;
+    by_width!(columns, |N| {
+        let job = Backward::<T, N, CENTRED> {
+            dy: Input::new(dy),
+            x: Input::new(x),
+            mean: Input::new(mean),
+            rstd: Input::new(rstd),
+            weight: Input::new(weight),
+            dx: Output::new(dx),
+            sums: Output::new(sums.pointer()),
+            stride,
+            columns,
+        };
+        // SAFETY: the caller's promise; there is an accumulator per portion.
+        unsafe { run(&job, rows, each, 15.0 + 0.5 * columns as f64) }
+    });
+    for (part, result) in [dweight, dbias].into_iter().enumerate() {
+        if !result.is_null() {
+            // SAFETY: the part is inside every accumulator.
+            let first = unsafe { sums.pointer().add(part * stride / 2) };
+            let job = AddPortions { sums: Input::new(first), stride, portions, result: Output::new(result) };
+            // SAFETY: the caller's promise.
+            unsafe { run(&job, columns, 1024, 0.1 * portions as f64) }
+        }
+    }
+    Ok(())
+}
+
+struct Backward<T, const N: usize, const CENTRED: bool> {
+    dy: Input<T>,
+    x: Input<T>,
+    mean: Input<T>,
+    rstd: Input<T>,
+    weight: Input<T>,
+    dx: Output<T>,
+    /// Per portion, the sums for the weight and those for the bias; unused where `stride` is 0.
+    sums: Output<T>,
+    stride: usize,
+    columns: usize,
+}
+
+impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRED> {
+    #[inline(always)]
+    unsafe fn run(&self, task: usize, first: usize, count: usize) {
+        let Backward { weight, columns, stride, .. } = *self;
+        for row in first..first + count {
+            // SAFETY: the row is inside all arrays, and the accumulator belongs to this task.
+            unsafe {
+                let (dy, x) = (self.dy.at(row * columns), self.x.at(row * columns));
+                let mean = if CENTRED { self.mean.at(row).read() } else { T::ZERO };
+                let scale = self.rstd.at(row).read();
+                // Sums of the upstream gradient times weight, of that times `x - mean`, and of `x - mean`,
+                // which is what the rounding of the mean left.
+                let [upstream, product, rest] = totals!(T, N, 3, columns, |at, length, sums| {
+                    let mut lanes: [T; N] = load_some(dy.add(at), length, T::ZERO);
+                    let centred: [T; N] = load_some(x.add(at), length, mean);
+                    if weight.is_some() {
+                        let weight: [T; N] = load_some(weight.at(at), length, T::ZERO);
+                        for i in 0..N {
+                            lanes[i] *= weight[i];
+                        }
+                    }
+                    for i in 0..N {
+                        let centred = centred[i] - mean;
+                        sums[1][i] += lanes[i] * centred;
+                        if CENTRED {
+                            sums[0][i] += lanes[i];
+                            sums[2][i] += centred;
+                        }
+                    }
+                });
+                let (n, r) = (columns as f64, scale.to_f64());
+                let correction = rest / n;
+                let slope = -r * r * r * (product - correction * upstream) / n;
+                let offset = -r * upstream / n - slope * correction;
+                let (slope, offset) = (T::from_f64(slope), T::from_f64(offset));
+                let shift = T::from_f64(-correction * r);
+                let accumulator = self.sums.at(task * stride);
+                chunks!(N, columns, |at, length| {
+                    let upstream: [T; N] = load_some(dy.add(at), length, T::ZERO);
+                    let mut centred: [T; N] = load_some(x.add(at), length, mean);
+                    for i in 0..N {
+                        centred[i] -= mean;
+                    }
+                    if self.dx.is_some() {
+                        let mut lanes = upstream;
+                        if weight.is_some() {
+                            let weight: [T; N] = load_some(weight.at(at), length, T::ZERO);
+                            for i in 0..N {
+                                lanes[i] *= weight[i];
+                            }
+                        }
+                        for i in 0..N {
+                            lanes[i] = lanes[i] * scale + (centred[i] * slope + offset);
+                        }
+                        store_some(self.dx.at(row * columns + at), &lanes, length);
+                    }
+                    if stride > 0 {
+                        // Accumulators are padded to whole chunks.
+                        let (for_weight, for_bias) = (accumulator.add(at), accumulator.add(stride / 2 + at));
+                        let mut sums: [T; N] = load(for_weight);
+                        for i in 0..N {
+                            sums[i] += upstream[i] * (centred[i] * scale + shift);
+                        }
+                        store_some(for_weight, &sums, N);
+                        if CENTRED {
+                            let mut sums: [T; N] = load(for_bias);
+                            for i in 0..N {
+                                sums[i] += upstream[i];
+                            }
+                            store_some(for_bias, &sums, N);
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Adds the accumulators of all portions, in order.
+pub(super) struct AddPortions<T> {
+    pub sums: Input<T>,
+    pub stride: usize,
+    pub portions: usize,
+    pub result: Output<T>,
+}
+
+impl<T: Real> Job for AddPortions<T> {
+    #[inline(always)]
+    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+        chunks!(LANES, count, |at, length| {
+            // SAFETY: the caller's promise: these columns of every portion.
+            unsafe {
+                let mut totals = [0.0f64; LANES];
+                for portion in 0..self.portions {
+                    let from = self.sums.at(portion * self.stride + first + at);
+                    let lanes: [T; LANES] = load_some(from, length, T::ZERO);
+                    for i in 0..LANES {
+                        totals[i] += lanes[i].to_f64();
+                    }
+                }
+                let mut lanes = [T::ZERO; LANES];
+                for i in 0..LANES {
+                    lanes[i] = T::from_f64(totals[i]);
+                }
+                store_some(self.result.at(first + at), &lanes, length);
+            }
+        });
+    }
+}

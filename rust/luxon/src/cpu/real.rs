@@ -1,0 +1,63 @@
+//! The floating-point types that row kernels compute in.
+//!
+//! [`Real`] is `f32` or `f64`: the functions of [`Math`] plus arithmetic and conversions, enough to write
+//! a kernel once. Half-precision tensors are converted by whoever calls a kernel. Totals are kept in
+//! `f64` whatever the type, so the conversions to and from it are part of the trait.
+
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+
+use super::math::Math;
+
+/// `f32` or `f64`.
+pub trait Real:
+    Math
+    + Debug
+    + Default
+    + Neg<Output = Self>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// Minus infinity.
+    const NEGATIVE_INFINITY: Self;
+    /// The nearest value to `value`.
+    fn from_f64(value: f64) -> Self;
+    /// The same value in double precision.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! real {
+    ($float:ty) => {
+        impl Real for $float {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEGATIVE_INFINITY: Self = <$float>::NEG_INFINITY;
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as $float
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);
+
+/// The larger of two; where `value` is NaN, `other`. One vector instruction.
+#[inline(always)]
+pub fn larger<T: Real>(value: T, other: T) -> T {
+    if value > other { value } else { other }
+}

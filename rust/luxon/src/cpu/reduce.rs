@@ -1,0 +1,642 @@
+//! Reductions over any axes of any strided layout.
+//!
+//! The axes are merged and split in three roles: the *lane* is the kept axis along which memory is
+//! densest, the *run* the reduced axis along which it is densest, the others are walked. A *unit* is a
+//! piece of the lane for one index of the other kept axes; units go to threads. Where there are few
+//! units and much to reduce, the reduced positions are cut into chunks as well, whose accumulators are
+//! combined pairwise. All cuts follow from shape and strides, so results do not depend on threads.
+//!
+//! Variances take a second pass over the deviations from the mean; positions of extrema are searched for
+//! once their value is known.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use crate::cpu::cast::{Shared, in_pieces};
+use crate::cpu::copy::{Axis, for_runs, offsets_of};
+pub use crate::cpu::fold::Reduction;
+use crate::cpu::fold::{BLOCK, Kernels, NARROW, Second, WIDENING, tables};
+use crate::dtype::DType;
+use crate::layout::PerAxis;
+use crate::runtime::threads::parallel;
+
+/// Lanes of one unit.
+const TILE: usize = 1024;
+/// Elements that are worth a task.
+const GRAIN: usize = 1 << 16;
+/// Tasks to cut large problems into.
+const TASKS: usize = 16;
+/// Rows that are added to accumulators before pairwise combination takes over.
+const ROWS: usize = 128;
+
+/// The work on one layout, ready to run.
+struct Plan {
+    element: usize,
+    kept: PerAxis<Axis>,
+    lane: Axis,
+    /// The reduced axes, the run last; one axis of one element where nothing is reduced.
+    reduced: PerAxis<Axis>,
+    /// Whether lanes are denser in memory than runs.
+    columns: bool,
+    /// Lanes of a unit.
+    tile: usize,
+    /// Reduced positions that are folded without a buffer.
+    block: usize,
+    /// Reduced positions.
+    depth: usize,
+    first: &'static Kernels,
+    second: Second,
+    divisors: (f64, f64),
+}
+
+/// Reduces the axes marked in `reduced`. The destination is contiguous over the kept axes in their
+/// order and has the dtype that [`Reduction::output`] tells. Strides are in elements, of any sign.
+///
+/// An empty sum is 0, product 1, any false, all true, mean and variance NaN; extrema of nothing are the
+/// caller's to refuse.
+///
+/// # Safety
+/// `source` points at the element of index (0, .., 0) and every element is valid; the destination is
+/// valid for the results and does not overlap the source; both are aligned for their dtypes.
+pub unsafe fn reduce(
+    kind: Reduction,
+    dtype: DType,
+    shape: &[usize],
+    source: *const u8,
+    strides: &[isize],
+    reduced: &[bool],
+    destination: *mut u8,
+) {
+    let (first, second) = tables(kind, dtype);
+    let ordered = matches!(second, Second::Search(..));
+    let (mut kept_count, mut depth) = (1, 1);
+    for (&size, &gone) in shape.iter().zip(reduced) {
+        if gone { depth *= size } else { kept_count *= size }
+    }
+    let count = depth as f64;
+    let divisors = match kind {
+        Reduction::Variance { correction } => (count, (count - correction).max(0.0)),
+        _ => (count, 0.0),
+    };
+    if kept_count == 0 || depth == 0 {
+        let (last, divisor) = match second {
+            Second::Spread(last) => (last, divisors.1),
+            _ => (first, divisors.0),
+        };
+        if !ordered {
+            // SAFETY: the caller vouches for `kept_count` results.
+            unsafe { (last.finish)(std::ptr::null(), kept_count, divisor, destination, 1) };
+        }
+        return;
+    }
+    let (plan, source) = Plan::new(dtype, shape, source, strides, reduced, ordered, first, second, divisors, depth);
+    // SAFETY: the caller's elements and results.
+    unsafe { plan.run(source, destination, kept_count) };
+}
+
+/// Inserts an axis so that the largest stride stays first; shapes have at most as many axes as fit.
+fn insert_by_stride(list: &mut PerAxis<Axis>, axis: Axis) {
+    let before = list.iter().take_while(|other| other.source.abs() >= axis.source.abs()).count();
+    let _ = list.insert(before, axis);
+}
+
+/// Merges neighbours that go on evenly.
+fn merged(list: &PerAxis<Axis>) -> PerAxis<Axis> {
+    let mut out = PerAxis::<Axis>::new();
+    for &axis in list.iter() {
+        match out.len().checked_sub(1) {
+            Some(last) if out[last].continues(&axis) => out[last] = Axis { size: out[last].size * axis.size, ..axis },
+            _ => {
+                let _ = out.push(axis);
+            }
+        }
+    }
+    out
+}
+
+impl Plan {
+    #[inline]
+    fn new(
+        dtype: DType,
+        shape: &[usize],
+        mut source: *const u8,
+        strides: &[isize],
+        reduced: &[bool],
+        ordered: bool,
+        first: &'static Kernels,
+        second: Second,
+        divisors: (f64, f64),
+        depth: usize,
+    ) -> (Plan, *const u8) {
+        let element = dtype.size();
+        let (mut kept, mut gone) = (PerAxis::<Axis>::new(), PerAxis::<Axis>::new());
+        let mut stride_out = 1isize;
+        for axis in (0..shape.len()).rev() {
+            let (size, stride) = (shape[axis], strides[axis]);
+            let mut entry = Axis { size, source: stride, destination: 0 };
+            if !reduced[axis] {
+                entry.destination = stride_out;
+                stride_out *= size as isize;
+            }
+            if size == 1 {
+                continue;
+            }
+            // Only the order of a search matters; anything else runs forwards.
+            if stride < 0 && !(ordered && reduced[axis]) {
+                source = source.wrapping_offset((size as isize - 1) * stride * element as isize);
+                entry.source = -stride;
+                // The lane's results are then written backwards: the base moves with the sign below.
+                entry.destination = -entry.destination;
+            }
+            if !reduced[axis] {
+                insert_by_stride(&mut kept, entry);
+            } else if ordered {
+                let _ = gone.insert(0, entry);
+            } else {
+                insert_by_stride(&mut gone, entry);
+            }
+        }
+        let mut kept = merged(&kept);
+        let mut gone = merged(&gone);
+        let lane = match kept.len().checked_sub(1) {
+            Some(last) => {
+                let lane = kept[last];
+                kept.remove(last);
+                lane
+            }
+            None => Axis { size: 1, source: 0, destination: 1 },
+        };
+        if gone.is_empty() {
+            let _ = gone.push(Axis { size: 1, source: isize::MAX, destination: 0 });
+        }
+        let run = gone[gone.len() - 1];
+        let columns = lane.size > 1 && lane.source.unsigned_abs() < run.source.unsigned_abs();
+        let (tile, block) = if columns {
+            let narrow = lane.source == 1 && lane.size < NARROW;
+            (TILE, if narrow { ROWS * WIDENING } else { ROWS })
+        } else {
+            // Runs are cut by the kernels; what is cut here is the number of runs.
+            ((GRAIN / depth).clamp(1, TILE), if gone.len() > 1 { 8 * run.size } else { usize::MAX })
+        };
+        let tile = tile.min(lane.size);
+        let plan = Plan { element, kept, lane, reduced: gone, columns, tile, block, depth, first, second, divisors };
+        (plan, source)
+    }
+
+    /// The offsets, in elements, and the lanes of a unit.
+    #[inline]
+    fn locate(&self, unit: usize) -> (isize, isize, usize) {
+        let across = self.lane.size.div_ceil(self.tile);
+        let (outer, start) = if across == 1 { (unit, 0) } else { (unit / across, unit % across * self.tile) };
+        let (source, destination) = offsets_of(&self.kept, outer);
+        let lanes = self.tile.min(self.lane.size - start);
+        let start = start as isize;
+        (source + start * self.lane.source, destination + start * self.lane.destination, lanes)
+    }
+
+    unsafe fn run(&self, source: *const u8, destination: *mut u8, kept_count: usize) {
+        let mut origin = 0;
+        for axis in self.kept.iter().chain([&self.lane]) {
+            origin += if axis.destination < 0 { -(axis.size as isize - 1) * axis.destination } else { 0 };
+        }
+        let output = if matches!(self.second, Second::Search(..)) { size_of::<i64>() } else { self.last().output };
+        let destination = destination.wrapping_offset(origin * output as isize);
+        let (source, destination) = (Shared::new(source), Shared::new(destination));
+        let units = self.kept.iter().map(|axis| axis.size).product::<usize>() * self.lane.size.div_ceil(self.tile);
+        let total = kept_count * self.depth;
+        let nanoseconds = total as f64 * (0.05 + 0.05 * self.element as f64);
+        let step = if self.columns { ROWS } else { BLOCK };
+        let chunks = (TASKS / units).min(total / GRAIN).min(self.depth / step);
+        if chunks > 1 {
+            // SAFETY: the caller's elements and results.
+            unsafe { self.run_chunks(source, destination, units, chunks, step, nanoseconds) };
+            return;
+        }
+        in_pieces(units, (GRAIN / (self.tile * self.depth)).max(1), nanoseconds, |range| {
+            for unit in range {
+                // SAFETY: units have results of their own.
+                unsafe { self.unit(unit, source.get(), destination.get(), output) };
+            }
+        });
+    }
+
+    /// The table that writes the results of all but searches.
+    fn last(&self) -> &'static Kernels {
+        match self.second {
+            Second::Spread(last) => last,
+            _ => self.first,
+        }
+    }
+
+    /// One unit from start to end.
+    unsafe fn unit(&self, unit: usize, source: *const u8, destination: *mut u8, output: usize) {
+        let (from, to, lanes) = self.locate(unit);
+        let mut accumulators = [const { MaybeUninit::<u64>::uninit() }; TILE];
+        let accumulators = accumulators.as_mut_ptr().cast::<u8>();
+        let none = std::ptr::null();
+        let (all, stride) = (0..self.depth, self.lane.destination);
+        // SAFETY: a unit has at most TILE lanes and accumulators at most 8 bytes.
+        unsafe {
+            let source = source.offset(from * self.element as isize);
+            let destination = destination.offset(to * output as isize);
+            self.fold(self.first, source, lanes, all.clone(), none, accumulators);
+            match self.second {
+                Second::Nothing => (self.first.finish)(accumulators, lanes, self.divisors.0, destination, stride),
+                Second::Spread(last) => {
+                    let mut centers = [const { MaybeUninit::<u64>::uninit() }; TILE];
+                    let centers = centers.as_mut_ptr().cast::<u8>();
+                    (self.first.finish)(accumulators, lanes, self.divisors.0, centers, 1);
+                    self.fold(last, source, lanes, all, centers, accumulators);
+                    (last.finish)(accumulators, lanes, self.divisors.1, destination, stride);
+                }
+                Second::Search(..) => {
+                    let mut positions = [-1i64; TILE];
+                    self.search(source, lanes, all, accumulators, positions.as_mut_ptr());
+                    for (lane, &position) in positions[..lanes].iter().enumerate() {
+                        *destination.cast::<i64>().offset(lane as isize * stride) = position;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Folds the reduced positions `range` of some lanes.
+    unsafe fn fold(
+        &self,
+        kernels: &Kernels,
+        source: *const u8,
+        lanes: usize,
+        range: Range<usize>,
+        centers: *const u8,
+        accumulators: *mut u8,
+    ) {
+        let mut buffer = Vec::<u64>::new();
+        if range.len() > self.block {
+            let levels = (range.len() / self.block).ilog2() as usize + 2;
+            buffer = vec![0; levels * lanes * kernels.accumulator / 8 + 1];
+        }
+        // SAFETY: one line of accumulators for each halving.
+        unsafe { self.halve(kernels, source, lanes, range, centers, accumulators, buffer.as_mut_ptr().cast()) };
+    }
+
+    unsafe fn halve(
+        &self,
+        kernels: &Kernels,
+        source: *const u8,
+        lanes: usize,
+        range: Range<usize>,
+        centers: *const u8,
+        accumulators: *mut u8,
+        buffer: *mut u8,
+    ) {
+        // SAFETY: the caller of `fold` vouches for the elements, `fold` for the buffer.
+        unsafe {
+            if range.len() > self.block {
+                let half = (range.len() / self.block).div_ceil(2) * self.block;
+                let half = if half < range.len() { half } else { self.block };
+                let middle = range.start + half;
+                let rest = buffer.add(lanes * kernels.accumulator);
+                self.halve(kernels, source, lanes, range.start..middle, centers, accumulators, buffer);
+                self.halve(kernels, source, lanes, middle..range.end, centers, buffer, rest);
+                (kernels.merge)(accumulators, buffer, lanes);
+                return;
+            }
+            let kernel = if self.columns { kernels.columns } else { kernels.rows };
+            let stride = self.reduced[self.reduced.len() - 1].source;
+            let mut first = true;
+            for_runs(&self.reduced, range, |offset, _, _, length| {
+                let source = source.offset(offset * self.element as isize);
+                kernel(source, length, stride, lanes, self.lane.source, centers, accumulators, first);
+                first = false;
+            });
+        }
+    }
+
+    /// Finds the first of the reduced positions `range` at which each lane has its extremum.
+    unsafe fn search(
+        &self,
+        source: *const u8,
+        lanes: usize,
+        range: Range<usize>,
+        extrema: *const u8,
+        positions: *mut i64,
+    ) {
+        let Second::Search(rows, columns) = self.second else { return };
+        let kernel = if self.columns { columns } else { rows };
+        let stride = self.reduced[self.reduced.len() - 1].source;
+        for_runs(&self.reduced, range, |offset, _, position, length| {
+            // SAFETY: the caller vouches for the elements, `unit` and `run_chunks` for the rest.
+            unsafe {
+                let source = source.offset(offset * self.element as isize);
+                kernel(source, length, stride, lanes, self.lane.source, extrema, positions, position as i64);
+            }
+        });
+    }
+
+    /// All units, with the reduced positions cut into chunks.
+    unsafe fn run_chunks(
+        &self,
+        source: Shared<u8>,
+        destination: Shared<u8>,
+        units: usize,
+        chunks: usize,
+        step: usize,
+        nanoseconds: f64,
+    ) {
+        let length = self.depth.div_ceil(chunks).div_ceil(step) * step;
+        let chunks = self.depth.div_ceil(length);
+        let line = units * self.tile;
+        let part = |chunk: usize| chunk * length..((chunk + 1) * length).min(self.depth);
+        let origin = |unit: usize| {
+            let (from, to, lanes) = self.locate(unit);
+            (source.get().wrapping_offset(from * self.element as isize).cast_const(), to, lanes)
+        };
+        // The folded values of all chunks, combined into the first line.
+        let fold = |kernels: &Kernels, centers: Option<&[u64]>| {
+            let size = kernels.accumulator;
+            let mut lines = vec![0u64; (chunks * line * size).div_ceil(8)];
+            let shared = Shared::new(lines.as_mut_ptr().cast::<u8>());
+            parallel(chunks * units, nanoseconds, &|task| {
+                let (unit, chunk) = (task % units, task / units);
+                let (source, _, lanes) = origin(unit);
+                let at = unit * self.tile * size;
+                let centers =
+                    centers.map_or(std::ptr::null(), |centers| centers.as_ptr().cast::<u8>().wrapping_add(at));
+                // SAFETY: each task has a part of a line to itself.
+                unsafe {
+                    let place = shared.get().add(chunk * line * size + at);
+                    self.fold(kernels, source, lanes, part(chunk), centers, place);
+                }
+            });
+            let mut distance = 1;
+            while distance < chunks {
+                for chunk in (0..chunks - distance).step_by(2 * distance) {
+                    let place = shared.get().wrapping_add(chunk * line * size);
+                    // SAFETY: both are lines of the buffer.
+                    unsafe { (kernels.merge)(place, place.add(distance * line * size), line) };
+                }
+                distance *= 2;
+            }
+            lines
+        };
+        let finish = |kernels: &Kernels, lines: &[u64], divisor: f64| {
+            for unit in 0..units {
+                let (_, to, lanes) = origin(unit);
+                let from = lines.as_ptr().cast::<u8>().wrapping_add(unit * self.tile * kernels.accumulator);
+                let to = destination.get().wrapping_offset(to * kernels.output as isize);
+                // SAFETY: the unit's accumulators and results.
+                unsafe { (kernels.finish)(from, lanes, divisor, to, self.lane.destination) };
+            }
+        };
+        let lines = fold(self.first, None);
+        match self.second {
+            Second::Nothing => finish(self.first, &lines, self.divisors.0),
+            Second::Spread(last) => {
+                let mut centers = vec![0u64; line];
+                // SAFETY: centers are accumulators of 4 or 8 bytes, one for each in the first line.
+                unsafe {
+                    (self.first.finish)(lines.as_ptr().cast(), line, self.divisors.0, centers.as_mut_ptr().cast(), 1);
+                }
+                finish(last, &fold(last, Some(&centers)), self.divisors.1);
+            }
+            Second::Search(..) => {
+                let mut positions = vec![-1i64; chunks * line];
+                let shared = Shared::new(positions.as_mut_ptr());
+                parallel(chunks * units, nanoseconds * 0.5, &|task| {
+                    let (unit, chunk) = (task % units, task / units);
+                    let (source, _, lanes) = origin(unit);
+                    let extrema = lines.as_ptr().cast::<u8>().wrapping_add(unit * self.tile * self.first.accumulator);
+                    // SAFETY: each task has positions of its own.
+                    unsafe {
+                        let place = shared.get().add(chunk * line + unit * self.tile);
+                        self.search(source, lanes, part(chunk), extrema, place);
+                    }
+                });
+                for unit in 0..units {
+                    let (_, to, lanes) = origin(unit);
+                    for lane in 0..lanes {
+                        let at = unit * self.tile + lane;
+                        let found = (0..chunks).map(|chunk| positions[chunk * line + at]).find(|&place| place >= 0);
+                        let to = to + lane as isize * self.lane.destination;
+                        // SAFETY: the lane's result.
+                        unsafe { *destination.get().cast::<i64>().offset(to) = found.unwrap_or(0) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cpu::copy::tests::{Random, View, random_shape};
+    use crate::cpu::isa::{Isa, force, isa};
+    use crate::dtype::Scalar;
+    use crate::runtime::threads::with_threads;
+    use proptest::prelude::*;
+
+    const KINDS: [Reduction; 13] = [
+        Reduction::Sum,
+        Reduction::Mean,
+        Reduction::Product,
+        Reduction::Max,
+        Reduction::Min,
+        Reduction::Any,
+        Reduction::All,
+        Reduction::CountNonzero,
+        Reduction::ArgMax,
+        Reduction::ArgMin,
+        Reduction::SumSquares,
+        Reduction::Variance { correction: 0.0 },
+        Reduction::Variance { correction: 1.0 },
+    ];
+
+    fn naive(kind: Reduction, values: &[f64]) -> f64 {
+        let count = values.len() as f64;
+        let nan = values.iter().position(|value| value.is_nan());
+        let first = |best: fn(f64, f64) -> f64| {
+            let best = values.iter().copied().reduce(best).unwrap_or(0.0);
+            nan.or(values.iter().position(|&value| value == best)).unwrap_or(0)
+        };
+        match kind {
+            Reduction::Sum => values.iter().sum(),
+            Reduction::Mean => values.iter().sum::<f64>() / count,
+            Reduction::Product => values.iter().product(),
+            Reduction::Max => values[first(f64::max)],
+            Reduction::Min => values[first(f64::min)],
+            Reduction::Any => f64::from(u8::from(values.iter().any(|&value| value != 0.0))),
+            Reduction::All => f64::from(u8::from(values.iter().all(|&value| value != 0.0))),
+            Reduction::CountNonzero => values.iter().filter(|&&value| value != 0.0).count() as f64,
+            Reduction::ArgMax => first(f64::max) as f64,
+            Reduction::ArgMin => first(f64::min) as f64,
+            Reduction::SumSquares => values.iter().map(|value| value * value).sum(),
+            Reduction::Variance { correction } => {
+                let mean = values.iter().sum::<f64>() / count;
+                values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - correction).max(0.0)
+            }
+        }
+    }
+
+    /// Fills a buffer with values of a dtype; returns it and the values.
+    fn buffer(random: &mut Random, dtype: DType, length: usize, nan: bool) -> (Vec<u64>, Vec<f64>) {
+        let mut bytes = vec![0u64; length];
+        let mut values = vec![0.0; length];
+        for index in 0..length {
+            let value = match dtype {
+                DType::Bool => Scalar::Bool(random.below(4) > 0),
+                DType::U8 => Scalar::Int(random.below(4) as i64),
+                _ if dtype.is_int() => Scalar::Int(random.below(7) as i64 - 3),
+                _ if nan && random.below(40) == 0 => Scalar::Float(f64::NAN),
+                _ => Scalar::Float((random.real() * 16.0).round() / 8.0),
+            };
+            // SAFETY: eight bytes for each element.
+            unsafe {
+                let place = bytes.as_mut_ptr().cast::<u8>().add(index * dtype.size());
+                place.copy_from_nonoverlapping(value.to_bytes(dtype).as_ptr(), dtype.size());
+                values[index] = Scalar::read(dtype, place).as_f64();
+            }
+        }
+        (bytes, values)
+    }
+
+    fn check(seed: u64) {
+        let mut random = Random(seed);
+        let shape = random_shape(&mut random);
+        let view = View::random(&mut random, &shape, false);
+        let reduced: Vec<bool> = shape.iter().map(|_| random.below(2) == 0).collect();
+        let kind = KINDS[random.below(KINDS.len())];
+        let dtype = DType::ALL[random.below(8)];
+        if matches!(kind, Reduction::Mean | Reduction::Variance { .. }) && !dtype.is_float() {
+            return;
+        }
+        if kind == Reduction::Product && dtype == DType::I64 {
+            return;
+        }
+        let nan = random.below(3) == 0;
+        let (bytes, values) = buffer(&mut random, dtype, view.length, nan);
+        let positions = view.positions();
+        let kept: usize = shape.iter().zip(&reduced).filter(|(_, gone)| !**gone).map(|(size, _)| size).product();
+        let mut groups = vec![Vec::new(); kept];
+        for (flat, &position) in positions.iter().enumerate() {
+            let (mut rest, mut group, mut scale) = (flat, 0, 1);
+            for axis in (0..shape.len()).rev() {
+                if !reduced[axis] {
+                    group += rest % shape[axis] * scale;
+                    scale *= shape[axis];
+                }
+                rest /= shape[axis];
+            }
+            groups[group].push(values[position]);
+        }
+        let extremum = matches!(kind, Reduction::Max | Reduction::Min | Reduction::ArgMax | Reduction::ArgMin);
+        // Long products overflow halfway, in an order that is free.
+        let long = kind == Reduction::Product && groups.iter().any(|group| group.len() > 20);
+        if long || extremum && groups.iter().any(Vec::is_empty) {
+            return;
+        }
+        let to = kind.output(dtype);
+        let mut out = vec![0u64; kept];
+        // SAFETY: the buffers hold what is read and written.
+        unsafe {
+            let from = bytes.as_ptr().cast::<u8>().add(view.offset * dtype.size());
+            reduce(kind, dtype, &shape, from, &view.strides, &reduced, out.as_mut_ptr().cast());
+        }
+        for (index, group) in groups.iter().enumerate() {
+            let expected = naive(kind, group);
+            // SAFETY: a result.
+            let got = unsafe { Scalar::read(to, out.as_ptr().cast::<u8>().add(index * to.size())).as_f64() };
+            let unit = match to {
+                DType::BF16 => 0.01,
+                DType::F16 => 0.002,
+                DType::F32 => 2e-6,
+                _ => 1e-12,
+            };
+            let size = match kind {
+                Reduction::Sum => group.iter().map(|value| value.abs()).sum::<f64>(),
+                Reduction::Product => expected.abs() * group.len() as f64,
+                _ => expected.abs(),
+            };
+            let overflow =
+                to == DType::F16 && expected.abs() > 60_000.0 || kind == Reduction::Product && expected.abs() > 1e30;
+            let close =
+                got == expected || (got - expected).abs() <= unit * (size + 1e-3) || got.is_nan() && expected.is_nan();
+            assert!(
+                close || overflow || kind == Reduction::Product && dtype == DType::I32,
+                "{kind:?} {dtype} {view:?} {reduced:?}: {got}, not {expected}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+        #[test]
+        fn any_layout(seed in any::<u64>()) {
+            check(seed);
+        }
+    }
+
+    /// Large ones, whose reduced positions are cut into chunks, on every set and several thread counts.
+    #[test]
+    fn bits_do_not_depend_on_the_machine() {
+        let best = isa();
+        let shapes: [(&[usize], &[bool]); 6] = [
+            (&[1 << 20], &[true]),
+            (&[1500, 700], &[true, false]),
+            (&[700, 1500], &[false, true]),
+            (&[300_001, 3], &[true, false]),
+            (&[64, 33, 700], &[true, false, true]),
+            (&[40, 8, 5000], &[false, true, false]),
+        ];
+        let mut random = Random(7);
+        let count = shapes.iter().map(|(shape, _)| shape.iter().product::<usize>()).max().unwrap();
+        let data: Vec<f32> = (0..count).map(|_| random.real() as f32).collect();
+        for (shape, reduced) in shapes {
+            let mut strides = vec![1isize; shape.len()];
+            for axis in (0..shape.len() - 1).rev() {
+                strides[axis] = strides[axis + 1] * shape[axis + 1] as isize;
+            }
+            let kept: usize = shape.iter().zip(reduced).filter(|(_, gone)| !**gone).map(|(size, _)| size).product();
+            for kind in KINDS {
+                let mut results = Vec::new();
+                for (set, threads) in Isa::available().into_iter().flat_map(|set| [(set, 1), (set, 2), (set, 3)]) {
+                    force(set);
+                    let mut out = vec![0u64; kept];
+                    let (from, to) = (Shared::new(data.as_ptr()), Shared::new(out.as_mut_ptr()));
+                    with_threads(threads, || {
+                        // SAFETY: the buffers hold what is read and written.
+                        unsafe {
+                            reduce(kind, DType::F32, shape, from.get().cast(), &strides, reduced, to.get().cast());
+                        }
+                    });
+                    results.push(out);
+                }
+                assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{kind:?} {shape:?}");
+            }
+        }
+        force(best);
+    }
+
+    #[test]
+    fn sums_are_accurate() {
+        let mut random = Random(3);
+        let count = 4_000_000;
+        let data: Vec<f32> = (0..count).map(|_| random.real() as f32 + 1.0).collect();
+        let exact: f64 = data.iter().map(|&value| f64::from(value)).sum();
+        let mut out = 0f32;
+        // SAFETY: the buffers hold what is read and written.
+        unsafe {
+            reduce(Reduction::Sum, DType::F32, &[count], data.as_ptr().cast(), &[1], &[true], (&raw mut out).cast())
+        };
+        assert!((f64::from(out) - exact).abs() < 3e-7 * exact);
+        let mut columns = [0f32; 8];
+        // SAFETY: as above.
+        unsafe {
+            let out = columns.as_mut_ptr().cast();
+            reduce(Reduction::Sum, DType::F32, &[count / 8, 8], data.as_ptr().cast(), &[8, 1], &[true, false], out);
+        }
+        let total: f64 = columns.iter().map(|&value| f64::from(value)).sum();
+        assert!((total - exact).abs() < 3e-7 * exact);
+    }
+}

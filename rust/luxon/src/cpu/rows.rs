@@ -1,0 +1,424 @@
+//! What row kernels share: chunks of lanes, reductions with a fixed tree, and the split over threads.
+//!
+//! A kernel is a small `Copy` struct of pointers and numbers that implements [`Job`]; [`run`] compiles
+//! it for every instruction set and deals its items (rows, channels, elements) to threads. Inside, data
+//! moves in chunks of `N` lanes held in local arrays: LLVM turns a loop over a local array into vector
+//! code without an alias check, which also makes it legal for an output to be one of the inputs.
+//!
+//! The last chunk of a row is padded; lanes beyond its length are never stored. Sums keep `N` partial sums
+//! over at most [`BLOCK`] elements, fold them pairwise and add the blocks in `f64`: accurate for
+//! rows of any length, and a function of the row alone, not of vector width or thread count.
+
+use std::mem::size_of;
+use std::ptr::NonNull;
+
+use super::isa::per_isa;
+use super::real::{Real, larger};
+use crate::error::{Error, Result};
+use crate::runtime::memory;
+use crate::runtime::threads::parallel;
+
+/// Lanes of a chunk where rows are not small: four 512-bit vectors of `f32`, enough to hide latency.
+pub const LANES: usize = 64;
+
+/// Elements that are summed in the working precision before the sum moves to `f64`.
+pub const BLOCK: usize = 4096;
+
+/// A kernel: what to do with the items `first .. first + count`, as the `task`-th portion of the work.
+pub trait Job: Sync {
+    /// Runs one portion; to be `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// The pointers of the job are valid for these items, and nothing else writes them meanwhile.
+    unsafe fn run(&self, task: usize, first: usize, count: usize);
+}
+
+per_isa! {
+    /// Runs a portion with the instruction set in use.
+    unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
+        job.run(task, first, count)
+    }
+}
+
+/// Runs `job` over `items`, `each` of them to a task (more than 0), `nanoseconds` being a guess of the cost of one.
+///
+/// # Safety
+/// As [`Job::run`], for all items; portions of different tasks write different memory.
+pub unsafe fn run<J: Job>(job: &J, items: usize, each: usize, nanoseconds: f64) {
+    if items <= each {
+        if items > 0 {
+            // SAFETY: the caller's promise.
+            unsafe { portion(job, 0, 0, items) }
+        }
+        return;
+    }
+    parallel(items.div_ceil(each), nanoseconds * items as f64, &|task| {
+        let first = task * each;
+        // SAFETY: the caller's promise; tasks cover disjoint items.
+        unsafe { portion(job, task, first, each.min(items - first)) }
+    });
+}
+
+/// Rows of `columns` elements that make one task of about 32 Ki elements.
+pub fn rows_each(columns: usize) -> usize {
+    (32768 / columns.max(1)).max(1)
+}
+
+/// A pointer to read from that may be sent to another thread; null where an operand is absent.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<T>(*const T);
+
+/// A pointer to write to that may be sent to another thread; null where a result is not wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<T>(*mut T);
+
+// SAFETY: plain addresses; who dereferences them promises that no other thread interferes.
+unsafe impl<T> Sync for Input<T> {}
+// SAFETY: as above.
+unsafe impl<T> Send for Input<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Output<T> {}
+// SAFETY: as above.
+unsafe impl<T> Send for Output<T> {}
+
+impl<T> Input<T> {
+    /// Wraps a pointer.
+    pub fn new(pointer: *const T) -> Self {
+        Input(pointer)
+    }
+
+    /// Whether the operand is there.
+    #[inline(always)]
+    pub fn is_some(self) -> bool {
+        !self.0.is_null()
+    }
+
+    /// The address of element `index`.
+    ///
+    /// # Safety
+    /// Not null, and `index` is inside the allocation or just behind it.
+    #[inline(always)]
+    pub unsafe fn at(self, index: usize) -> *const T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(index) }
+    }
+}
+
+impl<T> Output<T> {
+    /// Wraps a pointer.
+    pub fn new(pointer: *mut T) -> Self {
+        Output(pointer)
+    }
+
+    /// Whether the result is wanted.
+    #[inline(always)]
+    pub fn is_some(self) -> bool {
+        !self.0.is_null()
+    }
+
+    /// The address of element `index`.
+    ///
+    /// # Safety
+    /// Not null, and `index` is inside the allocation or just behind it.
+    #[inline(always)]
+    pub unsafe fn at(self, index: usize) -> *mut T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(index) }
+    }
+}
+
+/// Zeroed working memory of a kernel, from the buffer cache.
+pub struct Scratch<T> {
+    block: NonNull<u8>,
+    length: usize,
+    kind: std::marker::PhantomData<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    /// `length` zeros.
+    pub fn zeroed(length: usize) -> Result<Self> {
+        let bytes = length.checked_mul(size_of::<T>()).ok_or(Error::Memory(usize::MAX))?;
+        let block = memory::allocate(bytes)?;
+        // SAFETY: the block has `bytes` bytes, and zero bits are the number 0.
+        unsafe { block.as_ptr().write_bytes(0, bytes) };
+        Ok(Scratch { block, length, kind: std::marker::PhantomData })
+    }
+
+    /// The first element.
+    pub fn pointer(&self) -> *mut T {
+        self.block.as_ptr().cast()
+    }
+}
+
+impl<T> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        // SAFETY: the block came from `allocate` with this size, and is not used after this.
+        unsafe { memory::release(self.block, self.length * size_of::<T>()) };
+    }
+}
+
+/// `N` lanes at `from`.
+///
+/// # Safety
+/// `from` is valid for reading `N` elements.
+#[inline(always)]
+pub unsafe fn load<T: Real, const N: usize>(from: *const T) -> [T; N] {
+    // SAFETY: the caller's promise; an array has the alignment of its element.
+    unsafe { from.cast::<[T; N]>().read() }
+}
+
+/// Calls `$copy(offset, width)` for the powers of two below `N` that make up `length`: copies of constant
+/// size, where a copy of a run-time size would be a call of `memcpy`.
+macro_rules! pieces {
+    ($length:expr, $lanes:expr, |$at:ident, $width:ident| $copy:expr) => {{
+        let mut $at = 0;
+        pieces!(@one $length, $lanes, $at, $width, $copy, 32);
+        pieces!(@one $length, $lanes, $at, $width, $copy, 16);
+        pieces!(@one $length, $lanes, $at, $width, $copy, 8);
+        pieces!(@one $length, $lanes, $at, $width, $copy, 4);
+        pieces!(@one $length, $lanes, $at, $width, $copy, 2);
+        pieces!(@one $length, $lanes, $at, $width, $copy, 1);
+        let _ = $at;
+    }};
+    (@one $length:expr, $lanes:expr, $at:ident, $width:ident, $copy:expr, $size:literal) => {
+        if $lanes > $size && $length & $size != 0 {
+            const $width: usize = $size;
+            $copy;
+            $at += $size;
+        }
+    };
+}
+
+/// `length` lanes (at most `N`, which is at most 64) at `from`, the rest `pad`.
+///
+/// # Safety
+/// `from` is valid for reading `length` elements.
+#[inline(always)]
+pub unsafe fn load_some<T: Real, const N: usize>(from: *const T, length: usize, pad: T) -> [T; N] {
+    if length == N {
+        // SAFETY: the caller's promise.
+        return unsafe { load(from) };
+    }
+    let mut lanes = [pad; N];
+    // SAFETY: the pieces add up to `length`, which is below `N`.
+    unsafe {
+        pieces!(length, N, |at, W| {
+            lanes.as_mut_ptr().add(at).cast::<[T; W]>().write(from.add(at).cast::<[T; W]>().read())
+        });
+    }
+    lanes
+}
+
+/// As [`load_some`], reading `N` lanes at once where `readable` elements allow it.
+///
+/// # Safety
+/// `from` is valid for reading `length` and `readable` elements.
+#[inline(always)]
+pub unsafe fn load_ahead<T: Real, const N: usize>(from: *const T, length: usize, readable: usize, pad: T) -> [T; N] {
+    if readable < N {
+        // SAFETY: the caller's promise.
+        return unsafe { load_some(from, length, pad) };
+    }
+    // SAFETY: the caller's promise.
+    let mut lanes: [T; N] = unsafe { load(from) };
+    for i in 0..N {
+        lanes[i] = if i < length { lanes[i] } else { pad };
+    }
+    lanes
+}
+
+/// Writes the first `length` of `N` lanes.
+///
+/// # Safety
+/// `to` is valid for writing `length` elements.
+#[inline(always)]
+pub unsafe fn store_some<T: Real, const N: usize>(to: *mut T, lanes: &[T; N], length: usize) {
+    // SAFETY: the caller's promise; the pieces add up to `length`, which is below `N`.
+    unsafe {
+        if length == N {
+            to.cast::<[T; N]>().write(*lanes);
+        } else {
+            pieces!(length, N, |at, W| {
+                to.add(at).cast::<[T; W]>().write(lanes.as_ptr().add(at).cast::<[T; W]>().read())
+            });
+        }
+    }
+}
+
+/// The sum of all lanes: halves are added until one is left (`N` is a power of two).
+#[inline(always)]
+pub fn sum_lanes<T: Real, const N: usize>(mut lanes: [T; N]) -> T {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest lane, NaN left out.
+#[inline(always)]
+pub fn largest_lane<T: Real, const N: usize>(mut lanes: [T; N]) -> T {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = larger(lanes[i + half], lanes[i]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Runs a block once per chunk of a range of columns: `at` is the chunk's first column, `length` its
+/// number of columns, the constant `lanes` for all but the last.
+macro_rules! chunks {
+    ($lanes:expr, $columns:expr, |$at:ident, $length:ident| $body:block) => {{
+        let chunk_end: usize = $columns;
+        let mut $at: usize = 0;
+        while $at + $lanes <= chunk_end {
+            let $length: usize = $lanes;
+            $body
+            $at += $lanes;
+        }
+        if $at < chunk_end {
+            let $length: usize = chunk_end - $at;
+            $body
+        }
+    }};
+}
+
+/// The `K` totals, as `[f64; K]`, of terms that a block adds to `K` arrays of lanes, chunk by chunk.
+macro_rules! totals {
+    ($real:ty, $lanes:expr, $terms:literal, $columns:expr, |$at:ident, $length:ident, $sums:ident| $body:block) => {{
+        let columns: usize = $columns;
+        let mut totals = [0.0f64; $terms];
+        let mut block = 0;
+        while block < columns {
+            let block_columns = (columns - block).min($crate::cpu::rows::BLOCK);
+            let mut $sums = [[<$real>::ZERO; $lanes]; $terms];
+            $crate::cpu::rows::chunks!($lanes, block_columns, |inside, $length| {
+                let $at = block + inside;
+                $body
+            });
+            for term in 0..$terms {
+                totals[term] += $crate::cpu::rows::sum_lanes($sums[term]).to_f64();
+            }
+            block += block_columns;
+        }
+        totals
+    }};
+}
+
+/// Evaluates an expression with the constant `lanes` that suits rows of `columns` elements: short rows
+/// would waste most of a long chunk.
+macro_rules! by_width {
+    ($columns:expr, |$lanes:ident| $body:expr) => {{
+        if $columns <= 16 {
+            const $lanes: usize = 16;
+            $body
+        } else {
+            const $lanes: usize = $crate::cpu::rows::LANES;
+            $body
+        }
+    }};
+}
+
+pub(crate) use {by_width, chunks, totals};
+
+/// What the tests of row kernels share.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::Real;
+    use crate::cpu::isa::{Isa, force};
+    use crate::runtime::threads::set_threads;
+
+    /// `length` numbers in [-2, 2) around `offset`, the same for the same `seed`.
+    pub fn numbers<T: Real>(length: usize, seed: u64, offset: f64) -> Vec<T> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
+        (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                T::from_f64((state >> 11) as f64 / (1u64 << 51) as f64 - 2.0 + offset)
+            })
+            .collect()
+    }
+
+    /// The same numbers in double precision.
+    pub fn wide<T: Real>(values: &[T]) -> Vec<f64> {
+        values.iter().map(|value| value.to_f64()).collect()
+    }
+
+    /// Fails unless every element is within `tolerance` of the expected, relative to 1 or the expected.
+    #[track_caller]
+    pub fn assert_close<T: Real>(actual: &[T], expected: &[f64], tolerance: f64, what: &str) {
+        assert_eq!(actual.len(), expected.len(), "{what}");
+        for (i, (a, &e)) in actual.iter().zip(expected).enumerate() {
+            let a = a.to_f64();
+            let same = a == e || (a.is_nan() && e.is_nan());
+            assert!(same || (a - e).abs() <= tolerance * e.abs().max(1.0), "{what} [{i}]: {a} instead of {e}");
+        }
+    }
+
+    /// Fails unless `compute` gives the same bits with every instruction set and several thread counts.
+    pub fn assert_reproducible<T: Real>(compute: impl Fn() -> Vec<T>) {
+        let expected: Vec<u64> = compute().iter().map(|value| value.to_f64().to_bits()).collect();
+        for threads in [1, 2, 5] {
+            set_threads(threads);
+            for set in Isa::available() {
+                assert!(force(set));
+                let actual: Vec<u64> = compute().iter().map(|value| value.to_f64().to_bits()).collect();
+                assert_eq!(actual, expected, "{} with {threads} threads", set.name());
+            }
+        }
+    }
+
+    /// The derivative of `f` by element `index` of `x`, by central differences.
+    pub fn slope(x: &[f64], index: usize, f: impl Fn(&[f64]) -> f64) -> f64 {
+        let h = 1e-5;
+        let (mut below, mut above) = (x.to_vec(), x.to_vec());
+        below[index] -= h;
+        above[index] += h;
+        (f(&above) - f(&below)) / (2.0 * h)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_chunks_move_exactly_their_length() {
+        let source: Vec<f32> = (0..64).map(|i| i as f32 + 1.0).collect();
+        for length in 0..=64 {
+            let exact = source[..length].to_vec();
+            // SAFETY: `exact` has `length` elements.
+            let lanes: [f32; 64] = unsafe { load_some(exact.as_ptr(), length, -1.0) };
+            // SAFETY: `source` has 64 elements.
+            let ahead: [f32; 64] = unsafe { load_ahead(source.as_ptr(), length, 64, -1.0) };
+            assert_eq!(lanes, ahead);
+            let mut target = vec![0.0; length + 1];
+            // SAFETY: `target` is longer than `length`.
+            unsafe { store_some(target.as_mut_ptr(), &lanes, length) };
+            assert_eq!(&target[..length], &source[..length]);
+            assert_eq!(target[length], 0.0);
+            assert!(lanes[length..].iter().all(|&x| x == -1.0));
+            assert_eq!(largest_lane(lanes), if length == 0 { -1.0 } else { length as f32 });
+        }
+    }
+
+    #[test]
+    fn totals_of_long_rows_are_accurate() {
+        let x = vec![0.1f32; 1_000_003];
+        let [total] = totals!(f32, LANES, 1, x.len(), |at, length, sums| {
+            // SAFETY: the chunk is inside `x`.
+            let lanes: [f32; LANES] = unsafe { load_some(x.as_ptr().add(at), length, 0.0) };
+            for i in 0..LANES {
+                sums[0][i] += lanes[i];
+            }
+        });
+        let error = (total / (f64::from(0.1f32) * 1_000_003.0) - 1.0).abs();
+        assert!(error < 1e-9, "{error:e}");
+    }
+}

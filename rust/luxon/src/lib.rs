@@ -1,0 +1,36 @@
+//! luxon: tensors, differentiation and CPU kernels for explicit-parameter neural networks.
+//!
+//! The crate in the order of dependence:
+//!
+//! - what a tensor is: [`dtype`], [`layout`], [`buffer`], [`tensor`], and [`error`];
+//! - what can be done with it: [`op`], one file a family;
+//! - how it is differentiated: [`transform`], a stack of levels;
+//! - where it runs: [`cpu`] by kernels, other devices through the seam [`device`];
+//! - what kernels need of the process: [`runtime`] (threads, memory, interruption).
+//!
+//! ```
+//! use luxon::{Tensor, grad};
+//! let x = Tensor::new(&[0.0f64, 1.0], &[2])?;
+//! let slope = grad(|x| x[0].sin()?.sum(None, false), &[x])?;
+//! assert_eq!(slope[0].to_vec::<f64>()?, [1.0, 1.0f64.cos()]);
+//! # Ok::<(), luxon::Error>(())
+//! ```
+
+pub mod buffer;
+pub mod cpu;
+pub mod device;
+pub mod dtype;
+pub mod error;
+pub mod layout;
+pub mod op;
+pub mod runtime;
+pub mod tensor;
+pub mod transform;
+
+pub use dtype::{DType, Element, Scalar};
+pub use error::{Error, Result};
+pub use layout::Shape;
+pub use op::elementwise::{Operand, pow};
+pub use op::linear::{broadcast_tensors, concat, stack};
+pub use tensor::{Tensor, Value};
+pub use transform::{grad, jvp, value_and_grad, vjp};

@@ -1,0 +1,240 @@
+//! Calls with derivative rules of their own: users' rules, and recomputation (`checkpoint`).
+//!
+//! A rule sees its inputs lowered below the level that differentiates, so whatever it computes is
+//! recorded by the outer levels: a custom rule is differentiable again. A rule for one mode serves the
+//! other: it is linear in its (co)tangent, and the transpose of a linear map is its own pullback.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::layout::Shape;
+use crate::tensor::Tensor;
+use crate::transform::level::{Level, Mode, Node, Trace};
+use crate::transform::{pull_back, reverse, vjp_through};
+
+/// The linear map from cotangents of the outputs to cotangents of the inputs; none stands for zeros.
+pub trait Pullback: Send + Sync {
+    /// The name that errors show.
+    fn name(&self) -> &str;
+    /// Applies the map: one entry per output in, one per input out.
+    fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// What a rule for reverse mode gives: the outputs and the map back.
+pub type Forward = (Vec<Tensor>, Arc<dyn Pullback>);
+/// What a rule for forward mode gives: the outputs and their tangents.
+pub type Pushed = (Vec<Tensor>, Vec<Option<Tensor>>);
+
+/// A function with a derivative rule of its own.
+pub trait CustomRule: Send + Sync {
+    /// The name that errors show.
+    fn name(&self) -> &str;
+    /// The function.
+    fn primal(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+    /// The rule for reverse mode; none where only [`CustomRule::jvp`] is given.
+    fn vjp(&self, _inputs: &[Tensor]) -> Option<Result<Forward>> {
+        None
+    }
+    /// The rule for forward mode; none where only [`CustomRule::vjp`] is given.
+    fn jvp(&self, _inputs: &[Tensor], _tangents: &[Option<Tensor>]) -> Option<Result<Pushed>> {
+        None
+    }
+}
+
+/// The pullback that a forward rule implies.
+struct Transposed {
+    rule: Arc<dyn CustomRule>,
+    inputs: Vec<Tensor>,
+    wanted: Vec<bool>,
+}
+
+impl Pullback for Transposed {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        let positions: Vec<usize> = (0..self.inputs.len()).filter(|&index| self.wanted[index]).collect();
+        let zeros = positions.iter().map(|&index| self.inputs[index].zeros_like()).collect::<Result<Vec<_>>>()?;
+        let push = |tangents: &[Tensor]| {
+            let mut all = vec![None; self.inputs.len()];
+            for (&index, tangent) in positions.iter().zip(tangents) {
+                all[index] = Some(tangent.clone());
+            }
+            let Some(pushed) = self.rule.jvp(&self.inputs, &all) else {
+                return Err(no_rule(self.rule.as_ref()));
+            };
+            Ok(pushed?.1)
+        };
+        let gradients = vjp_through(push, &zeros, cotangents)?;
+        let mut all = vec![None; self.inputs.len()];
+        for (index, gradient) in positions.into_iter().zip(gradients) {
+            all[index] = gradient;
+        }
+        Ok(all)
+    }
+}
+
+#[cold]
+fn no_rule(rule: &dyn CustomRule) -> Error {
+    Error::Value(format!("{}: has no derivative rule; define one with defvjp or defjvp", rule.name()))
+}
+
+/// Calls a function by its own derivative rules at every level that its inputs belong to.
+pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let top = inputs.iter().filter_map(Tensor::active_node).max_by_key(|node| node.level.stamp());
+    let Some(top) = top else {
+        return rule.primal(inputs);
+    };
+    let level = Arc::clone(&top.level);
+    let stamp = level.stamp();
+    let lowered: Vec<Tensor> = inputs.iter().map(|input| input.lower(stamp)).collect();
+    match level.mode() {
+        Mode::Reverse => {
+            let nodes: Vec<Option<Arc<Node>>> = inputs.iter().map(|input| input.node_at(stamp).cloned()).collect();
+            let (outputs, pullback) = match rule.vjp(&lowered) {
+                Some(forward) => forward?,
+                None => {
+                    let wanted = nodes.iter().map(Option::is_some).collect();
+                    let outputs = call(rule, &lowered)?;
+                    let transposed = Transposed { rule: Arc::clone(rule), inputs: lowered, wanted };
+                    (outputs, Arc::new(transposed) as Arc<dyn Pullback>)
+                }
+            };
+            Ok(attach(&level, nodes, &outputs, pullback))
+        }
+        Mode::Forward => {
+            let tangents: Vec<Option<Tensor>> = inputs
+                .iter()
+                .map(|input| match &input.node_at(stamp)?.trace {
+                    Trace::Tangent(tangent) => Some(tangent.clone()),
+                    _ => None,
+                })
+                .collect();
+            let (outputs, pushed) = match rule.jvp(&lowered, &tangents) {
+                Some(pushed) => pushed?,
+                None => push_through(rule, &lowered, &tangents)?,
+            };
+            Ok(outputs
+                .into_iter()
+                .zip(pushed)
+                .map(|(output, tangent)| match tangent {
+                    Some(tangent) => level.record(&output.lower(stamp), Trace::Tangent(tangent)),
+                    None => output,
+                })
+                .collect())
+        }
+    }
+}
+
+/// Tangents by a reverse rule: the pullback is linear in the cotangent u, and transposing it once more,
+/// as a function of u, is the derivative.
+fn push_through(rule: &Arc<dyn CustomRule>, inputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Pushed> {
+    let Some(forward) = rule.vjp(inputs) else {
+        return Err(no_rule(rule.as_ref()));
+    };
+    let (outputs, pullback) = forward?;
+    let floating: Vec<usize> = (0..outputs.len()).filter(|&index| outputs[index].dtype().is_float()).collect();
+    let zeros = floating.iter().map(|&index| outputs[index].zeros_like()).collect::<Result<Vec<_>>>()?;
+    let pull = |cotangents: &[Tensor]| {
+        let mut all = vec![None; outputs.len()];
+        for (&index, cotangent) in floating.iter().zip(cotangents) {
+            all[index] = Some(cotangent.clone());
+        }
+        pullback.pull(&all)
+    };
+    let pushed = vjp_through(pull, &zeros, tangents)?;
+    let mut all = vec![None; outputs.len()];
+    for (index, tangent) in floating.into_iter().zip(pushed) {
+        all[index] = tangent;
+    }
+    Ok((outputs, all))
+}
+
+/// Lays a call's node on its outputs.
+fn attach(level: &Arc<Level>, inputs: Vec<Option<Arc<Node>>>, outputs: &[Tensor], pullback: Arc<dyn Pullback>) -> Vec<Tensor> {
+    let lowered: Vec<Tensor> = outputs.iter().map(|output| output.lower(level.stamp())).collect();
+    let Some(first) = lowered.first() else { return Vec::new() };
+    let specs: Vec<(Shape, crate::DType)> = lowered.iter().map(|output| (*output.shape(), output.dtype())).collect();
+    let call = level.node(&first.detach(), Trace::Call { inputs, outputs: specs, pullback });
+    lowered
+        .iter()
+        .enumerate()
+        .map(|(slot, output)| {
+            if output.dtype().is_float() {
+                level.record(output, Trace::Part { call: Arc::clone(&call), slot })
+            } else {
+                output.clone()
+            }
+        })
+        .collect()
+}
+
+/// A function that is run again in the backward pass instead of keeping what it computed.
+pub type Function = Arc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync>;
+
+/// Runs the function again, recording it, and walks back to the tensors that it started from.
+struct Recompute {
+    function: Function,
+    inputs: Vec<Tensor>,
+    level: Arc<Level>,
+    boundary: Vec<Option<Arc<Node>>>,
+}
+
+impl Pullback for Recompute {
+    fn name(&self) -> &str {
+        "checkpoint"
+    }
+
+    fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        let floor = self.level.size();
+        let outputs = (self.function)(&self.inputs)?;
+        let pairs = outputs.into_iter().zip(cotangents).filter_map(|(output, dy)| Some((output, dy.clone()?))).collect();
+        reverse::pull_back_to(&self.level, floor, pairs, &self.boundary)
+    }
+}
+
+/// Runs `function(inputs)` keeping only its inputs; the backward pass runs it again. Tensors that the
+/// function closes over are differentiated too. In forward mode it is a plain call.
+pub fn checkpoint(function: &Function, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let before = Level::snapshot();
+    let outputs = function(inputs)?;
+    let top = outputs.iter().filter_map(Tensor::active_node).max_by_key(|node| node.level.stamp());
+    let Some(level) = top.map(|node| Arc::clone(&node.level)) else {
+        return Ok(outputs);
+    };
+    let known = before.iter().find(|(open, _)| open.stamp() == level.stamp());
+    let (Mode::Reverse, Some(&(_, floor))) = (level.mode(), known) else {
+        return Ok(outputs);
+    };
+    let boundary: Vec<Option<Arc<Node>>> = reverse::boundary(&level, floor, &outputs).into_iter().map(Some).collect();
+    let pullback = Recompute { function: Arc::clone(function), inputs: inputs.to_vec(), level: Arc::clone(&level), boundary: boundary.clone() };
+    Ok(attach(&level, boundary, &outputs, Arc::new(pullback)))
+}
+
+/// The pullback of a recorded computation: a reverse level that stays recordable as long as it lives.
+pub struct Recorded {
+    level: Arc<Level>,
+    outputs: Vec<Tensor>,
+    inputs: Vec<Tensor>,
+}
+
+impl Recorded {
+    /// Takes over a level whose `outputs` were computed from its tagged `inputs`.
+    pub fn new(level: Arc<Level>, outputs: Vec<Tensor>, inputs: Vec<Tensor>) -> Recorded {
+        level.leave();
+        Recorded { level, outputs, inputs }
+    }
+
+    /// One gradient per input; none where no output depends on it.
+    pub fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        let pairs = self.outputs.iter().zip(cotangents).filter_map(|(output, dy)| Some((output.clone(), dy.clone()?)));
+        pull_back(&self.level, pairs.collect(), &self.inputs)
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.level.close();
+    }
+}

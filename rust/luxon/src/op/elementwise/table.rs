@@ -1,0 +1,626 @@
+//! The table of elementwise operations: one row each.
+//!
+//! A row reads: variant, name, domain, arguments, the scalar function, then one derivative per argument
+//! as `what it reads => |args, y, g| derivative times g`, written in tensor operations, so that it is
+//! differentiable again. `A`, `B`, `C` stand for the arguments and `Y` for the output; an empty list
+//! means that gradients are exact zeros. Sub-gradients at kinks are PyTorch's.
+#![allow(clippy::redundant_closure_call)]
+
+use super::{Derivative, Domain, MAX_ARITY, Operand, map};
+use crate::cpu::map::{Block, Truth, blocks, erased, loop1, loop2, loop3};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+const A: u32 = 1;
+const B: u32 = 2;
+const C: u32 = 4;
+const Y: u32 = 8;
+const NOTHING: u32 = 0;
+
+macro_rules! table {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $domain:ident ($($arg:ident),+) $body:block cost $cost:literal [$($reads:expr => $rule:expr),* $(,)?];)*) => {
+        /// The kernels, by name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kernel { $($(#[$doc])* $variant),* }
+
+        impl Kernel {
+            /// Every kernel, in the order of the table.
+            pub const ALL: &'static [Kernel] = &[$(Kernel::$variant),*];
+
+            /// The name that users and errors use.
+            #[inline]
+            pub const fn name(self) -> &'static str {
+                match self { $(Kernel::$variant => stringify!($name)),* }
+            }
+
+            /// The number of arguments.
+            #[inline]
+            pub const fn arity(self) -> usize {
+                match self { $(Kernel::$variant => [$(stringify!($arg)),+].len()),* }
+            }
+
+            /// The dtypes that it takes.
+            #[inline]
+            pub const fn domain(self) -> Domain {
+                match self { $(Kernel::$variant => Domain::$domain),* }
+            }
+
+            /// Rough nanoseconds per f32 element on one thread, for deciding about threads.
+            #[inline]
+            pub const fn cost(self) -> f32 {
+                match self { $(Kernel::$variant => $cost),* }
+            }
+
+            /// One derivative per argument; none where gradients are zero.
+            #[inline]
+            pub fn derivatives(self) -> &'static [Derivative] {
+                match self { $(Kernel::$variant => &[$(Derivative { reads: $reads, rule: $rule }),*]),* }
+            }
+
+            /// The loop for a dtype (half types have none of their own: they are computed in f32).
+            #[inline]
+            pub(crate) fn block(self, dtype: DType) -> Option<Block> {
+                match self { $(Kernel::$variant => blocks!($domain, $variant, dtype, ($($arg),+))),* }
+            }
+        }
+
+        /// One type per kernel, which the loops are instantiated with.
+        mod kernels {
+            use crate::cpu::map::{scalar_kernel, Bits, Kernel1, Kernel2, Kernel3, Number};
+            use crate::cpu::special::Special as Real;
+            $(scalar_kernel!($domain, $variant, ($($arg),+), $body);)*
+        }
+        use kernels::*;
+
+        $(method!($(#[$doc])* $variant $name ($($arg),+));)*
+    };
+}
+
+macro_rules! method {
+    ($(#[$doc:meta])* $variant:ident $name:ident ($x:ident)) => {
+        impl Tensor {
+            $(#[$doc])*
+            #[inline]
+            pub fn $name(&self) -> Result<Tensor> {
+                map(Kernel::$variant, &[self.into()])
+            }
+        }
+    };
+    ($(#[$doc:meta])* $variant:ident $name:ident ($x:ident, $y:ident)) => {
+        impl Tensor {
+            $(#[$doc])*
+            #[inline]
+            pub fn $name<'a>(&'a self, $y: impl Into<Operand<'a>>) -> Result<Tensor> {
+                map(Kernel::$variant, &[self.into(), $y.into()])
+            }
+        }
+    };
+    ($(#[$doc:meta])* $variant:ident $name:ident ($x:ident, $y:ident, $z:ident)) => {
+        impl Tensor {
+            $(#[$doc])*
+            #[inline]
+            pub fn $name<'a>(&'a self, $y: impl Into<Operand<'a>>, $z: impl Into<Operand<'a>>) -> Result<Tensor> {
+                map(Kernel::$variant, &[self.into(), $y.into(), $z.into()])
+            }
+        }
+    };
+}
+
+/// A scalar or tensor operand as a tensor operation's first argument.
+fn on(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
+    map(kernel, operands)
+}
+
+/// `g` where `condition`, else 0.
+fn keep(condition: &Tensor, g: &Tensor) -> Result<Tensor> {
+    on(Kernel::Where, &[condition.into(), g.into(), 0.0.into()])
+}
+
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+const TWO_OVER_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
+const LN_2: f64 = std::f64::consts::LN_2;
+const LN_10: f64 = std::f64::consts::LN_10;
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+
+table! {
+    /// Elementwise sum.
+    Add add_elementwise Number (x, y) { x.plus(y) } cost 0.2 [
+        NOTHING => |_, _, g| Ok(g.clone()),
+        NOTHING => |_, _, g| Ok(g.clone()),
+    ];
+    /// Elementwise difference.
+    Subtract subtract Number (x, y) { x.minus(y) } cost 0.2 [
+        NOTHING => |_, _, g| Ok(g.clone()),
+        NOTHING => |_, _, g| g.neg(),
+    ];
+    /// Elementwise product.
+    Multiply multiply Number (x, y) { x.times(y) } cost 0.2 [
+        B => |a, _, g| g.mul(a.b()),
+        A => |a, _, g| g.mul(a.a()),
+    ];
+    /// Elementwise quotient; integers give floats.
+    Divide divide Float (x, y) { x / y } cost 0.3 [
+        B => |a, _, g| g.div(a.b()),
+        B | Y => |a, y, g| g.mul(y)?.div(a.b())?.neg(),
+    ];
+    /// The quotient rounded towards minus infinity.
+    FloorDivide floor_divide Number (x, y) { x.floor_quotient(y) } cost 1.0 [
+        NOTHING => |_, _, g| g.zeros_like(),
+        NOTHING => |_, _, g| g.zeros_like(),
+    ];
+    /// The remainder with the sign of the divisor.
+    Remainder remainder Number (x, y) { x.floor_remainder(y) } cost 1.0 [
+        NOTHING => |_, _, g| Ok(g.clone()),
+        A | B => |a, _, g| g.mul(&on(Kernel::FloorDivide, &[a.a(), a.b()])?)?.neg(),
+    ];
+    /// The remainder with the sign of the dividend, as C's `fmod`.
+    Fmod fmod Number (x, y) { x.truncated_remainder(y) } cost 1.0 [
+        NOTHING => |_, _, g| Ok(g.clone()),
+        A | B => |a, _, g| g.mul(&on(Kernel::Divide, &[a.a(), a.b()])?.trunc()?)?.neg(),
+    ];
+    /// The smaller of two; NaN propagates, ties share the gradient.
+    Minimum minimum Number (x, y) { x.least(y) } cost 0.2 [
+        A | B => |a, _, g| g.mul(&on(Kernel::LargerShare, &[a.b(), a.a()])?),
+        A | B => |a, _, g| g.mul(&on(Kernel::LargerShare, &[a.a(), a.b()])?),
+    ];
+    /// The larger of two; NaN propagates, ties share the gradient.
+    Maximum maximum Number (x, y) { x.greatest(y) } cost 0.2 [
+        A | B => |a, _, g| g.mul(&on(Kernel::LargerShare, &[a.a(), a.b()])?),
+        A | B => |a, _, g| g.mul(&on(Kernel::LargerShare, &[a.b(), a.a()])?),
+    ];
+    /// 1 where the first argument is the larger, 1/2 at ties, else 0: how `maximum` shares a gradient.
+    LargerShare larger_share Float (x, y) { if x < y { T::ZERO } else if x == y { T::from_f64(0.5) } else { T::ONE } } cost 0.3 [
+        NOTHING => |_, _, g| g.zeros_like(),
+        NOTHING => |_, _, g| g.zeros_like(),
+    ];
+    /// `x` to the power `y` for floats.
+    Pow float_pow Float (x, y) { x.pow(y) } cost 6.0 [
+        A | B => |a, _, g| {
+            let slope = on(Kernel::Multiply, &[(&on(Kernel::Pow, &[a.a(), (&on(Kernel::Subtract, &[a.b(), 1.0.into()])?).into()])?).into(), a.b()])?;
+            // x^0 is constant, also at x = 0 where the product above is 0 * inf.
+            let flat = on(Kernel::Equal, &[a.b(), 0.0.into()])?;
+            on(Kernel::Where, &[(&flat).into(), 0.0.into(), (&g.mul(&slope)?).into()])
+        },
+        A | B | Y => |a, y, g| {
+            let slope = g.mul(y)?.mul(&on(Kernel::Log, &[a.a()])?)?;
+            let zero = on(Kernel::LogicalAnd, &[
+                (&on(Kernel::Equal, &[a.a(), 0.0.into()])?).into(),
+                (&on(Kernel::GreaterEqual, &[a.b(), 0.0.into()])?).into(),
+            ])?;
+            on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&slope).into()])
+        },
+    ];
+    /// `x` to the power `y` for integers.
+    IntegerPow integer_pow Number (x, y) { x.integer_power(y) } cost 4.0 [];
+    /// The angle of the point (y, x), in radians.
+    Atan2 atan2 Float (x, y) { x.atan2(y) } cost 2.0 [
+        A | B => |a, _, g| {
+            let square = on(Kernel::Add, &[(&on(Kernel::Square, &[a.a()])?).into(), (&on(Kernel::Square, &[a.b()])?).into()])?;
+            g.mul(a.b())?.div(&square)
+        },
+        A | B => |a, _, g| {
+            let square = on(Kernel::Add, &[(&on(Kernel::Square, &[a.a()])?).into(), (&on(Kernel::Square, &[a.b()])?).into()])?;
+            g.mul(a.a())?.div(&square)?.neg()
+        },
+    ];
+    /// The square root of the sum of squares, without overflow.
+    Hypot hypot Float (x, y) { x.hypot(y) } cost 1.5 [
+        A | Y => |a, y, g| g.mul(a.a())?.div(y),
+        B | Y => |a, y, g| g.mul(a.b())?.div(y),
+    ];
+    /// log(exp x + exp y), without overflow.
+    LogAddExp logaddexp Float (x, y) { x.logaddexp(y) } cost 2.0 [
+        A | Y => |a, y, g| g.mul(&on(Kernel::ExpDifference, &[a.a(), y.into()])?),
+        B | Y => |a, y, g| g.mul(&on(Kernel::ExpDifference, &[a.b(), y.into()])?),
+    ];
+    /// exp(x - y), with 1 where both are the same infinity... of `logaddexp`'s own making.
+    ExpDifference exp_difference Float (x, y) { if x == y { T::ONE } else { (x - y).exp() } } cost 0.5 [
+        Y => |_, y, g| g.mul(y),
+        Y => |_, y, g| g.mul(y)?.neg(),
+    ];
+    /// x log y, and 0 where x is 0.
+    XLogY xlogy Float (x, y) { x.xlogy(y) } cost 1.0 [
+        A | B => |a, _, g| {
+            let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
+            let log = on(Kernel::Log, &[a.b()])?;
+            g.mul(&on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&log).into()])?)
+        },
+        A | B => |a, _, g| g.mul(a.a())?.div(a.b()),
+    ];
+    /// x log(1 + y), and 0 where x is 0.
+    XLog1pY xlog1py Float (x, y) { x.xlog1py(y) } cost 1.0 [
+        A | B => |a, _, g| {
+            let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
+            let log = on(Kernel::Log1p, &[a.b()])?;
+            g.mul(&on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&log).into()])?)
+        },
+        A | B => |a, _, g| g.mul(a.a())?.div(&on(Kernel::Add, &[a.b(), 1.0.into()])?),
+    ];
+    /// The magnitude of the first with the sign of the second.
+    CopySign copysign Float (x, y) { x.copysign(y) } cost 0.3 [
+        A | B => |a, _, g| {
+            let flips = on(Kernel::CopySign, &[1.0.into(), a.b()])?.mul(&on(Kernel::Sign, &[a.a()])?)?;
+            g.mul(&flips)
+        },
+        NOTHING => |_, _, g| g.zeros_like(),
+    ];
+    /// The next representable number after `x` towards `y`.
+    NextAfter nextafter Float (x, y) { x.nextafter(y) } cost 1.0 [];
+
+    /// The negative.
+    Negative negative Number (x) { x.negated() } cost 0.2 [NOTHING => |_, _, g| g.neg()];
+    /// The absolute value; its slope at 0 is 0.
+    Abs abs Number (x) { x.magnitude() } cost 0.2 [A => |a, _, g| g.mul(&on(Kernel::Sign, &[a.a()])?)];
+    /// -1, 0 or 1; NaN stays.
+    Sign sign Number (x) { x.signum_or_zero() } cost 0.3 [NOTHING => |_, _, g| g.zeros_like()];
+    /// The square.
+    Square square Number (x) { x.times(x) } cost 0.2 [A => |a, _, g| g.mul(a.a())?.mul(2.0)];
+    /// Rounded towards minus infinity.
+    Floor floor Number (x) { x.rounded_down() } cost 0.2 [NOTHING => |_, _, g| g.zeros_like()];
+    /// Rounded towards plus infinity.
+    Ceil ceil Number (x) { x.rounded_up() } cost 0.2 [NOTHING => |_, _, g| g.zeros_like()];
+    /// Rounded towards zero.
+    Trunc trunc Number (x) { x.rounded_to_zero() } cost 0.2 [NOTHING => |_, _, g| g.zeros_like()];
+    /// Rounded to the nearest integer, halves to even.
+    Round round Number (x) { x.rounded() } cost 0.2 [NOTHING => |_, _, g| g.zeros_like()];
+    /// The square root.
+    Sqrt sqrt Float (x) { x.sqrt() } cost 0.5 [Y => |_, y, g| g.div(&y.mul(2.0)?)];
+    /// One over the square root.
+    Rsqrt rsqrt Float (x) { x.rsqrt() } cost 0.7 [Y => |_, y, g| g.mul(&y.square()?.mul(y)?)?.mul(-0.5)];
+    /// One over x.
+    Reciprocal reciprocal Float (x) { T::ONE / x } cost 0.4 [Y => |_, y, g| g.mul(&y.square()?)?.neg()];
+
+    /// e to the x.
+    Exp exp Float (x) { x.exp() } cost 0.4 [Y => |_, y, g| g.mul(y)];
+    /// 2 to the x.
+    Exp2 exp2 Float (x) { x.exp2() } cost 0.4 [Y => |_, y, g| g.mul(y)?.mul(LN_2)];
+    /// exp(x) - 1, accurate near 0.
+    Expm1 expm1 Float (x) { x.expm1() } cost 0.5 [Y => |_, y, g| g.mul(&y.add(1.0)?)];
+    /// The natural logarithm.
+    Log log Float (x) { x.ln() } cost 0.5 [A => |a, _, g| g.div(a.a())];
+    /// The logarithm to base 2.
+    Log2 log2 Float (x) { x.log2() } cost 0.5 [A => |a, _, g| g.div(a.a())?.mul(1.0 / LN_2)];
+    /// The logarithm to base 10.
+    Log10 log10 Float (x) { x.log10() } cost 0.5 [A => |a, _, g| g.div(a.a())?.mul(1.0 / LN_10)];
+    /// log(1 + x), accurate near 0.
+    Log1p log1p Float (x) { x.ln_1p() } cost 0.6 [A => |a, _, g| g.div(&on(Kernel::Add, &[a.a(), 1.0.into()])?)];
+    /// The sine of an angle in radians.
+    Sin sin Float (x) { x.sin() } cost 0.8 [A => |a, _, g| g.mul(&on(Kernel::Cos, &[a.a()])?)];
+    /// The cosine of an angle in radians.
+    Cos cos Float (x) { x.cos() } cost 0.8 [A => |a, _, g| g.mul(&on(Kernel::Sin, &[a.a()])?)?.neg()];
+    /// The tangent of an angle in radians.
+    Tan tan Float (x) { x.tan() } cost 1.0 [Y => |_, y, g| g.mul(&y.square()?.add(1.0)?)];
+    /// The inverse sine.
+    Asin asin Float (x) { x.asin() } cost 1.0 [A => |a, _, g| g.mul(&one_minus_square(a.a())?.rsqrt()?)];
+    /// The inverse cosine.
+    Acos acos Float (x) { x.acos() } cost 1.0 [A => |a, _, g| g.mul(&one_minus_square(a.a())?.rsqrt()?)?.neg()];
+    /// The inverse tangent.
+    Atan atan Float (x) { x.atan() } cost 1.0 [A => |a, _, g| g.div(&on(Kernel::Square, &[a.a()])?.add(1.0)?)];
+    /// The hyperbolic sine.
+    Sinh sinh Float (x) { x.sinh() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Cosh, &[a.a()])?)];
+    /// The hyperbolic cosine.
+    Cosh cosh Float (x) { x.cosh() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Sinh, &[a.a()])?)];
+    /// The hyperbolic tangent.
+    Tanh tanh Float (x) { x.tanh() } cost 0.5 [Y => |_, y, g| on(Kernel::TanhGrad, &[g.into(), y.into()])];
+    /// g (1 - y^2): the derivative of tanh by its output.
+    TanhGrad tanh_grad Float (g, y) { g * (-y).mul_add(y, T::ONE) } cost 0.3 [
+        B => |a, _, g| on(Kernel::TanhGrad, &[g.into(), a.b()]),
+        A | B => |a, _, g| g.mul(a.a())?.mul(a.b())?.mul(-2.0),
+    ];
+    /// The inverse hyperbolic sine.
+    Asinh asinh Float (x) { x.asinh() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Square, &[a.a()])?.add(1.0)?.rsqrt()?)];
+    /// The inverse hyperbolic cosine.
+    Acosh acosh Float (x) { x.acosh() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Square, &[a.a()])?.sub(1.0)?.rsqrt()?)];
+    /// The inverse hyperbolic tangent.
+    Atanh atanh Float (x) { x.atanh() } cost 1.0 [A => |a, _, g| g.div(&one_minus_square(a.a())?)];
+    /// The error function.
+    Erf erf Float (x) { x.erf() } cost 0.7 [A => |a, _, g| g.mul(&gaussian(a.a())?)?.mul(TWO_OVER_SQRT_PI)];
+    /// The complementary error function, accurate in the tail.
+    Erfc erfc Float (x) { x.erfc() } cost 1.5 [A => |a, _, g| g.mul(&gaussian(a.a())?)?.mul(-TWO_OVER_SQRT_PI)];
+    /// The inverse of the error function.
+    Erfinv erfinv Float (x) { x.erfinv() } cost 1.0 [Y => |_, y, g| g.mul(&y.square()?.exp()?)?.mul(1.0 / TWO_OVER_SQRT_PI)];
+    /// The logarithm of the gamma function's absolute value.
+    Gammaln gammaln Float (x) { x.gammaln() } cost 10.0 [A => |a, _, g| g.mul(&on(Kernel::Digamma, &[a.a()])?)];
+    /// The logarithmic derivative of the gamma function.
+    Digamma digamma Float (x) { x.digamma() } cost 10.0 [A => |a, _, g| g.mul(&on(Kernel::Trigamma, &[a.a()])?)];
+    /// The derivative of digamma.
+    Trigamma trigamma Float (x) { x.trigamma() } cost 10.0 [];
+    /// The logarithm of the normal distribution's cumulative function.
+    LogNdtr log_ndtr Float (x) { x.log_ndtr() } cost 5.0 [A | Y => |a, y, g| {
+        let log_density = on(Kernel::Multiply, &[(&on(Kernel::Square, &[a.a()])?).into(), (-0.5).into()])?.sub(0.918_938_533_204_672_7)?;
+        g.mul(&log_density.sub(y)?.exp()?)
+    }];
+    /// exp(-|x|) times the modified Bessel function of order 0.
+    I0e i0e Float (x) { x.i0e() } cost 5.0 [A | Y => |a, y, g| {
+        g.mul(&on(Kernel::I1e, &[a.a()])?.sub(&y.mul(&on(Kernel::Sign, &[a.a()])?)?)?)
+    }];
+    /// exp(-|x|) times the modified Bessel function of order 1.
+    I1e i1e Float (x) { x.i1e() } cost 5.0 [A | Y => |a, y, g| {
+        let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
+        let ratio = on(Kernel::Where, &[(&zero).into(), 0.5.into(), (&y.div(a.a())?).into()])?;
+        g.mul(&on(Kernel::I0e, &[a.a()])?.sub(&ratio)?.sub(&y.mul(&on(Kernel::Sign, &[a.a()])?)?)?)
+    }];
+    /// sin(pi x) / (pi x).
+    Sinc sinc Float (x) { x.sinc() } cost 2.0 [A | Y => |a, y, g| {
+        let angle = on(Kernel::Multiply, &[a.a(), std::f64::consts::PI.into()])?;
+        let slope = angle.cos()?.sub(y)?.div(a.a())?;
+        let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
+        g.mul(&on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&slope).into()])?)
+    }];
+    /// -x log x, 0 at 0 and -inf below.
+    Entr entr Float (x) { x.entr() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Log, &[a.a()])?.neg()?.sub(1.0)?)];
+    /// log(x / (1 - x)).
+    Logit logit Float (x) { x.logit() } cost 1.0 [A => |a, _, g| {
+        let one_minus = on(Kernel::Subtract, &[1.0.into(), a.a()])?;
+        g.div(&one_minus.mul(a.a())?)
+    }];
+
+    /// max(x, 0); its slope at 0 is 0.
+    Relu relu Number (x) { x.positive_part() } cost 0.2 [Y => |_, y, g| on(Kernel::Gate, &[g.into(), y.into()])];
+    /// g where y > 0 (or NaN), else 0: the derivative of relu by its output.
+    Gate gate Float (g, y) { if y <= T::ZERO { T::ZERO } else { g } } cost 0.2 [
+        B => |a, _, g| on(Kernel::Gate, &[g.into(), a.b()]),
+        NOTHING => |_, _, g| g.zeros_like(),
+    ];
+    /// min(max(x, 0), 6).
+    Relu6 relu6 Number (x) { x.positive_part().least_of(6) } cost 0.2 [A => |a, _, g| {
+        let inside = on(Kernel::LogicalAnd, &[
+            (&on(Kernel::Greater, &[a.a(), 0.0.into()])?).into(),
+            (&on(Kernel::Less, &[a.a(), 6.0.into()])?).into(),
+        ])?;
+        keep(&inside, g)
+    }];
+    /// x for x > 0, else slope * x.
+    LeakyRelu leaky_relu Float (x, slope) { if x > T::ZERO { x } else { x * slope } } cost 0.2 [
+        A | B => |a, _, g| {
+            let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+            on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(a.b())?).into()])
+        },
+        A => |a, _, g| {
+            let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+            on(Kernel::Where, &[(&positive).into(), 0.0.into(), (&g.mul(a.a())?).into()])
+        },
+    ];
+    /// x for x > 0, else alpha (exp x - 1).
+    Elu elu Float (x, alpha) { if x > T::ZERO { x } else { alpha * x.expm1() } } cost 0.6 [
+        A | B => |a, _, g| {
+            let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+            let below = on(Kernel::Exp, &[(&on(Kernel::Minimum, &[a.a(), 0.0.into()])?).into()])?.mul(a.b())?;
+            on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(&below)?).into()])
+        },
+    ];
+    /// x for x > 0, else alpha (exp(x / alpha) - 1).
+    Celu celu Float (x, alpha) { if x > T::ZERO { x } else { alpha * (x / alpha).expm1() } } cost 0.7 [
+        A | B => |a, _, g| {
+            let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+            let below = on(Kernel::Minimum, &[a.a(), 0.0.into()])?.div(a.b())?.exp()?;
+            on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(&below)?).into()])
+        },
+    ];
+    /// The self-normalising unit: scale * elu(x, alpha) (Klambauer et al. 2017).
+    Selu selu Float (x) {
+        let scale = T::from_f64(1.050_700_987_355_480_5);
+        if x > T::ZERO { scale * x } else { T::from_f64(1.673_263_242_354_377_2 * 1.050_700_987_355_480_5) * x.expm1() }
+    } cost 0.6 [A => |a, _, g| {
+        let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+        let below = on(Kernel::Minimum, &[a.a(), 0.0.into()])?.exp()?.mul(SELU_ALPHA)?;
+        on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(&below)?).into()])?.mul(SELU_SCALE)
+    }];
+    /// x times the normal distribution's cumulative function (the exact form).
+    Gelu gelu Float (x) { x.gelu() } cost 0.9 [A => |a, _, g| on(Kernel::GeluGrad, &[g.into(), a.a()])];
+    /// g (Phi(x) + x phi(x)): the derivative of gelu.
+    GeluGrad gelu_grad Float (g, x) {
+        let density = T::from_f64(0.398_942_280_401_432_7) * (T::from_f64(-0.5) * x * x).exp();
+        g * x.mul_add(density, x.ndtr())
+    } cost 1.5 [
+        B => |a, _, g| on(Kernel::GeluGrad, &[g.into(), a.b()]),
+        A | B => |a, _, g| {
+            // phi(x) (2 - x^2)
+            let square = on(Kernel::Square, &[a.b()])?;
+            let density = square.mul(-0.5)?.exp()?.mul(0.398_942_280_401_432_7)?;
+            g.mul(a.a())?.mul(&density)?.mul(&square.neg()?.add(2.0)?)
+        },
+    ];
+    /// gelu by the tanh approximation.
+    GeluTanh gelu_tanh Float (x) { x.gelu_tanh() } cost 0.7 [A => |a, _, g| {
+        let square = on(Kernel::Square, &[a.a()])?;
+        let inner = square.mul(0.044_715)?.add(1.0)?.mul(a.a())?.mul(SQRT_2_OVER_PI)?;
+        let t = inner.tanh()?;
+        let slope = square.mul(3.0 * 0.044_715)?.add(1.0)?.mul(SQRT_2_OVER_PI)?;
+        let tail = t.square()?.neg()?.add(1.0)?.mul(&slope)?.mul(a.a())?;
+        g.mul(&t.add(1.0)?.add(&tail)?)?.mul(0.5)
+    }];
+    /// x sigmoid(x), also called swish.
+    Silu silu Float (x) { x.silu() } cost 0.6 [A => |a, _, g| on(Kernel::SiluGrad, &[g.into(), a.a()])];
+    /// g s (1 + x (1 - s)) with s = sigmoid(x): the derivative of silu.
+    SiluGrad silu_grad Float (g, x) { let s = x.sigmoid(); g * s * x.mul_add(T::ONE - s, T::ONE) } cost 0.8 [
+        B => |a, _, g| on(Kernel::SiluGrad, &[g.into(), a.b()]),
+        A | B => |a, _, g| {
+            // s (1 - s) (2 + x (1 - 2 s))
+            let s = on(Kernel::Sigmoid, &[a.b()])?;
+            let bend = s.mul(-2.0)?.add(1.0)?.mul(a.b())?.add(2.0)?;
+            on(Kernel::SigmoidGrad, &[(&g.mul(a.a())?).into(), (&s).into()])?.mul(&bend)
+        },
+    ];
+    /// x relu6(x + 3) / 6.
+    HardSwish hard_swish Float (x) {
+        let t = x + T::from_f64(3.0);
+        let t = if t < T::ZERO { T::ZERO } else if t > T::from_f64(6.0) { T::from_f64(6.0) } else { t };
+        x * t / T::from_f64(6.0)
+    } cost 0.3 [A => |a, _, g| {
+        let low = on(Kernel::LessEqual, &[a.a(), (-3.0).into()])?;
+        let high = on(Kernel::GreaterEqual, &[a.a(), 3.0.into()])?;
+        let middle = on(Kernel::Divide, &[a.a(), 3.0.into()])?.add(0.5)?;
+        let slope = on(Kernel::Where, &[(&high).into(), 1.0.into(), (&middle).into()])?;
+        g.mul(&on(Kernel::Where, &[(&low).into(), 0.0.into(), (&slope).into()])?)
+    }];
+    /// x tanh(softplus(x)).
+    Mish mish Float (x) { x.mish() } cost 1.2 [A => |a, _, g| {
+        let t = on(Kernel::LogOnePlusExp, &[a.a()])?.tanh()?;
+        let s = on(Kernel::Sigmoid, &[a.a()])?;
+        let tail = t.square()?.neg()?.add(1.0)?.mul(&s)?.mul(a.a())?;
+        g.mul(&t.add(&tail)?)
+    }];
+    /// 1 / (1 + exp(-x)).
+    Sigmoid sigmoid Float (x) { x.sigmoid() } cost 0.5 [Y => |_, y, g| on(Kernel::SigmoidGrad, &[g.into(), y.into()])];
+    /// g y (1 - y): the derivative of sigmoid by its output.
+    SigmoidGrad sigmoid_grad Float (g, y) { g * y * (T::ONE - y) } cost 0.3 [
+        B => |a, _, g| on(Kernel::SigmoidGrad, &[g.into(), a.b()]),
+        A | B => |a, _, g| g.mul(a.a())?.mul(&on(Kernel::Multiply, &[a.b(), (-2.0).into()])?.add(1.0)?),
+    ];
+    /// relu6(x + 3) / 6.
+    HardSigmoid hard_sigmoid Float (x) {
+        let t = x / T::from_f64(6.0) + T::from_f64(0.5);
+        if t < T::ZERO { T::ZERO } else if t > T::ONE { T::ONE } else { t }
+    } cost 0.3 [A => |a, _, g| {
+        let inside = on(Kernel::Less, &[(&on(Kernel::Abs, &[a.a()])?).into(), 3.0.into()])?;
+        keep(&inside, &g.mul(1.0 / 6.0)?)
+    }];
+    /// log(sigmoid(x)), without overflow.
+    LogSigmoid log_sigmoid Float (x) { x.log_sigmoid() } cost 0.8 [A => |a, _, g| g.mul(&on(Kernel::Sigmoid, &[(&on(Kernel::Negative, &[a.a()])?).into()])?)];
+    /// x clipped to [min, max]; its slope is 0 at and beyond the bounds.
+    HardTanh hard_tanh Float (x, min, max) { if x < min { min } else if x > max { max } else { x } } cost 0.3 [
+        A | B | C => |a, _, g| {
+            let inside = on(Kernel::LogicalAnd, &[
+                (&on(Kernel::Greater, &[a.a(), a.b()])?).into(),
+                (&on(Kernel::Less, &[a.a(), a.c()])?).into(),
+            ])?;
+            keep(&inside, g)
+        },
+    ];
+    /// x - tanh(x).
+    TanhShrink tanh_shrink Float (x) { x - x.tanh() } cost 0.6 [A => |a, _, g| g.mul(&on(Kernel::Tanh, &[a.a()])?.square()?)];
+    /// x moved towards 0 by the threshold, 0 within it.
+    SoftShrink soft_shrink Float (x, threshold) {
+        if x > threshold { x - threshold } else if x < -threshold { x + threshold } else { x * T::ZERO }
+    } cost 0.3 [
+        A | B => |a, _, g| {
+            let outside = on(Kernel::Greater, &[(&on(Kernel::Abs, &[a.a()])?).into(), a.b()])?;
+            keep(&outside, g)
+        },
+    ];
+    /// x, but 0 where |x| <= threshold.
+    HardShrink hard_shrink Float (x, threshold) { if x <= threshold && x >= -threshold { T::ZERO } else { x } } cost 0.3 [
+        A | B => |a, _, g| {
+            let inside = on(Kernel::LessEqual, &[(&on(Kernel::Abs, &[a.a()])?).into(), a.b()])?;
+            on(Kernel::Where, &[(&inside).into(), 0.0.into(), g.into()])
+        },
+    ];
+    /// log(1 + exp x), without overflow.
+    LogOnePlusExp log_one_plus_exp Float (x) { x.softplus() } cost 0.8 [A => |a, _, g| g.mul(&on(Kernel::Sigmoid, &[a.a()])?)];
+    /// log(1 + exp(beta x)) / beta, and x where beta x > threshold.
+    Softplus softplus_with Float (x, beta, threshold) { if x * beta > threshold { x } else { (x * beta).softplus() / beta } } cost 0.9 [
+        A | B | C => |a, _, g| {
+            let scaled = on(Kernel::Multiply, &[a.a(), a.b()])?;
+            let linear = on(Kernel::Greater, &[(&scaled).into(), a.c()])?;
+            let slope = scaled.sigmoid()?;
+            on(Kernel::Where, &[(&linear).into(), g.into(), (&g.mul(&slope)?).into()])
+        },
+    ];
+    /// x / (1 + |x|).
+    Softsign softsign Float (x) { x / (T::ONE + x.abs()) } cost 0.4 [A => |a, _, g| {
+        g.div(&on(Kernel::Abs, &[a.a()])?.add(1.0)?.square()?)
+    }];
+    /// log(cosh x), without overflow.
+    LogCosh log_cosh Float (x) { x.log_cosh() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Tanh, &[a.a()])?)];
+    /// x tanh(x).
+    Lisht lisht Float (x) { x * x.tanh() } cost 0.6 [A => |a, _, g| {
+        let t = on(Kernel::Tanh, &[a.a()])?;
+        let tail = t.square()?.neg()?.add(1.0)?.mul(a.a())?;
+        g.mul(&t.add(&tail)?)
+    }];
+    /// x where x > threshold, else 0.
+    ThresholdRelu threshold_relu Float (x, threshold) { if x <= threshold { T::ZERO } else { x } } cost 0.2 [
+        A | B => |a, _, g| {
+            let outside = on(Kernel::Greater, &[a.a(), a.b()])?;
+            keep(&outside, g)
+        },
+    ];
+    /// x limited to [min, max]; the gradient passes inside and at the bounds.
+    Clip clip_between Number (x, min, max) { x.greatest(min).least(max) } cost 0.3 [
+        A | B | C => |a, _, g| {
+            let inside = on(Kernel::LogicalAnd, &[
+                (&on(Kernel::GreaterEqual, &[a.a(), a.b()])?).into(),
+                (&on(Kernel::LessEqual, &[a.a(), a.c()])?).into(),
+            ])?;
+            keep(&inside, g)
+        },
+        A | B | C => |a, _, g| {
+            let low = on(Kernel::Less, &[a.a(), a.b()])?;
+            let ordered = on(Kernel::LessEqual, &[a.b(), a.c()])?;
+            keep(&on(Kernel::LogicalAnd, &[(&low).into(), (&ordered).into()])?, g)
+        },
+        A | B | C => |a, _, g| {
+            let high = on(Kernel::Greater, &[a.a(), a.c()])?;
+            let crossed = on(Kernel::Greater, &[a.b(), a.c()])?;
+            keep(&on(Kernel::LogicalOr, &[(&high).into(), (&crossed).into()])?, g)
+        },
+    ];
+
+    /// x == y.
+    Equal equal Compare (x, y) { x == y } cost 0.2 [];
+    /// x != y.
+    NotEqual not_equal Compare (x, y) { x != y } cost 0.2 [];
+    /// x < y.
+    Less less Compare (x, y) { x < y } cost 0.2 [];
+    /// x <= y.
+    LessEqual less_equal Compare (x, y) { x <= y } cost 0.2 [];
+    /// x > y.
+    Greater greater Compare (x, y) { x > y } cost 0.2 [];
+    /// x >= y.
+    GreaterEqual greater_equal Compare (x, y) { x >= y } cost 0.2 [];
+    /// Whether x is not a number.
+    IsNan isnan Test (x) { x.is_nan() } cost 0.2 [];
+    /// Whether x is an infinity.
+    IsInf isinf Test (x) { x.is_infinite() } cost 0.2 [];
+    /// Whether x is neither an infinity nor NaN.
+    IsFinite isfinite Test (x) { x.is_finite() } cost 0.2 [];
+    /// Whether the sign bit is set.
+    SignBit signbit Test (x) { x.is_sign_negative() } cost 0.2 [];
+    /// Both.
+    LogicalAnd logical_and Logical (x, y) { x & y } cost 0.1 [];
+    /// Either or both.
+    LogicalOr logical_or Logical (x, y) { x | y } cost 0.1 [];
+    /// Exactly one.
+    LogicalXor logical_xor Logical (x, y) { x ^ y } cost 0.1 [];
+    /// The opposite.
+    LogicalNot logical_not Logical (x) { x ^ 1 } cost 0.1 [];
+    /// Bits set in both.
+    BitwiseAnd bitwise_and Bits (x, y) { x & y } cost 0.2 [];
+    /// Bits set in either.
+    BitwiseOr bitwise_or Bits (x, y) { x | y } cost 0.2 [];
+    /// Bits set in exactly one.
+    BitwiseXor bitwise_xor Bits (x, y) { x ^ y } cost 0.2 [];
+    /// Every bit flipped; of a truth value, the opposite.
+    BitwiseInvert bitwise_invert Bits (x) { x.inverted() } cost 0.2 [];
+    /// Bits moved towards the higher places.
+    BitwiseLeftShift bitwise_left_shift Bits (x, y) { x.shifted_left(y) } cost 0.3 [];
+    /// Bits moved towards the lower places; the sign stays.
+    BitwiseRightShift bitwise_right_shift Bits (x, y) { x.shifted_right(y) } cost 0.3 [];
+    /// The first value where the condition holds, else the second.
+    Where where_raw Select (condition, x, y) { if condition { x } else { y } } cost 0.2 [
+        NOTHING => |_, _, g| g.zeros_like(),
+        A => |a, _, g| on(Kernel::Where, &[a.a(), g.into(), 0.0.into()]),
+        A => |a, _, g| on(Kernel::Where, &[a.a(), 0.0.into(), g.into()]),
+    ];
+}
+
+impl Kernel {
+    /// Whether a numeric kernel also has a meaning for truth values.
+    pub(super) fn takes_bool(self) -> bool {
+        matches!(self, Kernel::Add | Kernel::Multiply | Kernel::Minimum | Kernel::Maximum | Kernel::IntegerPow | Kernel::Square)
+    }
+}
+
+/// 1 - x^2, as (1 - x)(1 + x): exact near the ends.
+fn one_minus_square(x: Operand<'_>) -> Result<Tensor> {
+    let less = on(Kernel::Subtract, &[1.0.into(), x])?;
+    less.mul(&on(Kernel::Add, &[1.0.into(), x])?)
+}
+
+/// exp(-x^2)
+fn gaussian(x: Operand<'_>) -> Result<Tensor> {
+    on(Kernel::Square, &[x])?.neg()?.exp()
+}

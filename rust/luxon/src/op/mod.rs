@@ -1,0 +1,322 @@
+//! What can be done with tensors: one file a family, one place an operation.
+//!
+//! An [`Op`] is a small plain payload. Its family says which shapes and dtypes come out, how the CPU
+//! fills them, and how the operation is differentiated; what a family can derive for all its members it
+//! derives once. [`apply`] carries an operation out and lets the levels of differentiation record it.
+//!
+//! Rules are written with tensor operations, never with kernels: they are differentiated like any code.
+//! The functions that users call stand beside their family and are collected in [`crate::array`].
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::layout::Shape;
+use crate::runtime::interrupt;
+use crate::tensor::{Tensor, Value};
+use crate::transform::level::{InputRecord, Mode, Record, Trace};
+
+pub mod custom;
+pub mod elementwise;
+pub mod linear;
+pub mod reduce;
+pub mod scan;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+pub(crate) mod testing;
+
+/// The dtype and shape of one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes.
+    pub shape: Shape,
+}
+
+/// Results of an operation before they are computed. The first is differentiated; the others are
+/// indices, or statistics for the backward rule.
+pub type Specs = SmallVec<[Spec; 1]>;
+/// Results of an operation.
+pub type Outputs = SmallVec<[Tensor; 1]>;
+/// One optional gradient per input.
+pub type Gradients = SmallVec<[Option<Tensor>; 3]>;
+
+/// Which values the backward rule of an operation reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saves {
+    /// Bit i: input i.
+    pub inputs: u32,
+    /// The first output.
+    pub output: bool,
+}
+
+impl Saves {
+    /// No value: shapes suffice.
+    pub const NOTHING: Saves = Saves { inputs: 0, output: false };
+    /// Every input.
+    pub const INPUTS: Saves = Saves { inputs: u32::MAX, output: false };
+    /// The output.
+    pub const OUTPUT: Saves = Saves { inputs: 0, output: true };
+    /// Inputs and output.
+    pub const ALL: Saves = Saves { inputs: u32::MAX, output: true };
+}
+
+/// What a backward rule sees: the values that it asked to save, and the shapes of what it differentiates.
+/// All tensors are lowered below the level that runs the rule.
+pub struct Saved<'a> {
+    record: &'a Record,
+}
+
+impl<'a> Saved<'a> {
+    pub(crate) fn new(record: &'a Record) -> Saved<'a> {
+        Saved { record }
+    }
+
+    /// The number of inputs.
+    pub fn arity(&self) -> usize {
+        self.record.inputs.len()
+    }
+
+    /// Whether input `index` is differentiated.
+    #[inline]
+    pub fn wants(&self, index: usize) -> bool {
+        self.record.inputs[index].node.is_some()
+    }
+
+    /// The value of input `index`.
+    #[inline]
+    pub fn input(&self, index: usize) -> Result<&'a Tensor> {
+        self.record.inputs[index].saved.as_ref().ok_or_else(|| self.missing("input"))
+    }
+
+    /// The first output.
+    #[inline]
+    pub fn output(&self) -> Result<&'a Tensor> {
+        self.record.output.as_ref().ok_or_else(|| self.missing("output"))
+    }
+
+    /// A further output: 0 is the second.
+    pub fn extra(&self, index: usize) -> Result<&'a Tensor> {
+        self.record.extra.get(index).ok_or_else(|| self.missing("extra output"))
+    }
+
+    /// The shape of a differentiated input.
+    #[inline]
+    pub fn shape(&self, index: usize) -> &'a Shape {
+        match &self.record.inputs[index].node {
+            Some(node) => &node.shape,
+            None => self.record.inputs[index].saved.as_ref().map_or(const { &EMPTY }, |saved| saved.shape()),
+        }
+    }
+
+    /// The dtype of a differentiated input.
+    #[inline]
+    pub fn dtype(&self, index: usize) -> DType {
+        match &self.record.inputs[index].node {
+            Some(node) => node.dtype,
+            None => self.record.inputs[index].saved.as_ref().map_or(DType::F32, Tensor::dtype),
+        }
+    }
+
+    #[cold]
+    fn missing(&self, what: &str) -> Error {
+        Error::Value(format!("{}: its backward rule reads an {what} that was not saved (a defect of luxon)", self.record.op.name()))
+    }
+}
+
+static EMPTY: Shape = Shape::EMPTY;
+
+/// What every family says of its operations.
+pub(crate) trait Family {
+    /// The operation's name, as users know it.
+    fn name(&self) -> &'static str;
+    /// Dtypes and shapes of the results; refuses inputs that do not fit. Reads no element.
+    fn outputs(&self, inputs: &[&Value]) -> Result<Specs>;
+    /// The result as a view of the first input, where layouts suffice.
+    fn view(&self, _inputs: &[&Value]) -> Result<Option<Value>> {
+        Ok(None)
+    }
+    /// Fills the outputs on the CPU.
+    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()>;
+    /// What the backward rule reads, given which inputs are differentiated (bit i: input i).
+    fn saves(&self, wanted: u32) -> Saves;
+    /// Gradients of the wanted inputs from the cotangent of the first output.
+    fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients>;
+    /// The tangent of the first output, none for an exact zero.
+    fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>>;
+    /// The definition in other operations, for operations that have a kernel of their own besides.
+    fn expand(&self, _inputs: &[Tensor]) -> Option<Result<Outputs>> {
+        None
+    }
+}
+
+macro_rules! ops {
+    ($($(#[$meta:meta])* $variant:ident($payload:ty)),* $(,)?) => {
+        /// An operation with its parameters: comparable, printable, a thing that a device can match on.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Op { $($(#[$meta])* $variant($payload)),* }
+
+        $(impl From<$payload> for Op {
+            #[inline]
+            fn from(payload: $payload) -> Op { Op::$variant(payload) }
+        })*
+
+        impl Op {
+            #[inline]
+            fn family(&self) -> &dyn Family {
+                match self { $(Op::$variant(payload) => payload),* }
+            }
+        }
+    };
+}
+
+ops! {
+    /// An elementwise operation.
+    Map(elementwise::Map),
+    /// An operation linear in each argument that moves or adds elements.
+    Linear(linear::Linear),
+    /// A reduction over axes.
+    Reduce(reduce::Reduce),
+}
+
+impl Op {
+    /// The operation's name, as users know it.
+    pub fn name(&self) -> &'static str {
+        self.family().name()
+    }
+
+    /// Dtypes and shapes of the results for these inputs; reads no element.
+    pub fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
+        self.family().outputs(inputs)
+    }
+
+    pub(crate) fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
+        self.family().vjp(saved, dy)
+    }
+}
+
+/// Carries out an operation with one result.
+#[inline]
+pub fn apply(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut outputs = apply_all(op.into(), inputs)?;
+    Ok(outputs.swap_remove(0))
+}
+
+/// Carries out an operation and records it at every level that its inputs belong to.
+pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
+    let top = inputs.iter().filter_map(|input| input.active_node()).max_by_key(|node| node.level.stamp());
+    let Some(top) = top else {
+        return execute(&op, inputs);
+    };
+    let level = std::sync::Arc::clone(&top.level);
+    let stamp = level.stamp();
+    let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
+    let mut outputs = {
+        let references: SmallVec<[&Tensor; 3]> = lowered.iter().collect();
+        if lowered.iter().any(|input| input.node.is_some()) {
+            apply_all(op.clone(), &references)?
+        } else {
+            execute(&op, &references)?
+        }
+    };
+    if !outputs[0].dtype().is_float() {
+        return Ok(outputs);
+    }
+    match level.mode() {
+        Mode::Forward => {
+            let tangents: SmallVec<[Option<Tensor>; 3]> = inputs
+                .iter()
+                .map(|input| match &input.node_at(stamp)?.trace {
+                    Trace::Tangent(tangent) => Some(tangent.clone()),
+                    _ => None,
+                })
+                .collect();
+            if let Some(tangent) = op.family().jvp(&lowered, &outputs, &tangents)? {
+                outputs[0] = level.record(&outputs[0], Trace::Tangent(tangent));
+            }
+        }
+        Mode::Reverse => {
+            let mut wanted = 0u32;
+            for (index, input) in inputs.iter().enumerate() {
+                wanted |= u32::from(input.node_at(stamp).is_some()) << index.min(31);
+            }
+            let saves = op.family().saves(wanted);
+            let records = inputs
+                .iter()
+                .zip(lowered)
+                .enumerate()
+                .map(|(index, (input, lowered))| InputRecord {
+                    node: input.node_at(stamp).cloned(),
+                    saved: (saves.inputs >> index.min(31) & 1 == 1).then_some(lowered),
+                })
+                .collect();
+            let record = Record {
+                op,
+                inputs: records,
+                output: saves.output.then(|| outputs[0].clone()),
+                extra: outputs[1..].iter().cloned().collect(),
+            };
+            outputs[0] = level.record(&outputs[0], Trace::Op(record));
+        }
+    }
+    Ok(outputs)
+}
+
+/// Computes the results: the core allocates, the kernel (or the device) fills.
+#[inline]
+fn execute(op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
+    let values: SmallVec<[&Value; 3]> = inputs.iter().map(|input| &**input.value()).collect();
+    if values.iter().any(|value| !value.is_host()) {
+        return execute_elsewhere(op, inputs, &values);
+    }
+    let family = op.family();
+    if let Some(view) = family.view(&values)? {
+        return Ok(smallvec![view.into()]);
+    }
+    let specs = family.outputs(&values)?;
+    let mut outputs: SmallVec<[Value; 1]> = SmallVec::new();
+    for spec in &specs {
+        outputs.push(Value::empty(spec.dtype, &spec.shape)?);
+    }
+    family.execute(&values, &mut outputs)?;
+    if interrupt::take() {
+        return Err(Error::Interrupted);
+    }
+    Ok(outputs.into_iter().map(Tensor::from).collect())
+}
+
+/// Abstract values give abstract results; a device runs what it supports and expands the rest.
+#[cold]
+fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<Outputs> {
+    let family = op.family();
+    if values.iter().any(|value| value.is_abstract()) {
+        let specs = family.outputs(values)?;
+        return specs.iter().map(|spec| Ok(Value::abstract_of(spec.dtype, &spec.shape)?.into())).collect();
+    }
+    let devices = || values.iter().filter_map(|value| value.device());
+    let Some(device) = devices().next() else {
+        return Err(Error::Device(format!("{}: no device found among its inputs", op.name())));
+    };
+    if let Some(other) = devices().find(|other| !std::sync::Arc::ptr_eq(other, device)) {
+        return Err(Error::Device(format!("{}: inputs are on {} and {}; move one with to_device", op.name(), device.name(), other.name())));
+    }
+    if let Some(host) = values.iter().find(|value| value.device().is_none() && value.layout().rank() > 0) {
+        let shape = crate::layout::show(host.shape());
+        return Err(Error::Device(format!("{}: an input of shape {shape} is on the CPU, another on {}; move one with to_device", op.name(), device.name())));
+    }
+    if let Some(view) = family.view(values)? {
+        return Ok(smallvec![view.into()]);
+    }
+    if device.supports(op, values) {
+        let specs = family.outputs(values)?;
+        let mut outputs: SmallVec<[Value; 1]> = SmallVec::new();
+        for spec in &specs {
+            outputs.push(Value::empty_on(device, spec.dtype, &spec.shape)?);
+        }
+        device.execute(op, values, &mut outputs)?;
+        return Ok(outputs.into_iter().map(Tensor::from).collect());
+    }
+    let inputs: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
+    family.expand(&inputs).unwrap_or_else(|| Err(Error::Device(format!("{}: not supported on {}", op.name(), device.name()))))
+}

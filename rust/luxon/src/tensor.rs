@@ -1,0 +1,394 @@
+//! What a tensor is: an immutable value, and the trace nodes of the differentiations it takes part in.
+//!
+//! A [`Value`] is dtype, layout and storage; it never changes once it is shared. A [`Tensor`] adds an
+//! optional trace node, and outside differentiation costs nothing more. Cloning a tensor is one or two
+//! reference counts; views (reshape, permute, slice, ...) share the storage.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::buffer::{Buffer, INLINE_BYTES, Storage};
+use crate::cpu;
+use crate::device::Device;
+use crate::dtype::{DType, Element, Scalar};
+use crate::error::{Error, Result};
+use crate::layout::{self, Layout, Shape, show};
+use crate::transform::level::Node;
+
+/// Elements: their type, where they lie, and the memory that holds them.
+#[derive(Clone)]
+pub struct Value {
+    dtype: DType,
+    layout: Layout,
+    storage: Storage,
+}
+
+impl Value {
+    /// A contiguous host value with arbitrary contents, to be filled before it is shared.
+    #[inline]
+    pub fn empty(dtype: DType, shape: &Shape) -> Result<Value> {
+        let count = layout::count(shape)?;
+        Ok(Value { dtype, layout: Layout::contiguous(*shape), storage: Storage::host(count * dtype.size())? })
+    }
+
+    /// A contiguous value with arbitrary contents on the device of `like`.
+    #[inline]
+    pub fn empty_like_device(dtype: DType, shape: &Shape, like: &Value) -> Result<Value> {
+        match &like.storage {
+            Storage::Device(buffer) => Value::empty_on(buffer.device(), dtype, shape),
+            _ => Value::empty(dtype, shape),
+        }
+    }
+
+    /// A contiguous value with arbitrary contents on `device`.
+    pub fn empty_on(device: &Arc<dyn Device>, dtype: DType, shape: &Shape) -> Result<Value> {
+        let bytes = layout::count(shape)? * dtype.size();
+        let buffer = Arc::clone(device).allocate(bytes)?;
+        Ok(Value { dtype, layout: Layout::contiguous(*shape), storage: Storage::Device(buffer) })
+    }
+
+    /// A value without elements, for working out shapes and dtypes without computing.
+    pub fn abstract_of(dtype: DType, shape: &Shape) -> Result<Value> {
+        layout::count(shape)?;
+        Ok(Value { dtype, layout: Layout::contiguous(*shape), storage: Storage::Abstract })
+    }
+
+    /// A value over existing storage; the layout lies within it.
+    pub fn from_parts(dtype: DType, layout: Layout, storage: Storage) -> Value {
+        Value { dtype, layout, storage }
+    }
+
+    /// The element type.
+    #[inline]
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Shape, strides and offset.
+    #[inline]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The sizes.
+    #[inline]
+    pub fn shape(&self) -> &Shape {
+        &self.layout.shape
+    }
+
+    /// The number of elements.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.layout.count()
+    }
+
+    /// The memory.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The device, none for the host.
+    #[inline]
+    pub fn device(&self) -> Option<&Arc<dyn Device>> {
+        match &self.storage {
+            Storage::Device(buffer) => Some(buffer.device()),
+            _ => None,
+        }
+    }
+
+    /// Whether the elements are in host memory.
+    #[inline]
+    pub fn is_host(&self) -> bool {
+        matches!(self.storage, Storage::Inline(_) | Storage::Host(_))
+    }
+
+    /// Whether only dtype and shape are known.
+    #[inline]
+    pub fn is_abstract(&self) -> bool {
+        matches!(self.storage, Storage::Abstract)
+    }
+
+    /// The address of the element at index (0, ..., 0) in host memory.
+    #[inline]
+    pub fn pointer(&self) -> *const u8 {
+        let start = match &self.storage {
+            Storage::Inline(words) => words.as_ptr().cast::<u8>(),
+            Storage::Host(buffer) => buffer.pointer().cast_const(),
+            Storage::Device(_) | Storage::Abstract => std::ptr::null(),
+        };
+        start.wrapping_add(self.layout.offset * self.dtype.size())
+    }
+
+    /// The same address for writing: for a value that was just made and is not shared yet.
+    #[inline]
+    pub fn pointer_mut(&mut self) -> *mut u8 {
+        let start = match &mut self.storage {
+            Storage::Inline(words) => words.as_mut_ptr().cast::<u8>(),
+            Storage::Host(buffer) => buffer.pointer(),
+            Storage::Device(_) | Storage::Abstract => std::ptr::null_mut(),
+        };
+        start.wrapping_add(self.layout.offset * self.dtype.size())
+    }
+
+    /// Whether nobody else can see the memory, so that it may be overwritten.
+    #[inline]
+    pub fn is_unique(&mut self) -> bool {
+        match &mut self.storage {
+            Storage::Inline(_) => true,
+            Storage::Host(buffer) => Arc::get_mut(buffer).is_some_and(|buffer| !buffer.is_foreign()),
+            Storage::Device(_) | Storage::Abstract => false,
+        }
+    }
+
+    /// The same memory seen through another layout (and dtype of the same size).
+    #[inline]
+    pub fn view(&self, layout: Layout) -> Value {
+        Value { dtype: self.dtype, layout, storage: self.storage.clone() }
+    }
+
+    /// Whether the elements lie row-major without gaps.
+    #[inline]
+    pub fn is_contiguous(&self) -> bool {
+        self.layout.is_contiguous()
+    }
+
+    /// This value if it is contiguous, else a contiguous copy.
+    pub fn to_contiguous(&self) -> Result<Value> {
+        if self.is_contiguous() {
+            return Ok(self.clone());
+        }
+        let mut copy = Value::empty(self.dtype, self.shape())?;
+        cpu::copy_value(self, &mut copy);
+        Ok(copy)
+    }
+
+    /// The elements of a contiguous host value; none where the dtype differs or the layout has gaps.
+    pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
+        if T::DTYPE != self.dtype || !self.is_contiguous() || !self.is_host() {
+            return None;
+        }
+        let count = self.count();
+        if count == 0 {
+            return Some(&[]);
+        }
+        // SAFETY: contiguous elements of this dtype, alive and constant while `self` is borrowed.
+        Some(unsafe { std::slice::from_raw_parts(self.pointer().cast(), count) })
+    }
+}
+
+/// An n-dimensional array, possibly under differentiation.
+#[derive(Clone)]
+pub struct Tensor {
+    pub(crate) value: Arc<Value>,
+    pub(crate) node: Option<Arc<Node>>,
+}
+
+impl From<Value> for Tensor {
+    #[inline]
+    fn from(value: Value) -> Tensor {
+        Tensor { value: Arc::new(value), node: None }
+    }
+}
+
+impl Tensor {
+    /// A tensor of the given elements in row-major order.
+    ///
+    /// ```
+    /// let x = luxon::Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// assert_eq!(x.shape(), &[2, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the count of elements is not that of the shape.
+    pub fn new<T: Element>(elements: &[T], shape: &[usize]) -> Result<Tensor> {
+        let shape = Shape::from_slice(shape)?;
+        if layout::count(&shape)? != elements.len() {
+            return Err(Error::shape("tensor", format_args!("{} elements do not fill shape {}", elements.len(), show(&shape))));
+        }
+        let mut value = Value::empty(T::DTYPE, &shape)?;
+        // SAFETY: the value is fresh, contiguous and has room for exactly these elements.
+        unsafe { std::ptr::copy_nonoverlapping(elements.as_ptr(), value.pointer_mut().cast(), elements.len()) };
+        Ok(value.into())
+    }
+
+    /// A tensor over memory that somebody else owns, without a copy.
+    ///
+    /// # Safety
+    /// Every element of the layout stays readable and constant until `owner` is dropped.
+    pub unsafe fn from_foreign(
+        dtype: DType,
+        layout: Layout,
+        pointer: *const u8,
+        bytes: usize,
+        owner: Box<dyn std::any::Any + Send + Sync>,
+    ) -> Tensor {
+        // SAFETY: as the caller promises.
+        let buffer = unsafe { Buffer::foreign(pointer, bytes, owner) };
+        Value::from_parts(dtype, layout, Storage::Host(Arc::new(buffer))).into()
+    }
+
+    /// A tensor of one value everywhere.
+    ///
+    /// # Errors
+    /// [`Error::Memory`], [`Error::Overflow`], or an integer that the dtype cannot hold.
+    pub fn full(shape: &[usize], value: impl Into<Scalar>, dtype: DType) -> Result<Tensor> {
+        let scalar = value.into();
+        scalar.check_fits(dtype)?;
+        let shape = Shape::from_slice(shape)?;
+        let mut out = Value::empty(dtype, &shape)?;
+        let count = out.count();
+        // SAFETY: fresh and contiguous, `count` elements.
+        unsafe { cpu::cast::fill(dtype.size(), scalar.to_bytes(dtype), count, out.pointer_mut()) };
+        Ok(out.into())
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(shape: &[usize], dtype: DType) -> Result<Tensor> {
+        Tensor::full(shape, 0i64, dtype)
+    }
+
+    /// A tensor of ones.
+    pub fn ones(shape: &[usize], dtype: DType) -> Result<Tensor> {
+        Tensor::full(shape, 1i64, dtype)
+    }
+
+    /// A 0-d tensor.
+    pub fn scalar(value: impl Into<Scalar>, dtype: DType) -> Tensor {
+        let mut words = [0u64; INLINE_BYTES / 8];
+        words[0] = u64::from_ne_bytes(value.into().to_bytes(dtype));
+        Value::from_parts(dtype, Layout::contiguous(Shape::new()), Storage::Inline(words)).into()
+    }
+
+    /// The element type.
+    #[inline]
+    pub fn dtype(&self) -> DType {
+        self.value.dtype
+    }
+
+    /// The sizes.
+    #[inline]
+    pub fn shape(&self) -> &Shape {
+        self.value.shape()
+    }
+
+    /// The number of axes.
+    #[inline]
+    pub fn rank(&self) -> usize {
+        self.value.layout.rank()
+    }
+
+    /// The number of elements.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.value.count()
+    }
+
+    /// The elements and their layout, without the trace.
+    #[inline]
+    pub fn value(&self) -> &Arc<Value> {
+        &self.value
+    }
+
+    /// The device, none for the host.
+    pub fn device(&self) -> Option<&Arc<dyn Device>> {
+        self.value.device()
+    }
+
+    /// Whether a differentiation that is still open records this tensor.
+    #[inline]
+    pub fn is_tracked(&self) -> bool {
+        self.active_node().is_some()
+    }
+
+    /// The same elements outside every differentiation.
+    #[inline]
+    pub fn detach(&self) -> Tensor {
+        Tensor { value: Arc::clone(&self.value), node: None }
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Type`] where `T` is not the element type.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::dtype("to_vec", format_args!("the tensor holds {}, not {}", self.dtype(), T::DTYPE)));
+        }
+        let host = self.to_host()?;
+        let value = host.value.to_contiguous()?;
+        Ok(value.as_slice::<T>().map(<[T]>::to_vec).unwrap_or_default())
+    }
+
+    /// The only element.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is not exactly one.
+    pub fn item(&self) -> Result<Scalar> {
+        if self.count() != 1 {
+            return Err(Error::value("item", format_args!("needs exactly one element, shape is {}", show(self.shape()))));
+        }
+        let host = self.to_host()?;
+        // SAFETY: one element lies at the address.
+        Ok(unsafe { Scalar::read(host.dtype(), host.value.pointer()) })
+    }
+
+    /// The tensor in host memory: itself, or downloaded (a tracked one keeps its trace only on the host).
+    pub fn to_host(&self) -> Result<Tensor> {
+        let buffer = match &self.value.storage {
+            Storage::Device(buffer) => buffer,
+            Storage::Abstract => {
+                let shape = show(self.shape());
+                return Err(Error::Value(format!("an abstract tensor of shape {shape} has no elements to read")));
+            }
+            _ => return Ok(self.clone()),
+        };
+        let bytes = Buffer::allocate(buffer.bytes().max(1))?;
+        // SAFETY: a fresh block with this many bytes, owned here alone.
+        let target = unsafe { std::slice::from_raw_parts_mut(bytes.pointer(), buffer.bytes()) };
+        buffer.device().download(buffer.as_ref(), target)?;
+        let storage = Storage::Host(Arc::new(bytes));
+        Ok(Value::from_parts(self.dtype(), self.value.layout, storage).into())
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Tensor({}, {}", show(self.shape()), self.dtype())?;
+        if self.count() <= 16 && self.value.is_host() {
+            out.write_str(", [")?;
+            let value = self.value.to_contiguous().map_err(|_| fmt::Error)?;
+            for index in 0..value.count() {
+                // SAFETY: `index` is below the count of a contiguous value.
+                let scalar = unsafe { Scalar::read(value.dtype(), value.pointer().add(index * value.dtype().size())) };
+                let separator = if index == 0 { "" } else { ", " };
+                match scalar {
+                    Scalar::Bool(value) => write!(out, "{separator}{value}")?,
+                    Scalar::Int(value) => write!(out, "{separator}{value}")?,
+                    Scalar::Float(value) => write!(out, "{separator}{value}")?,
+                }
+            }
+            out.write_str("]")?;
+        }
+        out.write_str(")")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_go_in_and_come_out() {
+        let small = Tensor::new(&[1i32, 2, 3], &[3]).unwrap();
+        assert_eq!(small.to_vec::<i32>().unwrap(), [1, 2, 3]);
+        let large: Vec<f64> = (0..1000).map(f64::from).collect();
+        let tensor = Tensor::new(&large, &[10, 100]).unwrap();
+        assert_eq!(tensor.to_vec::<f64>().unwrap(), large);
+        assert!(tensor.to_vec::<f32>().is_err());
+        assert!(Tensor::new(&[1.0f32], &[2]).is_err());
+        assert_eq!(Tensor::scalar(2.5, DType::F16).item().unwrap(), Scalar::Float(2.5));
+        assert!(Tensor::full(&[2], 300i64, DType::U8).is_err());
+    }
+}
