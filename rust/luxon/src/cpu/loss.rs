@@ -214,10 +214,10 @@ struct Forward<T, const N: usize> {
 
 impl<T: Real, const N: usize> Forward<T, N> {
     #[inline(always)]
-    unsafe fn row(&self, row: usize, readable: usize) {
+    unsafe fn row(&self, row: usize) {
         let shared = &self.shared;
         let classes = shared.classes;
-        // SAFETY: the caller's promise: the row exists, and `readable` ends with this task's rows.
+        // SAFETY: the caller's promise: the row exists.
         unsafe {
             let x = shared.logits.at(row * classes);
             let sparse = if shared.index.is_some() { shared.class(row) } else { None };
@@ -225,7 +225,7 @@ impl<T: Real, const N: usize> Forward<T, N> {
                 self.leave_out(row);
                 return;
             }
-            let maximum = row_maximum::<T, N>(x, classes, readable);
+            let maximum = row_maximum::<T, N>(x, classes);
             // The dense part and the target's logit are read before the gradient may overwrite them.
             let (mut distance, mut mass) = (T::ZERO, T::ZERO);
             if shared.is_dense() {
@@ -239,9 +239,9 @@ impl<T: Real, const N: usize> Forward<T, N> {
                 mass += hit;
             }
             let sum = if self.gradient.is_some() {
-                row_store_exponentials::<T, N>(x, self.gradient.at(row * classes), classes, readable, maximum)
+                row_store_exponentials::<T, N>(x, self.gradient.at(row * classes), classes, maximum)
             } else {
-                row_exponentials::<T, N>(x, classes, readable, maximum)
+                row_exponentials::<T, N>(x, classes, maximum)
             };
             let logarithm = sum.ln();
             self.losses.at(row).write(distance + mass * logarithm);
@@ -301,7 +301,7 @@ impl<T: Real, const N: usize> Job for Forward<T, N> {
     unsafe fn run(&self, _task: usize, first: usize, count: usize) {
         for row in first..first + count {
             // SAFETY: the caller's promise.
-            unsafe { self.row(row, (first + count - row) * self.shared.classes) }
+            unsafe { self.row(row) }
         }
     }
 }

@@ -146,6 +146,11 @@ pub unsafe fn cumulative(
                     Cumulative::Max => scan!(Maxima),
                     Cumulative::Min => scan!(Minima),
                 }
+                if exclusive && kind == Cumulative::Min && dtype == DType::Bool {
+                    // The neutral element of truth values is not that of the bytes that store them.
+                    let first = if reverse { (length - 1) * inner } else { 0 };
+                    destination.add(first).write_bytes(1, width);
+                }
             }
         }
     });
@@ -280,7 +285,11 @@ mod tests {
                         (None, _) => value,
                         (Some(state), Cumulative::Sum) => state + value,
                         (Some(state), Cumulative::Product) => {
-                            if dtype.is_float() { state * value } else { (state as i64).wrapping_mul(value as i64) as f64 }
+                            if dtype.is_float() {
+                                state * value
+                            } else {
+                                (state as i64).wrapping_mul(value as i64) as f64
+                            }
                         }
                         (Some(state), _) if state.is_nan() || value.is_nan() => f64::NAN,
                         (Some(state), Cumulative::Max) => state.max(value),
@@ -291,11 +300,19 @@ mod tests {
                     let expected = if exclusive { state } else { Some(next) };
                     state = Some(next);
                     let Some(expected) = expected else {
-                        assert!(got == [0.0, 1.0][usize::from(kind == Cumulative::Product)] || got.abs() > 100.0 || to == DType::U8 || to == DType::Bool);
+                        assert!(
+                            got == [0.0, 1.0][usize::from(kind == Cumulative::Product)]
+                                || got.abs() > 100.0
+                                || to == DType::U8
+                                || to == DType::Bool
+                        );
                         continue;
                     };
                     let same = got == expected || got.is_nan() && expected.is_nan();
-                    assert!(same || to.is_half() && (got - expected).abs() <= 0.01 * expected.abs(), "{kind:?} {dtype}: {got}, not {expected}");
+                    assert!(
+                        same || to.is_half() && (got - expected).abs() <= 0.01 * expected.abs(),
+                        "{kind:?} {dtype}: {got}, not {expected}"
+                    );
                 }
             }
         }

@@ -12,8 +12,8 @@
 
 use super::real::{Real, larger};
 use super::rows::{
-    Input, Job, Output, by_width, chunks, largest_lane, load_ahead, load_some, rows_each, run, store_some, sum_lanes,
-    totals,
+    GROUP, Group, Input, Job, Output, SHORT, by_width, chunks, groups, largest_lane, load_some, rows_each, run,
+    store_some, sum_lanes, totals,
 };
 
 /// Steps along the axis that a lane sums in the working precision before the sum moves to `f64`.
@@ -137,13 +137,13 @@ unsafe fn backward<T: Real, const LOG: bool>(
 /// The largest element of a row, NaN left out; minus infinity for an empty one.
 ///
 /// # Safety
-/// `x` holds `columns` elements and is readable for `readable`.
+/// `x` holds `columns` elements.
 #[inline(always)]
-pub(super) unsafe fn row_maximum<T: Real, const N: usize>(x: *const T, columns: usize, readable: usize) -> T {
+pub(super) unsafe fn row_maximum<T: Real, const N: usize>(x: *const T, columns: usize) -> T {
     let mut largest = [T::NEGATIVE_INFINITY; N];
     chunks!(N, columns, |at, length| {
         // SAFETY: the chunk is inside the row.
-        let lanes: [T; N] = unsafe { load_ahead(x.add(at), length, readable - at, T::NEGATIVE_INFINITY) };
+        let lanes: [T; N] = unsafe { load_some(x.add(at), length, T::NEGATIVE_INFINITY) };
         for i in 0..N {
             largest[i] = larger(lanes[i], largest[i]);
         }
@@ -159,12 +159,11 @@ pub(super) unsafe fn row_maximum<T: Real, const N: usize>(x: *const T, columns: 
 pub(super) unsafe fn row_exponentials<T: Real, const N: usize>(
     x: *const T,
     columns: usize,
-    readable: usize,
     shift: T,
 ) -> T {
     let [total] = totals!(T, N, 1, columns, |at, length, sums| {
         // SAFETY: the chunk is inside the row.
-        let lanes: [T; N] = unsafe { load_ahead(x.add(at), length, readable - at, T::NEGATIVE_INFINITY) };
+        let lanes: [T; N] = unsafe { load_some(x.add(at), length, T::NEGATIVE_INFINITY) };
         for i in 0..N {
             sums[0][i] += (lanes[i] - shift).exp();
         }
@@ -181,13 +180,12 @@ pub(super) unsafe fn row_store_exponentials<T: Real, const N: usize>(
     x: *const T,
     y: *mut T,
     columns: usize,
-    readable: usize,
     shift: T,
 ) -> T {
     let [total] = totals!(T, N, 1, columns, |at, length, sums| {
         // SAFETY: the chunk is inside the row.
         unsafe {
-            let mut lanes: [T; N] = load_ahead(x.add(at), length, readable - at, T::NEGATIVE_INFINITY);
+            let mut lanes: [T; N] = load_some(x.add(at), length, T::NEGATIVE_INFINITY);
             for i in 0..N {
                 lanes[i] = (lanes[i] - shift).exp();
             }
@@ -216,38 +214,72 @@ impl<T: Real, const N: usize, const LOG: bool> Job for RowForward<T, N, LOG> {
     #[inline(always)]
     unsafe fn run(&self, _task: usize, first: usize, count: usize) {
         let columns = self.columns;
-        for row in first..first + count {
-            let readable = (first + count - row) * columns;
-            // SAFETY: the row is inside both arrays, and `readable` ends with this task's rows.
-            unsafe {
-                let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
-                if LOG {
-                    log_softmax_row::<T, N>(x, y, columns, readable);
-                } else if columns <= N {
-                    softmax_chunk::<T, N>(x, y, columns, readable);
-                } else {
-                    softmax_row::<T, N>(x, y, columns);
+        // SAFETY: the caller's promise: the rows are inside both arrays.
+        unsafe {
+            if N == SHORT {
+                groups!(first, count, |row, rows| {
+                    let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
+                    short_rows::<T, N, LOG>(x, y, rows, columns);
+                });
+            } else {
+                for row in first..first + count {
+                    let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
+                    if LOG {
+                        log_softmax_row::<T, N>(x, y, columns);
+                    } else {
+                        softmax_row::<T, N>(x, y, columns);
+                    }
                 }
             }
         }
     }
 }
 
-/// Softmax of a row that fits one chunk: it stays in registers.
+/// Softmax or its logarithm of a group of short rows.
 #[inline(always)]
-unsafe fn softmax_chunk<T: Real, const N: usize>(x: *const T, y: *mut T, columns: usize, readable: usize) {
+unsafe fn short_rows<T: Real, const N: usize, const LOG: bool>(x: *const T, y: *mut T, rows: usize, columns: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut lanes: [T; N] = load_ahead(x, columns, readable, T::NEGATIVE_INFINITY);
-        let maximum = largest_lane(lanes);
-        for i in 0..N {
-            lanes[i] = (lanes[i] - maximum).exp();
+        let mut group = Group::<T, N>::read(x, rows, columns, T::NEGATIVE_INFINITY);
+        let mut sums = [T::ONE; GROUP];
+        for row in 0..rows {
+            let mut lanes = *group.row(row);
+            let maximum = largest_lane(lanes);
+            subtract(&mut lanes, maximum);
+            if LOG {
+                *group.row(row) = lanes;
+            }
+            exponentials(&mut lanes);
+            sums[row] = sum_lanes(lanes);
+            if !LOG {
+                *group.row(row) = lanes;
+            }
         }
-        let scale = T::ONE / sum_lanes(lanes);
-        for i in 0..N {
-            lanes[i] *= scale;
+        for i in 0..GROUP {
+            sums[i] = if LOG { sums[i].ln() } else { T::ONE / sums[i] };
         }
-        store_some(y, &lanes, columns);
+        for row in 0..rows {
+            let mut lanes = *group.row(row);
+            for i in 0..N {
+                lanes[i] = if LOG { lanes[i] - sums[row] } else { lanes[i] * sums[row] };
+            }
+            *group.row(row) = lanes;
+        }
+        group.write(y, rows, columns);
+    }
+}
+
+#[inline(always)]
+pub(super) fn subtract<T: Real, const N: usize>(lanes: &mut [T; N], shift: T) {
+    for i in 0..N {
+        lanes[i] -= shift;
+    }
+}
+
+#[inline(always)]
+pub(super) fn exponentials<T: Real, const N: usize>(lanes: &mut [T; N]) {
+    for i in 0..N {
+        lanes[i] = lanes[i].exp();
     }
 }
 
@@ -255,8 +287,8 @@ unsafe fn softmax_chunk<T: Real, const N: usize>(x: *const T, y: *mut T, columns
 unsafe fn softmax_row<T: Real, const N: usize>(x: *const T, y: *mut T, columns: usize) {
     // SAFETY: the caller's promise; chunks are inside the row.
     unsafe {
-        let maximum = row_maximum::<T, N>(x, columns, columns);
-        let scale = T::ONE / row_store_exponentials::<T, N>(x, y, columns, columns, maximum);
+        let maximum = row_maximum::<T, N>(x, columns);
+        let scale = T::ONE / row_store_exponentials::<T, N>(x, y, columns, maximum);
         chunks!(N, columns, |at, length| {
             let mut lanes: [T; N] = load_some(y.add(at), length, T::ZERO);
             for i in 0..N {
@@ -268,13 +300,13 @@ unsafe fn softmax_row<T: Real, const N: usize>(x: *const T, y: *mut T, columns: 
 }
 
 #[inline(always)]
-unsafe fn log_softmax_row<T: Real, const N: usize>(x: *const T, y: *mut T, columns: usize, readable: usize) {
+unsafe fn log_softmax_row<T: Real, const N: usize>(x: *const T, y: *mut T, columns: usize) {
     // SAFETY: the caller's promise; chunks are inside the row.
     unsafe {
-        let maximum = row_maximum::<T, N>(x, columns, readable);
-        let logarithm = row_exponentials::<T, N>(x, columns, readable, maximum).ln();
+        let maximum = row_maximum::<T, N>(x, columns);
+        let logarithm = row_exponentials::<T, N>(x, columns, maximum).ln();
         chunks!(N, columns, |at, length| {
-            let mut lanes: [T; N] = load_ahead(x.add(at), length, readable - at, T::ZERO);
+            let mut lanes: [T; N] = load_some(x.add(at), length, T::ZERO);
             for i in 0..N {
                 // The first difference is nearly exact; `x - (maximum + logarithm)` would lose the
                 // logarithm where the maximum is large.
@@ -295,15 +327,32 @@ impl<T: Real, const N: usize> Job for RowLogSumExp<T, N> {
     #[inline(always)]
     unsafe fn run(&self, _task: usize, first: usize, count: usize) {
         let columns = self.columns;
-        for row in first..first + count {
-            let readable = (first + count - row) * columns;
-            // SAFETY: the row is inside the array, and `readable` ends with this task's rows.
-            unsafe {
-                let x = self.x.at(row * columns);
-                let shift = finite_shift(row_maximum::<T, N>(x, columns, readable));
-                let sum = row_exponentials::<T, N>(x, columns, readable, shift);
-                self.y.at(row).write(shift + sum.ln());
-            }
+        // SAFETY: the caller's promise: the rows are inside the array, and their results inside the other.
+        unsafe {
+            groups!(first, count, |row, rows| {
+                let (mut shifts, mut sums) = ([T::ZERO; GROUP], [T::ONE; GROUP]);
+                if N == SHORT {
+                    let x = self.x.at(row * columns);
+                    let mut group = Group::<T, N>::read(x, rows, columns, T::NEGATIVE_INFINITY);
+                    for i in 0..rows {
+                        let mut lanes = *group.row(i);
+                        shifts[i] = finite_shift(largest_lane(lanes));
+                        subtract(&mut lanes, shifts[i]);
+                        exponentials(&mut lanes);
+                        sums[i] = sum_lanes(lanes);
+                    }
+                } else {
+                    for i in 0..rows {
+                        let x = self.x.at((row + i) * columns);
+                        shifts[i] = finite_shift(row_maximum::<T, N>(x, columns));
+                        sums[i] = row_exponentials::<T, N>(x, columns, shifts[i]);
+                    }
+                }
+                for i in 0..GROUP {
+                    shifts[i] += sums[i].ln();
+                }
+                store_some(self.y.at(row), &shifts, rows);
+            });
         }
     }
 }
@@ -319,34 +368,64 @@ impl<T: Real, const N: usize, const LOG: bool> Job for RowBackward<T, N, LOG> {
     #[inline(always)]
     unsafe fn run(&self, _task: usize, first: usize, count: usize) {
         let columns = self.columns;
-        for row in first..first + count {
-            let readable = (first + count - row) * columns;
-            // SAFETY: the row is inside the arrays, and `readable` ends with this task's rows.
-            unsafe {
-                let (y, dy) = (self.y.at(row * columns), self.dy.at(row * columns));
-                let dx = self.dx.at(row * columns);
-                let [total] = totals!(T, N, 1, columns, |at, length, sums| {
-                    let upstream: [T; N] = load_ahead(dy.add(at), length, readable - at, T::ZERO);
-                    if LOG {
-                        for i in 0..N {
-                            sums[0][i] += upstream[i];
+        // SAFETY: the caller's promise: the rows are inside the arrays.
+        unsafe {
+            if N == SHORT {
+                groups!(first, count, |row, rows| {
+                    let mut results = Group::<T, N>::read(self.y.at(row * columns), rows, columns, T::ZERO);
+                    let mut upstream = Group::<T, N>::read(self.dy.at(row * columns), rows, columns, T::ZERO);
+                    for i in 0..rows {
+                        let (result, mut lanes) = (*results.row(i), *upstream.row(i));
+                        let mut terms = lanes;
+                        if !LOG {
+                            for i in 0..N {
+                                terms[i] *= result[i];
+                            }
                         }
-                    } else {
-                        let result: [T; N] = load_ahead(y.add(at), length, readable - at, T::ZERO);
-                        for i in 0..N {
-                            sums[0][i] += upstream[i] * result[i];
-                        }
+                        differentiate::<T, N, LOG>(&mut lanes, &result, &[sum_lanes(terms); N]);
+                        *upstream.row(i) = lanes;
                     }
+                    upstream.write(self.dx.at(row * columns), rows, columns);
                 });
-                let total = T::from_f64(total);
-                chunks!(N, columns, |at, length| {
-                    let mut lanes: [T; N] = load_ahead(dy.add(at), length, readable - at, T::ZERO);
-                    let result: [T; N] = load_ahead(y.add(at), length, readable - at, T::ZERO);
-                    differentiate::<T, N, LOG>(&mut lanes, &result, &[total; N]);
-                    store_some(dx.add(at), &lanes, length);
-                });
+            } else {
+                for row in first..first + count {
+                    let (y, dy) = (self.y.at(row * columns), self.dy.at(row * columns));
+                    gradient_row::<T, N, LOG>(y, dy, self.dx.at(row * columns), columns);
+                }
             }
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn gradient_row<T: Real, const N: usize, const LOG: bool>(
+    y: *const T,
+    dy: *const T,
+    dx: *mut T,
+    columns: usize,
+) {
+    // SAFETY: the caller's promise; chunks are inside the row.
+    unsafe {
+        let [total] = totals!(T, N, 1, columns, |at, length, sums| {
+            let upstream: [T; N] = load_some(dy.add(at), length, T::ZERO);
+            if LOG {
+                for i in 0..N {
+                    sums[0][i] += upstream[i];
+                }
+            } else {
+                let result: [T; N] = load_some(y.add(at), length, T::ZERO);
+                for i in 0..N {
+                    sums[0][i] += upstream[i] * result[i];
+                }
+            }
+        });
+        let total = T::from_f64(total);
+        chunks!(N, columns, |at, length| {
+            let mut lanes: [T; N] = load_some(dy.add(at), length, T::ZERO);
+            let result: [T; N] = load_some(y.add(at), length, T::ZERO);
+            differentiate::<T, N, LOG>(&mut lanes, &result, &[total; N]);
+            store_some(dx.add(at), &lanes, length);
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rarely used special functions that appear as derivatives of others: trigamma and i1e.
+//! Rarely used special functions that appear as derivatives of others: polygamma and i1e.
 //!
 //! Both are computed in f64 by formulas that converge everywhere, and are not on any hot path.
 
@@ -6,31 +6,52 @@ use crate::cpu::real::Real;
 
 /// Special functions beyond [`Real`].
 pub(crate) trait Special: Real {
-    /// The derivative of digamma. Recurrence up to 8, then the asymptotic series (DLMF 5.15.8);
-    /// reflection below 1/2. Relative error below 1e-13 in f64.
-    fn trigamma(self) -> Self;
+    /// The derivative of digamma of a whole `order` >= 1: recurrence upwards, then the series of Euler
+    /// and Maclaurin for the Hurwitz zeta (DLMF 25.11.5). Relative error below 1e-12 in f64 for x > 0.
+    fn polygamma(self, order: Self) -> Self;
     /// exp(-|x|) I1(x). The integral of DLMF 10.32.3 by the trapezoidal rule, which converges
     /// geometrically for a periodic integrand, and Hankel's series (10.40.1) from 30 on. Relative error below 1e-13.
     fn i1e(self) -> Self;
 }
 
-fn trigamma(x: f64) -> f64 {
-    if x < 0.5 {
+fn polygamma(order: f64, x: f64) -> f64 {
+    let n = order;
+    if !(n >= 1.0) || n.fract() != 0.0 || x.is_nan() {
+        return f64::NAN;
+    }
+    if n == 1.0 && x < 0.5 {
         let sine = (std::f64::consts::PI * x).sin();
-        return (std::f64::consts::PI / sine).powi(2) - trigamma(1.0 - x);
+        return (std::f64::consts::PI / sine).powi(2) - polygamma(1.0, 1.0 - x);
     }
-    let (mut x, mut sum) = (x, 0.0);
-    while x < 8.0 {
-        sum += 1.0 / (x * x);
-        x += 1.0;
+    // psi_n(x) = (-1)^(n+1) n! zeta(n+1, x), with the Hurwitz zeta by Euler and Maclaurin.
+    let power = n + 1.0;
+    let (mut from, mut zeta) = (x, 0.0);
+    let floor = 8.0 + n;
+    if x < -LONGEST_RECURRENCE {
+        return f64::NAN;
     }
-    // Bernoulli numbers B2, B4, ... of the asymptotic series.
-    const BERNOULLI: [f64; 8] =
-        [1.0 / 6.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 5.0 / 66.0, -691.0 / 2730.0, 7.0 / 6.0, -3617.0 / 510.0];
-    let inverse = 1.0 / (x * x);
-    let series = BERNOULLI.iter().rev().fold(0.0, |tail, b| (tail + b) * inverse);
-    sum + 1.0 / x + 0.5 * inverse + series / x
+    while from < floor {
+        zeta += from.powf(-power);
+        from += 1.0;
+    }
+    zeta += from.powf(1.0 - power) / n + 0.5 * from.powf(-power);
+    let mut factor = power * from.powf(-power - 1.0);
+    for (index, bernoulli) in BERNOULLI.iter().enumerate() {
+        let k = 2.0 * index as f64;
+        // B_2j / (2j)! times the rising factorial of the power.
+        let factorial: f64 = (1..=2 * (index + 1)).map(|i| i as f64).product();
+        zeta += bernoulli / factorial * factor;
+        factor *= (power + k + 1.0) * (power + k + 2.0) / (from * from);
+    }
+    let factorial: f64 = (1..=n as u64).map(|i| i as f64).product();
+    if n % 2.0 == 0.0 { -factorial * zeta } else { factorial * zeta }
 }
+
+/// Steps of the recurrence beyond which a negative argument is given up.
+const LONGEST_RECURRENCE: f64 = 1e5;
+/// B2, B4, ... of the asymptotic series.
+const BERNOULLI: [f64; 8] =
+    [1.0 / 6.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 5.0 / 66.0, -691.0 / 2730.0, 7.0 / 6.0, -3617.0 / 510.0];
 
 fn i1e(x: f64) -> f64 {
     let size = x.abs();
@@ -57,8 +78,8 @@ fn i1e(x: f64) -> f64 {
 }
 
 impl Special for f32 {
-    fn trigamma(self) -> f32 {
-        trigamma(f64::from(self)) as f32
+    fn polygamma(self, order: f32) -> f32 {
+        polygamma(f64::from(order), f64::from(self)) as f32
     }
     fn i1e(self) -> f32 {
         i1e(f64::from(self)) as f32
@@ -66,8 +87,8 @@ impl Special for f32 {
 }
 
 impl Special for f64 {
-    fn trigamma(self) -> f64 {
-        trigamma(self)
+    fn polygamma(self, order: f64) -> f64 {
+        polygamma(order, self)
     }
     fn i1e(self) -> f64 {
         i1e(self)
@@ -82,8 +103,11 @@ mod tests {
     fn known_values() {
         let pi2 = std::f64::consts::PI.powi(2);
         for (x, expected) in [(1.0, pi2 / 6.0), (0.5, pi2 / 2.0), (2.0, pi2 / 6.0 - 1.0), (-0.5, pi2 / 2.0 + 4.0)] {
-            assert!((trigamma(x) / expected - 1.0).abs() < 1e-13, "{x}");
+            assert!((polygamma(1.0, x) / expected - 1.0).abs() < 1e-13, "{x}");
         }
+        // psi_2(1) = -2 zeta(3), and the recurrence across 0.
+        assert!((polygamma(2.0, 1.0) + 2.404_113_806_319_188_6).abs() < 1e-12);
+        assert!((polygamma(2.0, -0.5) - polygamma(2.0, 0.5) - 16.0).abs() < 1e-10);
         // From Abramowitz and Stegun, table 9.8.
         for (x, expected) in [(1.0, 0.207_910_415_349_708_45), (10.0, 0.121_262_681_384_455_55), (50.0, 0.055_993_126_739_374_16)] {
             assert!((i1e(x) / expected - 1.0).abs() < 1e-12, "{x}: {}", i1e(x));

@@ -19,6 +19,7 @@ use crate::transform::level::{InputRecord, Mode, Record, Trace};
 pub mod custom;
 pub mod elementwise;
 pub mod linear;
+pub mod random;
 pub mod reduce;
 pub mod scan;
 #[cfg(test)]

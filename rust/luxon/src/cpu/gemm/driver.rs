@@ -24,8 +24,8 @@ const BLOCK_COLUMNS: usize = 256;
 const PACKED_ROW: usize = 16 << 10;
 /// Rows of A that are packed at once when several threads share them.
 const SHARED_ROWS: usize = 2048;
-/// An operand with more elements is packed: it would not stay in the second-level cache.
-const LARGE: usize = 1 << 20;
+/// An operand of more bytes is packed: it would not stay in the second-level cache.
+const LARGE: usize = 4 << 20;
 /// A task is worth at most this many nanoseconds, so that an interruption is noticed.
 const LONGEST_TASK: f64 = 20e6;
 
@@ -41,9 +41,11 @@ impl Plan {
     fn new<T>(p: &Gemm<T>) -> Plan {
         let page = 4096 / size_of::<T>() as isize;
         let aliases = |stride: isize| stride != 0 && stride % page == 0;
+        let large = LARGE / size_of::<T>();
         let pack_b = p.b_column != 1
-            || (p.m > 64 && (p.k * p.n > LARGE || (aliases(p.b_row) && p.k >= 2048)));
-        let pack_a = p.n > 64 && (p.m * p.k > LARGE || (aliases(p.a_row) && p.k > 64));
+            || (p.m > 64 && (p.k * p.n > large || (aliases(p.b_row) && p.k >= 256)));
+        let pack_a = p.n > 64
+            && (p.m * p.k > large || ((aliases(p.a_row) || aliases(p.a_column)) && p.k > 64));
         let most = if pack_a || pack_b {
             MOST_TERMS
         } else {
@@ -85,16 +87,27 @@ struct Phase<'a, T: 'static> {
 // SAFETY: the tasks of a phase write disjoint parts of C and only read the rest.
 unsafe impl<T: Sync> Sync for Phase<'_, T> {}
 
-/// Rows cut into panels of nearly equal height.
+/// Rows cut into panels of nearly equal height: the first `taller` ones have a row more.
 #[derive(Clone, Copy)]
 struct Panels {
-    rows: usize,
     count: usize,
+    height: usize,
+    taller: usize,
 }
 
 impl Panels {
+    fn new(rows: usize, count: usize) -> Panels {
+        Panels {
+            count,
+            height: rows / count,
+            taller: rows % count,
+        }
+    }
+
+    /// The first row of a panel.
+    #[inline(always)]
     fn start(&self, index: usize) -> usize {
-        self.rows * index / self.count
+        index * self.height + index.min(self.taller)
     }
 }
 
@@ -136,7 +149,7 @@ impl<T: Element> Phase<'_, T> {
         let (down, across) = grid(rows, columns, self.height(), self.width, parts);
         if self.packed_a.is_null() {
             let count = rows.div_ceil(self.height()).next_multiple_of(down);
-            self.panels = Panels { rows, count };
+            self.panels = Panels::new(rows, count);
         }
         let strips = columns.div_ceil(self.width);
         let this = &*self;
@@ -317,6 +330,9 @@ fn copy_panels(panels: usize, elements: usize, body: &(dyn Fn(usize) + Sync)) {
 
 /// How many tasks to cut so much work into; no bits depend on it.
 fn parts(nanoseconds: f64) -> usize {
+    if nanoseconds < 2000.0 {
+        return 1;
+    }
     let interruptible = (nanoseconds / LONGEST_TASK).ceil() as usize;
     let shared = match threads::worth_splitting(nanoseconds) {
         true => (threads::threads() * 4).min((nanoseconds / 1000.0) as usize),
@@ -345,7 +361,7 @@ pub unsafe fn multiply<T: Element>(set: &'static Set<T>, problem: &Gemm<T>, fini
         terms: 0..k,
         packed_a: std::ptr::null(),
         packed_b: std::ptr::null(),
-        panels: Panels { rows: m, count: 1 },
+        panels: Panels::new(m, 1),
         width,
         finish,
     };
@@ -395,10 +411,7 @@ pub unsafe fn multiply<T: Element>(set: &'static Set<T>, problem: &Gemm<T>, fini
                 phase.rows = part(m, slabs, slab);
                 if plan.pack_a {
                     let rows = phase.rows.len();
-                    phase.panels = Panels {
-                        rows,
-                        count: rows.div_ceil(phase.height()),
-                    };
+                    phase.panels = Panels::new(rows, rows.div_ceil(phase.height()));
                     // SAFETY: the buffer has room for the rows of a slab.
                     unsafe { phase.pack_a(a_buffer) };
                     phase.packed_a = a_buffer;

@@ -13,7 +13,9 @@ use std::ops::Range;
 use crate::cpu::isa::{Isa, isa};
 use crate::runtime::threads;
 
+mod columns;
 mod driver;
+mod inner;
 mod integer;
 mod matvec;
 mod pack;
@@ -115,7 +117,7 @@ unsafe fn gemm_on<T: Element>(isa: Isa, problem: &Gemm<T>, finish: Finish<'_>) {
     unsafe {
         if k <= 1 && (k == 0 || m * n >= 1 << 14) {
             matvec::outer(set, problem, finish);
-        } else if (m > 1 && n > 1) || !matvec::vector(set, problem, finish) {
+        } else if !matvec::thin(set, problem, finish) {
             driver::multiply(set, problem, finish);
         }
     }

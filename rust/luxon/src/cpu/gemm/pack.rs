@@ -33,9 +33,6 @@ pub struct Strip<T> {
     pub k_stride: isize,
 }
 
-/// The type of [`panel`] for one instruction set.
-pub type Pack<T> = unsafe fn(&Strip<T>);
-
 /// Fills a panel.
 ///
 /// # Safety

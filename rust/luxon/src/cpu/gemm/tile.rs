@@ -6,8 +6,9 @@
 //! A is read by scalar broadcasts and so may have any strides; B needs unit column stride. A body with
 //! constant strides exists for packed A.
 
-use super::matvec;
-use super::pack::{self, Pack, Strip};
+use super::columns::{self, Columns, Scaled};
+use super::inner::{self, Inner};
+use super::pack::{self, Strip};
 use super::vector::{Lanes, Vector, prefetch};
 
 /// One call of a micro-kernel. Strides are in elements.
@@ -48,13 +49,13 @@ pub struct Set<T: 'static> {
     /// By height - 1, narrow tiles.
     pub narrow: &'static [Kernel<T>],
     /// Copies of strips of operands.
-    pub pack: Pack<T>,
-    /// Products of rows with a vector.
-    pub dots: matvec::Dots<T>,
+    pub pack: unsafe fn(&Strip<T>),
+    /// Inner products of contiguous rows.
+    pub inner: unsafe fn(&Inner<T>),
     /// Sums of scaled columns.
-    pub columns: matvec::Columns<T>,
+    pub columns: unsafe fn(&Columns<T>),
     /// A row of an outer product.
-    pub scaled: matvec::Scaled<T>,
+    pub scaled: unsafe fn(&Scaled<T>),
 }
 
 #[inline(always)]
@@ -94,7 +95,8 @@ unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, co
                 V::load(from)
             }
         };
-        for i in 0..M {
+        // C is wanted in cache when the sums are ready, which takes a while unless k is small.
+        for i in 0..if tile.k < 16 { 0 } else { M } {
             let row = tile.c.wrapping_offset(i as isize * tile.c_row);
             for j in 0..N {
                 prefetch(row.wrapping_add(j * V::LANES));
@@ -111,6 +113,11 @@ unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, co
             let mut row = [V::zero(); N];
             for j in 0..N {
                 row[j] = load(b, j);
+                if !PACKED && M >= 8 {
+                    // What the tile to the right will read: rows of B are too far apart for the
+                    // hardware to see the pattern.
+                    prefetch(b.wrapping_add((N + j) * V::LANES));
+                }
             }
             for i in 0..M {
                 let x = V::splat(*a.wrapping_offset(i as isize * a_row));
@@ -144,7 +151,7 @@ unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, co
 
 /// Instantiates the body and the tables of one instruction set.
 macro_rules! set {
-    ($(#[$feature:meta])* $module:ident, $f32:ty, $f64:ty, wide [$($wide:literal)*], narrow [$($narrow:literal)*], rows $rows:literal) => {
+    ($(#[$feature:meta])* $module:ident, $f32:ty, $f64:ty, wide [$($wide:literal)*], narrow [$($narrow:literal)*], inner $columns:literal) => {
         mod $module {
             use super::*;
 
@@ -164,26 +171,26 @@ macro_rules! set {
                 unsafe { pack::panel::<V>(strip) }
             }
             $(#[$feature])*
-            unsafe fn dots<V: Vector>(call: &matvec::Call<V::Item>) {
+            unsafe fn inner<V: Vector>(call: &Inner<V::Item>) {
                 // SAFETY: the contract of the kernels.
-                unsafe { matvec::dots::<V, $rows>(call) }
+                unsafe { inner::products::<V, $columns>(call) }
             }
             $(#[$feature])*
-            unsafe fn columns<V: Vector>(call: &matvec::Call<V::Item>) {
+            unsafe fn columns<V: Vector>(call: &Columns<V::Item>) {
                 // SAFETY: the contract of the kernels.
-                unsafe { matvec::columns::<V>(call) }
+                unsafe { columns::sums::<V>(call) }
             }
             $(#[$feature])*
-            unsafe fn scaled<V: Vector>(row: &matvec::Row<V::Item>) {
+            unsafe fn scaled<V: Vector>(row: &Scaled<V::Item>) {
                 // SAFETY: the contract of the kernels.
-                unsafe { matvec::scaled::<V>(row) }
+                unsafe { columns::scaled::<V>(row) }
             }
             pub static F32: Set<f32> = Set {
                 lanes: <$f32>::LANES,
                 wide: &[$([wide::<$f32, $wide, false>, wide::<$f32, $wide, true>]),*],
                 narrow: &[$(narrow::<$f32, $narrow>),*],
                 pack: panel::<$f32>,
-                dots: dots::<$f32>,
+                inner: inner::<$f32>,
                 columns: columns::<$f32>,
                 scaled: scaled::<$f32>,
             };
@@ -192,7 +199,7 @@ macro_rules! set {
                 wide: &[$([wide::<$f64, $wide, false>, wide::<$f64, $wide, true>]),*],
                 narrow: &[$(narrow::<$f64, $narrow>),*],
                 pack: panel::<$f64>,
-                dots: dots::<$f64>,
+                inner: inner::<$f64>,
                 columns: columns::<$f64>,
                 scaled: scaled::<$f64>,
             };
@@ -206,7 +213,7 @@ set!(
     avx512, std::arch::x86_64::__m512, std::arch::x86_64::__m512d,
     wide [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24],
-    rows 4
+    inner 4
 );
 #[cfg(target_arch = "x86_64")]
 set!(
@@ -214,7 +221,7 @@ set!(
     avx2, std::arch::x86_64::__m256, std::arch::x86_64::__m256d,
     wide [1 2 3 4 5 6],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12],
-    rows 2
+    inner 2
 );
 // 16 registers of 4 lanes on x86-64, 32 on Arm.
 #[cfg(not(target_arch = "aarch64"))]
@@ -222,14 +229,14 @@ set!(
     portable, Lanes<f32, 4>, Lanes<f64, 2>,
     wide [1 2 3 4 5 6],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12],
-    rows 2
+    inner 2
 );
 #[cfg(target_arch = "aarch64")]
 set!(
     portable, Lanes<f32, 8>, Lanes<f64, 4>,
     wide [1 2 3 4 5 6],
     narrow [1 2 3 4 5 6 7 8 9 10 11 12],
-    rows 2
+    inner 2
 );
 
 /// The sets of `f32` and `f64` for an instruction set that this machine has.

@@ -6,7 +6,8 @@
 //! a denormal `z`.
 
 use super::exp::{
-    exp_f32, exp_f64, reduce_f32, reduce_f64, split_scale_f32, split_scale_f64, tail_f32, tail_f64,
+    exp_f32, exp_f64, reduce_f32, reduce_f64, split_scale_down_f32, split_scale_down_f64, tail_f32,
+    tail_f64,
 };
 use super::log::{ln_1p_unit_f32, ln_1p_unit_f64, ln_sum_f32, ln_sum_f64};
 
@@ -15,7 +16,7 @@ use super::log::{ln_1p_unit_f32, ln_1p_unit_f64, ln_sum_f32, ln_sum_f64};
 fn decay_f32(y: f32, low: f32) -> (f32, f32, f32, f32) {
     let (r, t) = reduce_f32(-y);
     let r = r - low;
-    let (s1, s2) = split_scale_f32(t);
+    let (s1, s2) = split_scale_down_f32(t);
     let p = (r * r).mul_add(tail_f32(r), r);
     (p, s1, s2, (1.0 + p) * s1 * s2)
 }
@@ -27,14 +28,15 @@ fn decay_f32(y: f32, low: f32) -> (f32, f32, f32, f32) {
 fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
     let (p, s1, s2, z) = decay_f32(y, low);
     let d = 1.0 + z;
-    let d_low = z - (d - 1.0);
     let inverse = 1.0 / d;
-    let error = inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0));
-    let c = error.mul_add(1.0 + p, p);
-    let q = factor * inverse;
-    let near = q * if is_negative { s1 } else { 1.0 };
-    let sum = near.mul_add(if is_negative { c } else { error }, near);
-    if is_negative { sum * s2 } else { sum }
+    let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
+    let (p, s1, s2) = if is_negative {
+        (p, s1, s2)
+    } else {
+        (0.0, 1.0, 1.0)
+    };
+    let q = factor * inverse * s1;
+    q.mul_add(error.mul_add(1.0 + p, p), q) * s2
 }
 
 /// `exp(-y)` for `0 <= y <= 760.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
@@ -42,7 +44,7 @@ fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
 fn decay_f64(y: f64, low: f64) -> (f64, f64, f64, f64) {
     let (r, t) = reduce_f64(-y);
     let r = r - low;
-    let (s1, s2) = split_scale_f64(t);
+    let (s1, s2) = split_scale_down_f64(t);
     let p = (r * r).mul_add(tail_f64(r), r);
     (p, s1, s2, (1.0 + p) * s1 * s2)
 }
@@ -54,26 +56,45 @@ fn decay_f64(y: f64, low: f64) -> (f64, f64, f64, f64) {
 fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
     let (p, s1, s2, z) = decay_f64(y, low);
     let d = 1.0 + z;
-    let d_low = z - (d - 1.0);
     let inverse = 1.0 / d;
-    let error = inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0));
-    let c = error.mul_add(1.0 + p, p);
-    let q = factor * inverse;
-    let near = q * if is_negative { s1 } else { 1.0 };
-    let sum = near.mul_add(if is_negative { c } else { error }, near);
-    if is_negative { sum * s2 } else { sum }
+    let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
+    let (p, s1, s2) = if is_negative {
+        (p, s1, s2)
+    } else {
+        (0.0, 1.0, 1.0)
+    };
+    let q = factor * inverse * s1;
+    q.mul_add(error.mul_add(1.0 + p, p), q) * s2
 }
 
 #[inline(always)]
 pub(super) fn sigmoid_f32(x: f32) -> f32 {
     let y = x.abs();
-    logistic_f32(if y > 112.0 { 112.0 } else { y }, 0.0, x < 0.0, 1.0)
+    let (p, s1, s2, z) = decay_f32(if y > 112.0 { 112.0 } else { y }, 0.0);
+    let d = 1.0 + z;
+    let inverse = 1.0 / d;
+    let (p, s1, s2) = if x < 0.0 {
+        (p, s1, s2)
+    } else {
+        (0.0, 1.0, 1.0)
+    };
+    let q = inverse * s1;
+    q.mul_add(inverse.mul_add(d - 1.0 - z, p), q) * s2
 }
 
 #[inline(always)]
 pub(super) fn sigmoid_f64(x: f64) -> f64 {
     let y = x.abs();
-    logistic_f64(if y > 760.0 { 760.0 } else { y }, 0.0, x < 0.0, 1.0)
+    let (p, s1, s2, z) = decay_f64(if y > 760.0 { 760.0 } else { y }, 0.0);
+    let d = 1.0 + z;
+    let inverse = 1.0 / d;
+    let (p, s1, s2) = if x < 0.0 {
+        (p, s1, s2)
+    } else {
+        (0.0, 1.0, 1.0)
+    };
+    let q = inverse * s1;
+    q.mul_add(inverse.mul_add(d - 1.0 - z, p), q) * s2
 }
 
 #[inline(always)]

@@ -6,10 +6,7 @@
 //! remarks on `erff`; the fits are our own.) `erfc` and the normal distribution, which need the
 //! tail itself, are in `normal.rs`.
 
-use super::exp::{power_of_two_f32, power_of_two_f64};
-
-const MAGIC_F32: f32 = 12_582_912.0;
-const MAGIC_F64: f64 = 6_755_399_441_055_744.0;
+use super::exp::{MAGIC_F32, MAGIC_F64, power_of_two_f32, power_of_two_f64};
 
 #[inline(always)]
 pub(super) fn erf_f32(x: f32) -> f32 {

@@ -10,9 +10,9 @@
 //! Clamps are written as compare and select because that keeps NaN.
 
 /// `1.5 * 2^23`: adding it rounds to an integer.
-const MAGIC_F32: f32 = 12_582_912.0;
+pub(super) const MAGIC_F32: f32 = 12_582_912.0;
 /// `1.5 * 2^52`.
-const MAGIC_F64: f64 = 6_755_399_441_055_744.0;
+pub(super) const MAGIC_F64: f64 = 6_755_399_441_055_744.0;
 
 const LOG2_E_F32: f32 = std::f32::consts::LOG2_E;
 const LOG2_E_F64: f64 = std::f64::consts::LOG2_E;
@@ -21,11 +21,27 @@ pub(super) const LN_2_F32: (f32, f32) = (std::f32::consts::LN_2, -1.904_654_3e-9
 pub(super) const LN_2_F64: (f64, f64) = (std::f64::consts::LN_2, 2.319_046_813_846_299_6e-17);
 
 /// `(r, t)`: the remainder of `x` by `ln 2`, and the rounded quotient in the low bits of `t`.
+/// `(n, r, t)`: as [`reduce_f32`], less the second part of `ln 2`, which leaves `r` exact.
+#[inline(always)]
+pub(super) fn reduce_exactly_f32(x: f32) -> (f32, f32, f32) {
+    let t = x.mul_add(LOG2_E_F32, MAGIC_F32);
+    let n = t - MAGIC_F32;
+    (n, n.mul_add(-LN_2_F32.0, x), t)
+}
+
 #[inline(always)]
 pub(super) fn reduce_f32(x: f32) -> (f32, f32) {
     let t = x.mul_add(LOG2_E_F32, MAGIC_F32);
     let n = t - MAGIC_F32;
     (n.mul_add(-LN_2_F32.1, n.mul_add(-LN_2_F32.0, x)), t)
+}
+
+/// `(n, r, t)`: as [`reduce_f64`], less the second part of `ln 2`, which leaves `r` exact.
+#[inline(always)]
+pub(super) fn reduce_exactly_f64(x: f64) -> (f64, f64, f64) {
+    let t = x.mul_add(LOG2_E_F64, MAGIC_F64);
+    let n = t - MAGIC_F64;
+    (n, n.mul_add(-LN_2_F64.0, x), t)
 }
 
 #[inline(always)]
@@ -38,14 +54,7 @@ pub(super) fn reduce_f64(x: f64) -> (f64, f64) {
 /// `(exp(r) - 1 - r) / r^2` for `|r| <= 0.3467`, relative to `exp(r)` good to `2^-28`.
 #[inline(always)]
 pub(super) fn tail_f32(r: f32) -> f32 {
-    polynomial!(
-        r,
-        1.3837974e-3,
-        8.369165e-3,
-        4.1668102e-2,
-        1.6666517e-1,
-        4.9999994e-1
-    )
+    polynomial!(r, 1.358706e-3, 8.360272e-3, 4.1670214e-2, 1.666661e-1, 0.5)
 }
 
 /// As [`tail_f32`], to `2^-57`.
@@ -101,6 +110,20 @@ pub(super) fn scale_f32(p: f32, t: f32) -> f32 {
 pub(super) fn scale_f64(p: f64, t: f64) -> f64 {
     let (first, second) = split_scale_f64(t);
     p * first * second
+}
+
+/// `2^(n + 64)` and `2^-64`, `n` in the low bits of `t`, for `n` from -190 to 63: cheaper than [`split_scale_f32`].
+#[inline(always)]
+pub(super) fn split_scale_down_f32(t: f32) -> (f32, f32) {
+    let first = f32::from_bits((t.to_bits() << 23).wrapping_add((127 + 64) << 23));
+    (first, 5.421_010_9e-20)
+}
+
+/// `2^(n + 512)` and `2^-512`, `n` in the low bits of `t`, for `n` from -1534 to 511.
+#[inline(always)]
+pub(super) fn split_scale_down_f64(t: f64) -> (f64, f64) {
+    let first = f64::from_bits((t.to_bits() << 52).wrapping_add((1023 + 512) << 52));
+    (first, 7.458_340_731_200_207e-155)
 }
 
 /// `2^n`, `n` in the low bits of `t`, for `n` from -126 to 127.

@@ -11,7 +11,10 @@
 //! enough, is the logarithmic derivative of `R`: their product corrects the exponent, at the price of four
 //! operations instead of a longer arithmetic for `t`.
 
-use super::exp::{reduce_f32, reduce_f64, scale_f32, scale_f64, tail_f32, tail_f64};
+use super::exp::{
+    LN_2_F32, LN_2_F64, reduce_exactly_f32, reduce_exactly_f64, split_scale_down_f32,
+    split_scale_down_f64, tail_f32, tail_f64,
+};
 use super::log::{ln_1p_f32, ln_1p_f64, ln_f32, ln_f64};
 
 /// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
@@ -70,10 +73,12 @@ fn scaled_erfc_f32(y: f32) -> (f32, f32) {
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
 #[inline(always)]
 fn times_exp_f32(factor: f32, square: f32, low: f32) -> f32 {
-    let (r, t) = reduce_f32(-square);
-    let r = r + low;
-    let p = (r * r).mul_add(tail_f32(r), r);
-    scale_f32(factor.mul_add(p, factor), t)
+    let (n, high, t) = reduce_exactly_f32(-square);
+    let low = n.mul_add(-LN_2_F32.1, low);
+    let r = high + low;
+    let p = high + (r * r).mul_add(tail_f32(r), low);
+    let (s1, s2) = split_scale_down_f32(t);
+    factor.mul_add(p, factor) * s1 * s2
 }
 
 #[inline(always)]
@@ -209,10 +214,12 @@ fn scaled_erfc_f64(y: f64) -> (f64, f64) {
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
 #[inline(always)]
 fn times_exp_f64(factor: f64, square: f64, low: f64) -> f64 {
-    let (r, t) = reduce_f64(-square);
-    let r = r + low;
-    let p = (r * r).mul_add(tail_f64(r), r);
-    scale_f64(factor.mul_add(p, factor), t)
+    let (n, high, t) = reduce_exactly_f64(-square);
+    let low = n.mul_add(-LN_2_F64.1, low);
+    let r = high + low;
+    let p = high + (r * r).mul_add(tail_f64(r), low);
+    let (s1, s2) = split_scale_down_f64(t);
+    factor.mul_add(p, factor) * s1 * s2
 }
 
 #[inline(always)]

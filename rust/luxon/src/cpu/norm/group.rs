@@ -236,3 +236,91 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::super::rows::testing::{assert_close, assert_reproducible, numbers, slope, wide};
+    use super::*;
+
+    const SHAPES: [((usize, usize, usize), usize); 6] =
+        [((2, 4, 1), 2), ((3, 6, 5), 3), ((2, 4, 30), 4), ((2, 6, 100), 1), ((0, 2, 3), 1), ((3, 3, 1), 1)];
+
+    fn definition(x: &[f64], weight: &[f64], bias: &[f64], spatial: usize, groups: usize) -> [Vec<f64>; 3] {
+        let channels = weight.len();
+        let mut results = [vec![], vec![], vec![]];
+        for (row, values) in x.chunks_exact(channels / groups * spatial).enumerate() {
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+            let rstd = 1.0 / (variance + 1e-5).sqrt();
+            for (i, x) in values.iter().enumerate() {
+                let channel = (row * values.len() + i) / spatial % channels;
+                results[0].push((x - mean) * rstd * weight[channel] + bias[channel]);
+            }
+            results[1].push(mean);
+            results[2].push(rstd);
+        }
+        results
+    }
+
+    fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], shape: (usize, usize, usize), groups: usize) -> [Vec<T>; 3] {
+        let rows = shape.0 * groups;
+        let mut results = [vec![T::ZERO; x.len()], vec![T::ZERO; rows], vec![T::ZERO; rows]];
+        let [y, mean, rstd] = &mut results;
+        let [y, mean, rstd] = [y.as_mut_ptr(), mean.as_mut_ptr(), rstd.as_mut_ptr()];
+        // SAFETY: the arrays have their sizes.
+        unsafe { group_norm(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), 1e-5, y, mean, rstd, shape, groups) };
+        results
+    }
+
+    #[test]
+    fn forward_agrees_with_the_definition() {
+        for (shape, groups) in SHAPES {
+            for offset in [0.0, 1e6] {
+                let (batch, channels, spatial) = shape;
+                let x = numbers::<f32>(batch * channels * spatial, 1, offset);
+                let (weight, bias) = (numbers::<f32>(channels, 2, 0.0), numbers::<f32>(channels, 3, 0.0));
+                let actual = forward(&x, &weight, &bias, shape, groups);
+                let expected = definition(&wide(&x), &wide(&weight), &wide(&bias), spatial, groups);
+                for (actual, expected) in actual.iter().zip(&expected) {
+                    assert_close(actual, expected, 3e-6, "group_norm");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        for (shape, groups) in SHAPES {
+            let (batch, channels, spatial) = shape;
+            let x = numbers::<f64>(batch * channels * spatial, 1, 0.5);
+            let (weight, bias) = (numbers::<f64>(channels, 2, 0.0), numbers::<f64>(channels, 3, 0.0));
+            let dy = numbers::<f64>(x.len(), 4, 0.0);
+            let [_, mean, rstd] = forward(&x, &weight, &bias, shape, groups);
+            let (mut dx, mut dweight, mut dbias) = (dy.clone(), vec![0.0; channels], vec![0.0; channels]);
+            let (g, w, m, r) = (dx.as_mut_ptr(), weight.as_ptr(), mean.as_ptr(), rstd.as_ptr());
+            let (dw, db) = (dweight.as_mut_ptr(), dbias.as_mut_ptr());
+            // SAFETY: the arrays have their sizes; `dx` may be `dy`.
+            unsafe { group_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, groups) }.unwrap();
+            let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
+                definition(x, w, b, spatial, groups)[0].iter().zip(&dy).map(|(y, dy)| y * dy).sum()
+            };
+            for i in (0..x.len()).step_by(1 + x.len() / 40) {
+                assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
+            }
+            for i in 0..channels {
+                assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
+                assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_depend_on_nothing_but_the_input() {
+        let shape = (40, 12, 100);
+        let x = numbers::<f32>(40 * 12 * 100, 1, 0.0);
+        let weight = numbers::<f32>(12, 2, 0.0);
+        assert_reproducible(|| forward(&x, &weight, &weight, shape, 3).concat());
+    }
+}

@@ -373,3 +373,164 @@ impl<T: Real> Job for AddPortions<T> {
         });
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::super::rows::testing::{assert_close, assert_reproducible, numbers, slope, wide};
+    use super::*;
+    use std::ptr::{null, null_mut};
+
+    const SHAPES: [(usize, usize); 10] =
+        [(0, 4), (2, 0), (3, 1), (5, 3), (4, 16), (3, 17), (2, 64), (3, 100), (300, 5), (2, 5000)];
+
+    /// Layer norm (or RMS norm, if not `centred`) in double precision: (y, mean, rstd).
+    fn definition(x: &[f64], weight: &[f64], bias: &[f64], centred: bool) -> [Vec<f64>; 3] {
+        let (mut y, mut means, mut rstds) = (vec![], vec![], vec![]);
+        for row in x.chunks_exact(weight.len()) {
+            let n = row.len() as f64;
+            // Around an element, as the mean itself could not be held exactly enough beside an offset.
+            let origin = if centred { row[0] } else { 0.0 };
+            let mean = if centred { row.iter().map(|x| x - origin).sum::<f64>() / n } else { 0.0 };
+            let variance = row.iter().map(|x| (x - origin - mean).powi(2)).sum::<f64>() / n;
+            let rstd = 1.0 / (variance + 1e-5).sqrt();
+            y.extend(row.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - origin - mean) * rstd * w + b));
+            means.push(origin + mean);
+            rstds.push(rstd);
+        }
+        [y, means, rstds]
+    }
+
+    fn forward_agrees<T: Real>(tolerance: f64) {
+        for (seed, (rows, columns)) in SHAPES.into_iter().enumerate() {
+            for offset in [0.0, 1e6] {
+                let x = numbers::<T>(rows * columns, seed as u64, offset);
+                let weight = numbers::<T>(columns, 90, 0.0);
+                let bias = numbers::<T>(columns, 91, 0.0);
+                let mut y = x.clone();
+                let (mut mean, mut rstd) = (vec![T::ZERO; rows], vec![T::ZERO; rows]);
+                let (p, w, b) = (y.as_mut_ptr(), weight.as_ptr(), bias.as_ptr());
+                let (m, r) = (mean.as_mut_ptr(), rstd.as_mut_ptr());
+                // SAFETY: the arrays have their sizes; `y` may be `x`.
+                unsafe { layer_norm(p.cast_const(), w, b, 1e-5, p, m, r, rows, columns) };
+                if columns == 0 {
+                    continue;
+                }
+                let [ey, em, er] = definition(&wide(&x), &wide(&weight), &wide(&bias), true);
+                assert_close(&y, &ey, tolerance, "layer_norm");
+                assert_close(&mean, &em, tolerance, "mean");
+                assert_close(&rstd, &er, tolerance, "rstd");
+                // SAFETY: as above.
+                unsafe { rms_norm(x.as_ptr(), w, 1e-5, p, r, rows, columns) };
+                let [ey, _, er] = definition(&wide(&x), &wide(&weight), &vec![0.0; columns], false);
+                assert_close(&y, &ey, tolerance, "rms_norm");
+                assert_close(&rstd, &er, tolerance, "rstd");
+            }
+        }
+    }
+
+    #[test]
+    fn forward_agrees_with_the_definition() {
+        forward_agrees::<f32>(3e-6);
+        forward_agrees::<f64>(1e-13);
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        for (seed, (rows, columns)) in [(3, 1), (5, 3), (4, 17), (3, 70), (40, 6)].into_iter().enumerate() {
+            for centred in [true, false] {
+                let x = numbers::<f64>(rows * columns, seed as u64, 0.5);
+                let weight = numbers::<f64>(columns, 90, 0.0);
+                let bias = vec![0.25; columns];
+                let dy = numbers::<f64>(rows * columns, 92, 0.0);
+                let [_, mean, rstd] = definition(&x, &weight, &bias, centred);
+                let (mut dx, mut dweight, mut dbias) = (dy.clone(), vec![0.0; columns], vec![0.0; columns]);
+                let (g, w, r) = (dx.as_mut_ptr(), weight.as_ptr(), rstd.as_ptr());
+                let (m, dw, db) = (mean.as_ptr(), dweight.as_mut_ptr(), dbias.as_mut_ptr());
+                // SAFETY: the arrays have their sizes; `dx` may be `dy`.
+                unsafe {
+                    if centred {
+                        layer_norm_gradient(g, x.as_ptr(), m, r, w, g, dw, db, rows, columns).unwrap();
+                    } else {
+                        rms_norm_gradient(g, x.as_ptr(), r, w, g, dw, rows, columns).unwrap();
+                    }
+                }
+                let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
+                    definition(x, w, b, centred)[0].iter().zip(&dy).map(|(y, dy)| y * dy).sum()
+                };
+                for i in (0..x.len()).step_by(1 + x.len() / 40) {
+                    assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
+                }
+                for i in 0..columns {
+                    assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
+                    if centred {
+                        assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn single_precision_gradients_survive_a_large_offset() {
+        let (rows, columns) = (64, 100);
+        let x = numbers::<f32>(rows * columns, 1, 1e6);
+        let dy = numbers::<f32>(rows * columns, 2, 0.0);
+        let gradients = |x: &[f64], dy: &[f64]| {
+            let [_, mean, rstd] = definition(x, &vec![1.0; columns], &vec![0.0; columns], true);
+            let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; columns], vec![0.0; columns]);
+            let [gx, gw, gb] = [dx.as_mut_ptr(), dw.as_mut_ptr(), db.as_mut_ptr()];
+            let (m, r) = (mean.as_ptr(), rstd.as_ptr());
+            // SAFETY: the arrays have their sizes.
+            unsafe {
+                layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, null(), gx, gw, gb, rows, columns).unwrap();
+            }
+            [dx, dw, db]
+        };
+        let expected = gradients(&wide(&x), &wide(&dy));
+        let (mut mean, mut rstd, mut y) = (vec![0.0f32; rows], vec![0.0f32; rows], vec![0.0f32; x.len()]);
+        let (mut dx, mut dw, mut db) = (vec![0.0f32; x.len()], vec![0.0f32; columns], vec![0.0f32; columns]);
+        let [m, r, gx] = [mean.as_mut_ptr(), rstd.as_mut_ptr(), dx.as_mut_ptr()];
+        let [gw, gb] = [dw.as_mut_ptr(), db.as_mut_ptr()];
+        // SAFETY: the arrays have their sizes.
+        unsafe {
+            layer_norm(x.as_ptr(), null(), null(), 1e-5, y.as_mut_ptr(), m, r, rows, columns);
+            layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, null(), gx, gw, gb, rows, columns).unwrap();
+        }
+        for (actual, expected) in [dx, dw, db].iter().zip(&expected) {
+            assert_close(actual, expected, 2e-5, "gradient");
+        }
+    }
+
+    #[test]
+    fn bits_depend_on_nothing_but_the_input() {
+        let (rows, columns) = (2000, 130);
+        let (x, dy) = (numbers::<f32>(rows * columns, 1, 0.0), numbers::<f32>(rows * columns, 2, 0.0));
+        let weight = numbers::<f32>(columns, 3, 0.0);
+        assert_reproducible(|| {
+            let mut result = vec![0.0f32; rows * columns + 2 * columns + 2 * rows];
+            let (dx, rest) = result.split_at_mut(rows * columns);
+            let (dw, rest) = rest.split_at_mut(columns);
+            let (db, rest) = rest.split_at_mut(columns);
+            let (m, r) = rest.split_at_mut(rows);
+            let (m, r, w, gx) = (m.as_mut_ptr(), r.as_mut_ptr(), weight.as_ptr(), dx.as_mut_ptr());
+            let (gw, gb) = (dw.as_mut_ptr(), db.as_mut_ptr());
+            // SAFETY: the arrays have their sizes.
+            unsafe {
+                layer_norm(x.as_ptr(), w, null(), 1e-5, gx, m, r, rows, columns);
+                layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, w, gx, gw, gb, rows, columns).unwrap();
+            }
+            result
+        });
+    }
+
+    #[test]
+    fn nan_reaches_its_row_only() {
+        let mut x = numbers::<f32>(2 * 70, 1, 0.0);
+        x[3] = f32::NAN;
+        let mut y = vec![0.0f32; 140];
+        // SAFETY: the arrays have their sizes; results may be absent.
+        unsafe { layer_norm(x.as_ptr(), null(), null(), 1e-5, y.as_mut_ptr(), null_mut(), null_mut(), 2, 70) };
+        assert!(y[..70].iter().all(|y| y.is_nan()) && y[70..].iter().all(|y| y.is_finite()));
+    }
+}

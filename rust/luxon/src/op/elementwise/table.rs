@@ -324,9 +324,15 @@ table! {
     /// The logarithm of the gamma function's absolute value.
     Gammaln gammaln Float (x) { x.gammaln() } cost 10.0 [A => |a, _, g| g.mul(&on(Kernel::Digamma, &[a.a()])?)];
     /// The logarithmic derivative of the gamma function.
-    Digamma digamma Float (x) { x.digamma() } cost 10.0 [A => |a, _, g| g.mul(&on(Kernel::Trigamma, &[a.a()])?)];
-    /// The derivative of digamma.
-    Trigamma trigamma Float (x) { x.trigamma() } cost 10.0 [];
+    Digamma digamma Float (x) { x.digamma() } cost 10.0 [A => |a, _, g| g.mul(&on(Kernel::Polygamma, &[1.0.into(), a.a()])?)];
+    /// The derivative of digamma of the given order (a whole number from 1 on).
+    Polygamma polygamma Float (order, x) { x.polygamma(order) } cost 10.0 [
+        NOTHING => |_, _, g| g.zeros_like(),
+        A | B => |a, _, g| {
+            let next = on(Kernel::Add, &[a.a(), 1.0.into()])?;
+            g.mul(&on(Kernel::Polygamma, &[(&next).into(), a.b()])?)
+        },
+    ];
     /// The logarithm of the normal distribution's cumulative function.
     LogNdtr log_ndtr Float (x) { x.log_ndtr() } cost 5.0 [A | Y => |a, y, g| {
         let log_density = on(Kernel::Multiply, &[(&on(Kernel::Square, &[a.a()])?).into(), (-0.5).into()])?.sub(0.918_938_533_204_672_7)?;

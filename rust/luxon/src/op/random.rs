@@ -1,0 +1,203 @@
+//! Random tensors from explicit keys: the same key gives the same numbers, whatever runs beside it.
+//!
+//! The bits are those of `jax.random` (Threefry, counters by element index); see [`crate::cpu::random`].
+//! None of these is differentiated: a sample is a constant. (Reparametrise: `mean + std * normal(..)`.)
+
+use half::{bf16, f16};
+
+pub use crate::cpu::random::Key;
+use crate::cpu::random::{self, Sample};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::layout::Shape;
+use crate::runtime::interrupt;
+use crate::tensor::{Tensor, Value};
+
+/// A fresh tensor filled by `fill`.
+fn filled<T: Copy>(dtype: DType, shape: &[usize], fill: impl FnOnce(&mut [T])) -> Result<Tensor> {
+    let mut value = Value::empty(dtype, &Shape::from_slice(shape)?)?;
+    let count = value.count();
+    // SAFETY: a fresh contiguous value of `count` plain numbers of this size, which `fill` writes before
+    // anybody reads them.
+    let elements = unsafe { std::slice::from_raw_parts_mut(value.pointer_mut().cast::<T>(), count) };
+    fill(elements);
+    if interrupt::take() { Err(Error::Interrupted) } else { Ok(value.into()) }
+}
+
+/// Runs `$body` with `$T` bound to the float type of a dtype.
+macro_rules! with_float {
+    ($op:literal, $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            DType::F16 => {
+                type $T = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $T = bf16;
+                $body
+            }
+            other => Err(Error::unsupported($op, other, "floating types")),
+        }
+    };
+}
+
+/// A bound or probability in a sample's type.
+trait FromF64: Sample {
+    fn of(value: f64) -> Self;
+}
+macro_rules! from_f64 {
+    ($($T:ty: $convert:expr),*) => { $(impl FromF64 for $T { fn of(value: f64) -> Self { $convert(value) } })* };
+}
+from_f64!(f32: |value| value as f32, f64: |value| value, f16: f16::from_f64, bf16: bf16::from_f64);
+
+/// Random bits as unsigned integers of the dtype's width (u8), or as the bits of i32 and i64.
+///
+/// # Errors
+/// [`Error::Type`] for other dtypes.
+pub fn bits(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    match dtype {
+        DType::U8 => filled::<u8>(dtype, shape, |out| random::bits(key, out)),
+        DType::I32 => filled::<u32>(dtype, shape, |out| random::bits(key, out)),
+        DType::I64 => filled::<u64>(dtype, shape, |out| random::bits(key, out)),
+        other => Err(Error::unsupported("random.bits", other, "uint8, int32 and int64")),
+    }
+}
+
+/// Uniform numbers in `[low, high)`.
+///
+/// # Errors
+/// [`Error::Type`] for a dtype that is not floating.
+pub fn uniform(key: Key, shape: &[usize], low: f64, high: f64, dtype: DType) -> Result<Tensor> {
+    with_float!("random.uniform", dtype, T => filled::<T>(dtype, shape, |out| random::uniform(key, T::of(low), T::of(high), out)))
+}
+
+/// Numbers from the standard normal distribution.
+///
+/// # Errors
+/// [`Error::Type`] for a dtype that is not floating.
+pub fn normal(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    with_float!("random.normal", dtype, T => filled::<T>(dtype, shape, |out| random::normal(key, out)))
+}
+
+/// Numbers from the standard normal distribution cut to `(lower, upper)`.
+///
+/// # Errors
+/// [`Error::Value`] unless `lower < upper`, [`Error::Type`] for a dtype that is not floating.
+pub fn truncated_normal(key: Key, shape: &[usize], lower: f64, upper: f64, dtype: DType) -> Result<Tensor> {
+    if lower.is_nan() || upper.is_nan() || lower >= upper {
+        return Err(Error::value("random.truncated_normal", format_args!("needs lower < upper, got {lower} and {upper}")));
+    }
+    with_float!("random.truncated_normal", dtype, T => {
+        filled::<T>(dtype, shape, |out| random::truncated_normal(key, T::of(lower), T::of(upper), out))
+    })
+}
+
+/// Numbers from the exponential distribution of rate 1.
+///
+/// # Errors
+/// [`Error::Type`] for a dtype that is not floating.
+pub fn exponential(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    with_float!("random.exponential", dtype, T => filled::<T>(dtype, shape, |out| random::exponential(key, out)))
+}
+
+/// Numbers from the standard Gumbel distribution.
+///
+/// # Errors
+/// [`Error::Type`] for a dtype that is not floating.
+pub fn gumbel(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    with_float!("random.gumbel", dtype, T => filled::<T>(dtype, shape, |out| random::gumbel(key, out)))
+}
+
+/// Truth values that hold with `probability`.
+///
+/// # Errors
+/// [`Error::Value`] for a probability outside [0, 1].
+pub fn bernoulli(key: Key, shape: &[usize], probability: f64) -> Result<Tensor> {
+    if !(0.0..=1.0).contains(&probability) {
+        return Err(Error::value("random.bernoulli", format_args!("the probability is {probability}, outside [0, 1]")));
+    }
+    filled::<u8>(DType::Bool, shape, |out| random::bernoulli(key, probability as f32, out))
+}
+
+/// Integers in `[low, high)`.
+///
+/// # Errors
+/// [`Error::Value`] unless `low < high`, [`Error::Overflow`] for bounds that the dtype cannot hold,
+/// [`Error::Type`] for a dtype that is not an integer.
+pub fn randint(key: Key, shape: &[usize], low: i64, high: i64, dtype: DType) -> Result<Tensor> {
+    if low >= high {
+        return Err(Error::value("random.randint", format_args!("needs low < high, got {low} and {high}")));
+    }
+    crate::Scalar::Int(low).check_fits(dtype)?;
+    crate::Scalar::Int(high - 1).check_fits(dtype)?;
+    match dtype {
+        DType::U8 => filled::<u8>(dtype, shape, |out| random::randint(key, low, high, out)),
+        DType::I32 => filled::<i32>(dtype, shape, |out| random::randint(key, low, high, out)),
+        DType::I64 => filled::<i64>(dtype, shape, |out| random::randint(key, low, high, out)),
+        other => Err(Error::unsupported("random.randint", other, "integer types")),
+    }
+}
+
+/// The integers below `count` in random order.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn permutation(key: Key, count: usize) -> Result<Tensor> {
+    let mut failed = false;
+    let result = filled::<i64>(DType::I64, &[count], |out| failed = random::permutation(key, out).is_err())?;
+    if failed { Err(Error::Memory(count.saturating_mul(16))) } else { Ok(result) }
+}
+
+/// Positions of classes drawn with the probabilities softmax(logits) along the last axis.
+///
+/// # Errors
+/// [`Error::Shape`] for logits without classes, [`Error::Type`] for a dtype that is not floating.
+pub fn categorical(key: Key, logits: &Tensor) -> Result<Tensor> {
+    let Some((&classes, rows)) = logits.shape().split_last().filter(|(classes, _)| **classes > 0) else {
+        return Err(Error::shape("random.categorical", format_args!("logits of shape {} have no classes", crate::layout::show(logits.shape()))));
+    };
+    let logits = logits.detach().to_host()?;
+    let value = logits.value().to_contiguous()?;
+    let dtype = logits.dtype();
+    with_float!("random.categorical", dtype, T => {
+        let elements = value.as_slice::<T>().unwrap_or_default();
+        filled::<i64>(DType::I64, rows, |out| random::categorical(key, elements, classes, out))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_decide_everything() {
+        let key = Key::new(7);
+        let a = uniform(key, &[3, 5], -1.0, 2.0, DType::F64).unwrap();
+        let b = uniform(key, &[15], -1.0, 2.0, DType::F64).unwrap();
+        assert_eq!(a.to_vec::<f64>().unwrap(), b.to_vec::<f64>().unwrap());
+        assert!(a.to_vec::<f64>().unwrap().iter().all(|x| (-1.0..2.0).contains(x)));
+        let mut order = permutation(key, 100).unwrap().to_vec::<i64>().unwrap();
+        order.sort_unstable();
+        assert_eq!(order, (0..100).collect::<Vec<_>>());
+        assert_eq!(bernoulli(key, &[50], 1.0).unwrap().to_vec::<bool>().unwrap(), [true; 50]);
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let key = Key::new(0);
+        assert!(bernoulli(key, &[2], 1.5).is_err());
+        assert!(randint(key, &[2], 3, 3, DType::I32).is_err());
+        assert!(randint(key, &[2], 0, 300, DType::U8).is_err());
+        assert!(uniform(key, &[2], 0.0, 1.0, DType::I64).is_err());
+        assert!(normal(key, &[1 << 40, 1 << 30], DType::F32).is_err());
+    }
+}
