@@ -27,11 +27,14 @@ pub mod optim;
 pub mod runtime;
 pub mod tensor;
 pub mod transform;
+pub mod tree;
 
 pub use dtype::{DType, Element, Scalar};
 pub use error::{Error, Result};
 pub use layout::Shape;
 pub use op::elementwise::{Operand, pow};
+pub use op::index::{Index, Update, embedding};
+pub use op::matmul::matmul;
 pub use op::linear::{broadcast_tensors, concat, stack};
 pub use op::random::Key;
 pub use tensor::{Tensor, Value};

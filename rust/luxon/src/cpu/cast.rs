@@ -26,6 +26,8 @@ pub(crate) trait Arithmetic: Copy + PartialOrd + Send + Sync + 'static {
     const LOWEST: Self;
     /// Neutral in minima.
     const HIGHEST: Self;
+    /// Whether sums and products are the same in any order.
+    const EXACT: bool;
     /// The sum; integers wrap.
     fn add(self, other: Self) -> Self;
     /// The product; integers wrap.
@@ -44,6 +46,7 @@ macro_rules! float_arithmetic {
         const ONE: Self = 1.0;
         const LOWEST: Self = <$float>::NEG_INFINITY;
         const HIGHEST: Self = <$float>::INFINITY;
+        const EXACT: bool = false;
         #[inline(always)]
         fn add(self, other: Self) -> Self { self + other }
         #[inline(always)]
@@ -65,6 +68,7 @@ macro_rules! integer_arithmetic {
         const ONE: Self = 1;
         const LOWEST: Self = <$integer>::MIN;
         const HIGHEST: Self = <$integer>::MAX;
+        const EXACT: bool = true;
         #[inline(always)]
         fn add(self, other: Self) -> Self { self.wrapping_add(other) }
         #[inline(always)]
@@ -211,8 +215,22 @@ macro_rules! cast_plain {
 cast_plain!(u8 => u8, i32, i64, f32, f64);
 cast_plain!(i32 => u8, i32, i64, f32, f64);
 cast_plain!(i64 => u8, i32, i64, f32, f64);
-cast_plain!(f32 => u8, i32, i64, f32, f64);
-cast_plain!(f64 => u8, i32, i64, f32, f64);
+cast_plain!(f32 => i32, i64, f32, f64);
+cast_plain!(f64 => i32, i64, f32, f64);
+
+macro_rules! cast_to_byte {
+    ($($float:ty),*) => { $(impl CastTo<u8> for $float {
+        /// What `as` does, in steps that vectorise: compare-select maps NaN to 0.
+        #[inline(always)]
+        fn cast_to(self) -> u8 {
+            let low = if self > 0.0 { self } else { 0.0 };
+            let bounded = if low < 255.0 { low } else { 255.0 };
+            // SAFETY: the value lies in 0..=255.
+            unsafe { bounded.to_int_unchecked::<i32>() as u8 }
+        }
+    })* };
+}
+cast_to_byte!(f32, f64);
 
 macro_rules! cast_from_half {
     ($source:ty => $($target:ty),*) => { $(impl CastTo<$target> for $source {

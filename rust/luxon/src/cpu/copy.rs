@@ -7,10 +7,10 @@
 //!
 //! The invariant of [`for_runs`]: it visits row-major positions in increasing order, each exactly once.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use crate::cpu::cast::{Shared, in_pieces};
-use crate::layout::{MAX_RANK, PerAxis};
+use crate::layout::MAX_RANK;
 
 /// One axis of two layouts: its size and the distance of neighbours in each.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +29,84 @@ impl Axis {
     pub(crate) fn continues(&self, inner: &Axis) -> bool {
         let size = inner.size as isize;
         self.source == inner.source * size && self.destination == inner.destination * size
+    }
+}
+
+/// A list of axes, the outermost first.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Axes {
+    list: [Axis; MAX_RANK],
+    length: usize,
+}
+
+impl Axes {
+    /// Appends an axis; shapes have at most [`MAX_RANK`].
+    #[inline]
+    pub(crate) fn push(&mut self, axis: Axis) {
+        self.list[self.length] = axis;
+        self.length += 1;
+    }
+
+    /// Inserts an axis before those whose key is smaller.
+    #[inline]
+    pub(crate) fn insert_by(&mut self, axis: Axis, key: impl Fn(&Axis) -> isize) {
+        let mut at = self.length;
+        self.push(axis);
+        while at > 0 && key(&self.list[at - 1]) < key(&axis) {
+            self.list[at] = self.list[at - 1];
+            at -= 1;
+        }
+        self.list[at] = axis;
+    }
+
+    /// Reverses the order.
+    #[inline]
+    pub(crate) fn reverse(&mut self) {
+        self.list[..self.length].reverse();
+    }
+
+    /// Removes the innermost axis.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Axis> {
+        self.length = self.length.checked_sub(1)?;
+        Some(self.list[self.length])
+    }
+
+    /// Removes one axis.
+    #[inline]
+    pub(crate) fn remove(&mut self, at: usize) {
+        self.list.copy_within(at + 1..self.length, at);
+        self.length -= 1;
+    }
+
+    /// Makes one axis of neighbours that go on evenly.
+    #[inline]
+    pub(crate) fn merge(&mut self) {
+        let mut kept = 0;
+        for at in 1..self.length {
+            let axis = self.list[at];
+            if self.list[kept].continues(&axis) {
+                self.list[kept] = Axis { size: self.list[kept].size * axis.size, ..axis };
+            } else {
+                kept += 1;
+                self.list[kept] = axis;
+            }
+        }
+        self.length = self.length.min(kept + 1);
+    }
+
+    /// The number of positions.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.iter().map(|axis| axis.size).product()
+    }
+}
+
+impl Deref for Axes {
+    type Target = [Axis];
+    #[inline]
+    fn deref(&self) -> &[Axis] {
+        &self.list[..self.length]
     }
 }
 
@@ -119,7 +197,7 @@ pub unsafe fn copy(
     destination_strides: &[isize],
 ) {
     let (mut from, mut to) = (source, destination);
-    let mut list = PerAxis::<Axis>::new();
+    let mut axes = Axes::default();
     for (axis, &size) in shape.iter().enumerate() {
         if size == 0 {
             return;
@@ -137,21 +215,9 @@ pub unsafe fn copy(
             }
             (entry.source, entry.destination) = (-entry.source, -entry.destination);
         }
-        // Insertion keeps the largest destination stride first; a shape has at most MAX_RANK axes.
-        let before = list.iter().take_while(|other| other.destination >= entry.destination).count();
-        let _ = list.insert(before, entry);
+        axes.insert_by(entry, |axis| axis.destination);
     }
-    let mut axes = PerAxis::<Axis>::new();
-    for &entry in list.iter() {
-        match axes.len().checked_sub(1) {
-            Some(last) if axes[last].continues(&entry) => {
-                axes[last] = Axis { size: axes[last].size * entry.size, ..entry };
-            }
-            _ => {
-                let _ = axes.push(entry);
-            }
-        }
-    }
+    axes.merge();
     // SAFETY: the same elements as the caller's.
     unsafe {
         match element_size {
@@ -163,12 +229,13 @@ pub unsafe fn copy(
     }
 }
 
-unsafe fn copy_axes<T: Copy + 'static>(axes: &[Axis], source: *const u8, destination: *mut u8) {
+unsafe fn copy_axes<T: Copy + 'static>(axes: &Axes, source: *const u8, destination: *mut u8) {
     let size = size_of::<T>();
     let (from, to) = (Shared::new(source.cast::<T>()), Shared::new(destination.cast::<T>()));
-    let count: usize = axes.iter().map(|axis| axis.size).product();
+    let count = axes.count();
     let nanoseconds = (count * size) as f64 * 0.2;
-    let Some((&inner, outer)) = axes.split_last() else {
+    let mut outer = *axes;
+    let Some(inner) = outer.pop() else {
         // SAFETY: one element, which the caller vouches for.
         unsafe { *to.get() = *from.get() };
         return;
@@ -183,7 +250,7 @@ unsafe fn copy_axes<T: Copy + 'static>(axes: &[Axis], source: *const u8, destina
         }
         in_pieces(count / inner.size, PIECE / (inner.size * size), nanoseconds, |range| {
             let row = outer[outer.len() - 1];
-            for_runs(outer, range, |a, b, _, length| {
+            for_runs(&outer, range, |a, b, _, length| {
                 for index in 0..length as isize {
                     // SAFETY: one run of elements that the caller vouches for.
                     unsafe {
@@ -215,7 +282,7 @@ unsafe fn copy_axes<T: Copy + 'static>(axes: &[Axis], source: *const u8, destina
         }),
         _ => in_pieces(count / inner.size, PIECE / (inner.size * size), nanoseconds, |range| {
             let row = outer[outer.len() - 1];
-            for_runs(outer, range, |a, b, _, length| {
+            for_runs(&outer, range, |a, b, _, length| {
                 // SAFETY: rows of elements that the caller vouches for.
                 unsafe { rows(from.get().offset(a), to.get().offset(b), length, row, inner) }
             });
@@ -233,6 +300,11 @@ unsafe fn rows<T: Copy>(source: *const T, destination: *mut T, length: usize, ro
             let to = destination.offset(index * row.destination);
             match (inner.source, inner.destination) {
                 (0, 1) => std::slice::from_raw_parts_mut(to, inner.size).fill(*from),
+                (-1, 1) => {
+                    for column in 0..inner.size as isize {
+                        *to.offset(column) = *from.offset(-column);
+                    }
+                }
                 (step, 1) => {
                     for column in 0..inner.size as isize {
                         *to.offset(column) = *from.offset(column * step);
@@ -250,21 +322,16 @@ unsafe fn rows<T: Copy>(source: *const T, destination: *mut T, length: usize, ro
 
 /// Copies blocks of the axes `outer[dense]` and `inner`, for each index of the others.
 unsafe fn transpose<T: Copy + 'static>(
-    outer: &[Axis],
+    mut others: Axes,
     dense: usize,
     inner: Axis,
     from: Shared<T>,
     to: Shared<T>,
     nanoseconds: f64,
 ) {
-    let across = outer[dense];
-    let mut others = PerAxis::<Axis>::new();
-    for (index, &axis) in outer.iter().enumerate() {
-        if index != dense {
-            let _ = others.push(axis);
-        }
-    }
-    let repeats: usize = others.iter().map(|axis| axis.size).product();
+    let across = others[dense];
+    others.remove(dense);
+    let repeats = others.count();
     let (high, wide) = (across.size.div_ceil(BLOCK), inner.size.div_ceil(BLOCK));
     let block = across.size.min(BLOCK) * inner.size.min(BLOCK) * size_of::<T>();
     let tiles = (across.source == 1 && inner.destination == 1).then(tile_kernel::<T>).flatten();

@@ -4,9 +4,13 @@
 //! The order of every fold is written out here in terms of counts alone (64 lanes, blocks of
 //! [`BLOCK`] elements combined pairwise, columns four rows at a time), so neither the vector width nor
 //! the number of threads shows in a result. Chains of roundings stay near 128 per block and grow with
-//! the logarithm of the number of blocks.
+//! the logarithm of the number of blocks. Extrema are folded as integers that order like the elements,
+//! NaN beyond everything: such a fold may take any order, and compilers vectorise it well.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use half::{bf16, f16};
 
 use crate::cpu::cast::{Arithmetic, Number};
 use crate::cpu::isa::per_isa;
@@ -73,64 +77,113 @@ trait Fold: 'static {
     type Input: Copy;
     /// What is combined; at most 8 bytes.
     type Accumulator: Copy;
-    /// What is written.
-    type Output: Copy;
     /// Whether `load` uses its second argument.
     const CENTERED: bool = false;
+    /// Whether every order of combination gives the same.
+    const FREE: bool = true;
     /// Neutral.
     const EMPTY: Self::Accumulator;
     /// The contribution of one element.
     fn load(value: Self::Input, center: Self::Accumulator) -> Self::Accumulator;
     /// The combination of two.
     fn combine(a: Self::Accumulator, b: Self::Accumulator) -> Self::Accumulator;
-    /// The result.
-    fn finish(value: Self::Accumulator, divisor: f64) -> Self::Output;
 }
 
-/// Defines folds over `T`: accumulator, output, neutral, load, combine, finish.
+/// How accumulators become results.
+trait Finish<Accumulator>: 'static {
+    type Output: Copy;
+    fn finish(value: Accumulator, divisor: f64) -> Self::Output;
+}
+
+/// A stored type with a map to signed integers of the same order, minus zero below zero.
+trait Ranked: Number {
+    type Rank: Arithmetic + Ord;
+    /// The rank; `nan` that of NaN.
+    fn rank(self, nan: Self::Rank) -> Self::Rank;
+    /// What has this rank; NaN for the least and the greatest of a float.
+    fn unrank(rank: Self::Rank) -> Self;
+}
+
+macro_rules! ranked_integer {
+    ($($integer:ty),*) => { $(impl Ranked for $integer {
+        type Rank = $integer;
+        #[inline(always)]
+        fn rank(self, _nan: $integer) -> $integer { self }
+        #[inline(always)]
+        fn unrank(rank: $integer) -> $integer { rank }
+    })* };
+}
+ranked_integer!(u8, i32, i64);
+
+macro_rules! ranked_float {
+    ($($float:ty, $wide:ty, $rank:ty, $bits:literal);*) => { $(impl Ranked for $float {
+        type Rank = $rank;
+        #[inline(always)]
+        fn rank(self, nan: $rank) -> $rank {
+            let wide = self.widen();
+            let bits = wide.to_bits() as $rank;
+            let rank = bits ^ ((bits >> ($bits - 1)) & <$rank>::MAX);
+            if wide.is_nan() { nan } else { rank }
+        }
+        #[inline(always)]
+        fn unrank(rank: $rank) -> $float {
+            let bits = rank ^ ((rank >> ($bits - 1)) & <$rank>::MAX);
+            Self::narrow(<$wide>::from_bits(bits as _))
+        }
+    })* };
+}
+ranked_float!(f32, f32, i32, 32; bf16, f32, i32, 32; f16, f32, i32, 32; f64, f64, i64, 64);
+
+/// Defines folds over `T`: accumulator, neutral, load, combine and overridden constants.
 macro_rules! folds {
-    ($($(#[$meta:meta])* $name:ident: $accumulator:ty => $output:ty, $empty:expr, |$x:ident, $center:ident| $load:expr, |$a:ident, $b:ident| $combine:expr, |$value:ident, $divisor:ident| $finish:expr $(, $centered:ident)?;)*) => { $(
+    ($($(#[$meta:meta])* $name:ident<$bound:ident>: $accumulator:ty, $empty:expr, |$x:ident, $center:ident| $load:expr, |$a:ident, $b:ident| $combine:expr $(, $constant:ident = $value:expr)*;)*) => { $(
         $(#[$meta])*
         struct $name<T>(PhantomData<T>);
-        impl<T: Number> Fold for $name<T> {
+        impl<T: $bound> Fold for $name<T> {
             type Input = T;
             type Accumulator = $accumulator;
-            type Output = $output;
-            $(const CENTERED: bool = stringify!($centered).len() > 0;)?
+            $(const $constant: bool = $value;)*
             const EMPTY: Self::Accumulator = $empty;
             #[inline(always)]
             fn load($x: T, $center: Self::Accumulator) -> Self::Accumulator { $load }
             #[inline(always)]
             fn combine($a: Self::Accumulator, $b: Self::Accumulator) -> Self::Accumulator { $combine }
-            #[inline(always)]
-            fn finish($value: Self::Accumulator, $divisor: f64) -> Self::Output { $finish }
         }
     )* };
 }
 
 folds! {
-    /// The sum.
-    Sum: T::Total => T::Sum, T::Total::ZERO, |x, _center| x.total(), |a, b| a.add(b), |value, _divisor| T::from_total(value);
-    /// The sum over the divisor.
-    Mean: T::Total => T::Sum, T::Total::ZERO, |x, _center| x.total(), |a, b| a.add(b), |value, divisor| T::from_total(value.divide(divisor));
-    /// The sum over the divisor, unrounded.
-    Center: T::Total => T::Total, T::Total::ZERO, |x, _center| x.total(), |a, b| a.add(b), |value, divisor| value.divide(divisor);
-    /// The sum of squared distances from the center over the divisor.
-    Spread: T::Total => T::Sum, T::Total::ZERO, |x, center| { let d = x.total().subtract(center); d.multiply(d) }, |a, b| a.add(b), |value, divisor| T::from_total(value.divide(divisor)), centered;
-    /// The sum of squares.
-    Squares: T::Total => T::Sum, T::Total::ZERO, |x, _center| { let x = x.total(); x.multiply(x) }, |a, b| a.add(b), |value, _divisor| T::from_total(value);
-    /// The product.
-    Product: T::Total => T::Sum, T::Total::ONE, |x, _center| x.total(), |a, b| a.multiply(b), |value, _divisor| T::from_total(value);
-    /// The largest; not a number where any is not.
-    Max: T::Wide => T, T::Wide::LOWEST, |x, _center| x.widen(), |a, b| if a > b || a.is_nan() { a } else { b }, |value, _divisor| T::narrow(value);
-    /// The smallest; not a number where any is not.
-    Min: T::Wide => T, T::Wide::HIGHEST, |x, _center| x.widen(), |a, b| if a < b || a.is_nan() { a } else { b }, |value, _divisor| T::narrow(value);
-    /// Whether any is true.
-    Any: u8 => u8, 0, |x, _center| u8::from(x.is_true()), |a, b| a | b, |value, _divisor| value;
-    /// Whether all are true.
-    All: u8 => u8, 1, |x, _center| u8::from(x.is_true()), |a, b| a & b, |value, _divisor| value;
-    /// How many are true.
-    Count: i64 => i64, 0, |x, _center| i64::from(x.is_true()), |a, b| a + b, |value, _divisor| value;
+    Sum<Number>: T::Total, T::Total::ZERO, |x, _center| x.total(), |a, b| a.add(b), FREE = T::Total::EXACT;
+    /// The sum of squared distances from the center.
+    Spread<Number>: T::Total, T::Total::ZERO, |x, center| { let d = x.total().subtract(center); d.multiply(d) }, |a, b| a.add(b), FREE = T::Total::EXACT, CENTERED = true;
+    Product<Number>: T::Total, T::Total::ONE, |x, _center| x.total(), |a, b| a.multiply(b), FREE = T::Total::EXACT;
+    Max<Ranked>: T::Rank, T::Rank::LOWEST, |x, _center| x.rank(T::Rank::HIGHEST), |a, b| a.max(b);
+    Min<Ranked>: T::Rank, T::Rank::HIGHEST, |x, _center| x.rank(T::Rank::LOWEST), |a, b| a.min(b);
+    /// How many elements are true.
+    Count<Number>: i64, 0, |x, _center| i64::from(x.is_true()), |a, b| a.wrapping_add(b);
+}
+
+macro_rules! finishes {
+    ($($(#[$meta:meta])* $name:ident<$bound:ident>: $accumulator:ty => $output:ty, |$value:ident, $divisor:ident| $finish:expr;)*) => { $(
+        $(#[$meta])*
+        struct $name<T>(PhantomData<T>);
+        impl<T: $bound> Finish<$accumulator> for $name<T> {
+            type Output = $output;
+            #[inline(always)]
+            fn finish($value: $accumulator, $divisor: f64) -> Self::Output { $finish }
+        }
+    )* };
+}
+
+finishes! {
+    Total<Number>: T::Total => T::Sum, |value, _divisor| T::from_total(value);
+    Mean<Number>: T::Total => T::Sum, |value, divisor| T::from_total(value.divide(divisor));
+    /// The mean, unrounded.
+    Center<Number>: T::Total => T::Total, |value, divisor| value.divide(divisor);
+    Ranks<Ranked>: T::Rank => T, |value, _divisor| T::unrank(value);
+    Number64<Number>: i64 => i64, |value, _divisor| value;
+    Any<Number>: i64 => u8, |value, _divisor| u8::from(value > 0);
+    All<Number>: i64 => u8, |value, divisor| u8::from(value as f64 == divisor);
 }
 
 /// `(source, run, run stride, lanes, lane stride, centers, accumulators, first)`: folds `run` elements
@@ -154,18 +207,17 @@ pub(crate) struct Kernels {
     pub finish: unsafe fn(*const u8, usize, f64, *mut u8, isize),
 }
 
-/// The table of a fold.
-struct Table<F>(PhantomData<F>);
+/// The table of a fold and a finish.
+struct Table<F, G>(PhantomData<(F, G)>);
 
-impl<F: Fold> Table<F> {
-    /// The functions.
+impl<F: Fold, G: Finish<F::Accumulator>> Table<F, G> {
     const KERNELS: &'static Kernels = &Kernels {
         accumulator: size_of::<F::Accumulator>(),
-        output: size_of::<F::Output>(),
+        output: size_of::<G::Output>(),
         rows: fold_rows::<F>,
         columns: fold_columns::<F>,
         merge: merge::<F>,
-        finish: finish::<F>,
+        finish: finish::<F, G>,
     };
 }
 
@@ -177,13 +229,19 @@ unsafe fn merge<F: Fold>(into: *mut u8, from: *const u8, count: usize) {
     }
 }
 
-unsafe fn finish<F: Fold>(from: *const u8, count: usize, divisor: f64, to: *mut u8, stride: isize) {
-    let (from, to) = (from.cast::<F::Accumulator>(), to.cast::<F::Output>());
+unsafe fn finish<F: Fold, G: Finish<F::Accumulator>>(
+    from: *const u8,
+    count: usize,
+    divisor: f64,
+    to: *mut u8,
+    stride: isize,
+) {
+    let (from, to) = (from.cast::<F::Accumulator>(), to.cast::<G::Output>());
     for lane in 0..count {
         // SAFETY: the caller vouches for `count` accumulators and as many places.
         unsafe {
             let value = if from.is_null() { F::EMPTY } else { *from.add(lane) };
-            *to.offset(lane as isize * stride) = F::finish(value, divisor);
+            *to.offset(lane as isize * stride) = G::finish(value, divisor);
         }
     }
 }
@@ -201,43 +259,47 @@ fn tree<F: Fold, const WIDTH: usize>(mut lanes: [F::Accumulator; WIDTH]) -> F::A
     lanes[0]
 }
 
-/// Folds elements `stride` apart in `CHAINS` chains.
+/// Folds elements `stride` apart in eight chains.
 #[inline(always)]
-unsafe fn chains<F: Fold, const CHAINS: usize>(
+unsafe fn fold_strided<F: Fold>(
     source: *const F::Input,
     count: usize,
     stride: isize,
     center: F::Accumulator,
 ) -> F::Accumulator {
-    // SAFETY: the caller vouches for the elements.
-    let at = |index: usize| unsafe { F::load(*source.offset(index as isize * stride), center) };
-    let mut parts = [F::EMPTY; CHAINS];
-    let mut index = 0;
-    while index + CHAINS <= count {
-        for chain in 0..CHAINS {
-            parts[chain] = F::combine(parts[chain], at(index + chain));
-        }
-        index += CHAINS;
-    }
+    let mut parts = [F::EMPTY; 8];
     let mut rest = F::EMPTY;
-    while index < count {
-        rest = F::combine(rest, at(index));
-        index += 1;
+    let mut index = 0;
+    // SAFETY: the caller vouches for the elements.
+    unsafe {
+        while index + 8 <= count {
+            for part in 0..8 {
+                let place = source.offset((index + part) as isize * stride);
+                parts[part] = F::combine(parts[part], F::load(*place, center));
+            }
+            index += 8;
+        }
+        while index < count {
+            rest = F::combine(rest, F::load(*source.offset(index as isize * stride), center));
+            index += 1;
+        }
     }
-    F::combine(tree::<F, CHAINS>(parts), rest)
+    F::combine(tree::<F, 8>(parts), rest)
 }
 
-/// Folds at most [`BLOCK`] contiguous elements.
+/// Folds at most [`BLOCK`] contiguous elements: lanes of 64, of 16, and the rest.
 #[inline(always)]
 unsafe fn fold_block<F: Fold>(source: *const F::Input, count: usize, center: F::Accumulator) -> F::Accumulator {
+    let mut value = F::EMPTY;
+    let mut index = 0;
     // SAFETY: the caller vouches for `count` elements.
     unsafe {
-        if count < 16 {
-            return chains::<F, 4>(source, count, 1, center);
+        if F::FREE {
+            for index in 0..count {
+                value = F::combine(value, F::load(*source.add(index), center));
+            }
+            return value;
         }
-        let mut small = [F::EMPTY; 16];
-        let mut index = 0;
-        let mut wide = F::EMPTY;
         if count >= LANES {
             let mut lanes = [F::EMPTY; LANES];
             while index + LANES <= count {
@@ -246,186 +308,198 @@ unsafe fn fold_block<F: Fold>(source: *const F::Input, count: usize, center: F::
                 }
                 index += LANES;
             }
-            wide = tree::<F, LANES>(lanes);
+            value = tree::<F, LANES>(lanes);
         }
-        while index + 16 <= count {
-            for lane in 0..16 {
-                small[lane] = F::combine(small[lane], F::load(*source.add(index + lane), center));
+        if index + 16 <= count {
+            let mut lanes = [F::EMPTY; 16];
+            while index + 16 <= count {
+                for lane in 0..16 {
+                    lanes[lane] = F::combine(lanes[lane], F::load(*source.add(index + lane), center));
+                }
+                index += 16;
             }
-            index += 16;
+            value = F::combine(value, tree::<F, 16>(lanes));
         }
-        let tail = if index < count { chains::<F, 4>(source.add(index), count - index, 1, center) } else { F::EMPTY };
-        F::combine(F::combine(wide, tree::<F, 16>(small)), tail)
-    }
-}
-
-/// Folds a row of any length: blocks are combined pairwise, as a binary counter carries.
-#[inline(always)]
-unsafe fn fold_row<F: Fold>(
-    source: *const F::Input,
-    count: usize,
-    stride: isize,
-    center: F::Accumulator,
-) -> F::Accumulator {
-    let block = if stride == 1 { BLOCK } else { STRIDED_BLOCK };
-    let fold = |start: usize, count: usize| {
-        // SAFETY: a part of the row that the caller vouches for.
-        unsafe {
-            let source = source.offset(start as isize * stride);
-            match stride {
-                1 => fold_block::<F>(source, count, center),
-                _ => chains::<F, 8>(source, count, stride, center),
+        if index + 4 <= count {
+            let mut lanes = [F::EMPTY; 4];
+            while index + 4 <= count {
+                for lane in 0..4 {
+                    lanes[lane] = F::combine(lanes[lane], F::load(*source.add(index + lane), center));
+                }
+                index += 4;
             }
+            value = F::combine(value, tree::<F, 4>(lanes));
         }
-    };
-    if count <= block {
-        return fold(0, count);
-    }
-    let mut levels = [F::EMPTY; usize::BITS as usize];
-    let mut height = 0;
-    let mut start = 0;
-    let mut index = 0usize;
-    while start < count {
-        let mut value = fold(start, block.min(count - start));
-        for _ in 0..index.trailing_ones() {
-            height -= 1;
-            value = F::combine(levels[height], value);
+        while index < count {
+            value = F::combine(value, F::load(*source.add(index), center));
+            index += 1;
         }
-        levels[height] = value;
-        height += 1;
-        start += block;
-        index += 1;
-    }
-    let mut value = levels[height - 1];
-    for level in levels[..height - 1].iter().rev() {
-        value = F::combine(*level, value);
     }
     value
 }
 
 per_isa! {
-    unsafe fn fold_rows<F: Fold>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, centers: *const u8, accumulators: *mut u8, first: bool) {
-        let (centers, accumulators) = (centers.cast::<F::Accumulator>(), accumulators.cast::<F::Accumulator>());
+    /// A block for each lane: at most [`BLOCK`] elements, or [`STRIDED_BLOCK`].
+    unsafe fn fold_blocks<F: Fold>(source: *const F::Input, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, centers: *const F::Accumulator, out: *mut F::Accumulator) {
         for lane in 0..lanes {
-            let source = source.cast::<F::Input>().offset(lane as isize * lane_stride);
+            let source = source.offset(lane as isize * lane_stride);
             let center = if F::CENTERED { *centers.add(lane) } else { F::EMPTY };
-            let value = fold_row::<F>(source, run, run_stride, center);
+            *out.add(lane) = match run_stride {
+                1 => fold_block::<F>(source, run, center),
+                _ => fold_strided::<F>(source, run, run_stride, center),
+            };
+        }
+    }
+}
+
+/// Folds a run of any length for each lane.
+unsafe fn fold_rows<F: Fold>(
+    source: *const u8,
+    run: usize,
+    run_stride: isize,
+    lanes: usize,
+    lane_stride: isize,
+    centers: *const u8,
+    accumulators: *mut u8,
+    first: bool,
+) {
+    let source = source.cast::<F::Input>();
+    let (centers, accumulators) = (centers.cast::<F::Accumulator>(), accumulators.cast::<F::Accumulator>());
+    let block = if run_stride == 1 { BLOCK } else { STRIDED_BLOCK };
+    // SAFETY: the caller vouches for the runs, the accumulators and, where used, the centers.
+    unsafe {
+        if first && run <= block {
+            return fold_blocks::<F>(source, run, run_stride, lanes, lane_stride, centers, accumulators);
+        }
+        for lane in 0..lanes {
+            let source = source.offset(lane as isize * lane_stride);
+            let centers = centers.wrapping_add(lane);
+            let value = fold_row::<F>(source, run, run_stride, block, centers);
             let place = accumulators.add(lane);
             *place = if first { value } else { F::combine(*place, value) };
         }
     }
 }
 
-/// Folds one or four rows of `WIDTH` adjacent elements into as many accumulators.
-#[inline(always)]
-unsafe fn strip<F: Fold, const WIDTH: usize>(
+/// Combines the blocks of a row pairwise, as a binary counter carries.
+unsafe fn fold_row<F: Fold>(
     source: *const F::Input,
+    count: usize,
     stride: isize,
-    four: bool,
+    block: usize,
     centers: *const F::Accumulator,
-    accumulators: *mut F::Accumulator,
-    first: bool,
-) {
-    // SAFETY: the caller vouches for the rows and `WIDTH` accumulators (and centers, where used).
-    unsafe {
-        let mut center = [F::EMPTY; WIDTH];
-        if F::CENTERED {
-            center = *centers.cast();
+) -> F::Accumulator {
+    let mut levels = [F::EMPTY; usize::BITS as usize];
+    let mut height = 0;
+    let mut value = F::EMPTY;
+    for index in 0..count.div_ceil(block) {
+        let start = index * block;
+        // SAFETY: a part of the row that the caller vouches for.
+        unsafe {
+            let source = source.offset(start as isize * stride);
+            fold_blocks::<F>(source, block.min(count - start), stride, 1, 0, centers, &raw mut value);
         }
-        let row = |index: isize| {
-            let source = source.offset(index * stride);
-            let mut row = [F::EMPTY; WIDTH];
-            for lane in 0..WIDTH {
-                row[lane] = F::load(*source.add(lane), center[lane]);
-            }
-            row
-        };
-        let mut sum = row(0);
-        if four {
-            let (b, c, d) = (row(1), row(2), row(3));
-            for lane in 0..WIDTH {
-                sum[lane] = F::combine(F::combine(sum[lane], b[lane]), F::combine(c[lane], d[lane]));
-            }
+        for _ in 0..index.trailing_ones() {
+            height -= 1;
+            value = F::combine(levels[height], value);
         }
-        if !first {
-            let before: [F::Accumulator; WIDTH] = *accumulators.cast();
-            for lane in 0..WIDTH {
-                sum[lane] = F::combine(before[lane], sum[lane]);
-            }
-        }
-        *accumulators.cast() = sum;
+        levels[height] = value;
+        height += 1;
     }
+    for level in levels[..height.saturating_sub(1)].iter().rev() {
+        value = F::combine(*level, value);
+    }
+    value
 }
 
-/// Folds rows of `lanes` adjacent elements, row by row.
+/// Adds `ROWS` rows of adjacent elements to accumulators.
 #[inline(always)]
-unsafe fn fold_lines<F: Fold>(
-    source: *const F::Input,
-    rows: usize,
-    row_stride: isize,
-    lanes: usize,
-    centers: *const F::Accumulator,
-    accumulators: *mut F::Accumulator,
-    mut first: bool,
+fn add_lines<F: Fold, const ROWS: usize>(
+    accumulators: &mut [F::Accumulator],
+    rows: [&[F::Input]; ROWS],
+    centers: &[F::Accumulator],
 ) {
-    let mut row = 0;
-    while row < rows {
-        let four = rows - row >= 4;
-        let mut lane = 0;
-        // SAFETY: the caller vouches for the rows and the accumulators.
-        unsafe {
-            let source = source.offset(row as isize * row_stride);
-            macro_rules! strips {
-                ($width:literal) => {
-                    while lane + $width <= lanes {
-                        let (centers, accumulators) = (centers.wrapping_add(lane), accumulators.add(lane));
-                        strip::<F, $width>(source.add(lane), row_stride, four, centers, accumulators, first);
-                        lane += $width;
-                    }
-                };
-            }
-            strips!(64);
-            strips!(16);
-            strips!(4);
-            strips!(1);
+    for (lane, accumulator) in accumulators.iter_mut().enumerate() {
+        let center = if F::CENTERED { centers[lane] } else { F::EMPTY };
+        let mut value = F::load(rows[0][lane], center);
+        if ROWS == 4 {
+            let (b, c, d) =
+                (F::load(rows[1][lane], center), F::load(rows[2][lane], center), F::load(rows[3][lane], center));
+            value = F::combine(F::combine(value, b), F::combine(c, d));
         }
-        first = false;
-        row += if four { 4 } else { 1 };
+        *accumulator = F::combine(*accumulator, value);
     }
 }
 
 per_isa! {
-    unsafe fn fold_columns<F: Fold>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, centers: *const u8, accumulators: *mut u8, first: bool) {
-        let source = source.cast::<F::Input>();
-        let (centers, accumulators) = (centers.cast::<F::Accumulator>(), accumulators.cast::<F::Accumulator>());
+    /// Adds rows of `lanes` adjacent elements to accumulators, four rows at a time.
+    unsafe fn fold_lines<F: Fold>(source: *const F::Input, rows: usize, row_stride: isize, lanes: usize, centers: *const F::Accumulator, accumulators: *mut F::Accumulator) {
+        let accumulators = std::slice::from_raw_parts_mut(accumulators, lanes);
+        let centers = if F::CENTERED { std::slice::from_raw_parts(centers, lanes) } else { &[] };
+        let mut row = 0;
+        while row < rows {
+            let first = source.offset(row as isize * row_stride);
+            if rows - row >= 4 {
+                let lines = [
+                    std::slice::from_raw_parts(first, lanes),
+                    std::slice::from_raw_parts(first.offset(row_stride), lanes),
+                    std::slice::from_raw_parts(first.offset(2 * row_stride), lanes),
+                    std::slice::from_raw_parts(first.offset(3 * row_stride), lanes),
+                ];
+                add_lines::<F, 4>(accumulators, lines, centers);
+                row += 4;
+            } else {
+                add_lines::<F, 1>(accumulators, [std::slice::from_raw_parts(first, lanes)], centers);
+                row += 1;
+            }
+        }
+    }
+}
+
+/// Adds rows to a line of accumulators, whatever lies between lanes.
+unsafe fn fold_columns<F: Fold>(
+    source: *const u8,
+    run: usize,
+    run_stride: isize,
+    lanes: usize,
+    lane_stride: isize,
+    centers: *const u8,
+    accumulators: *mut u8,
+    first: bool,
+) {
+    let source = source.cast::<F::Input>();
+    let (centers, accumulators) = (centers.cast::<F::Accumulator>(), accumulators.cast::<F::Accumulator>());
+    // SAFETY: the caller vouches for the rows, the accumulators and, where used, the centers.
+    unsafe {
+        if first {
+            std::slice::from_raw_parts_mut(accumulators.cast::<MaybeUninit<F::Accumulator>>(), lanes)
+                .fill(MaybeUninit::new(F::EMPTY));
+        }
         if lane_stride != 1 {
             for row in 0..run {
                 let source = source.offset(row as isize * run_stride);
                 for lane in 0..lanes {
                     let center = if F::CENTERED { *centers.add(lane) } else { F::EMPTY };
                     let value = F::load(*source.offset(lane as isize * lane_stride), center);
-                    let place = accumulators.add(lane);
-                    *place = if first && row == 0 { value } else { F::combine(*place, value) };
+                    *accumulators.add(lane) = F::combine(*accumulators.add(lane), value);
                 }
             }
             return;
         }
         if lanes >= NARROW || run_stride != lanes as isize || run < 2 * WIDENING {
-            return fold_lines::<F>(source, run, run_stride, lanes, centers, accumulators, first);
+            return fold_lines::<F>(source, run, run_stride, lanes, centers, accumulators);
         }
         // Sixteen narrow rows are one wide row of sixteen sets of accumulators.
         let mut sets = [F::EMPTY; WIDENING * NARROW];
         let mut set_centers = [F::EMPTY; WIDENING * NARROW];
         if F::CENTERED {
-            for set in 0..WIDENING {
-                for lane in 0..lanes {
-                    set_centers[set * lanes + lane] = *centers.add(lane);
-                }
+            for place in 0..WIDENING * lanes {
+                set_centers[place] = *centers.add(place % lanes);
             }
         }
         let wide = WIDENING * lanes;
         let (whole, rest) = (run / WIDENING, run % WIDENING);
-        fold_lines::<F>(source, whole, wide as isize, wide, set_centers.as_ptr(), sets.as_mut_ptr(), true);
+        fold_lines::<F>(source, whole, wide as isize, wide, set_centers.as_ptr(), sets.as_mut_ptr());
         let mut width = wide / 2;
         while width >= lanes {
             for lane in 0..width {
@@ -434,11 +508,9 @@ per_isa! {
             width /= 2;
         }
         for lane in 0..lanes {
-            let place = accumulators.add(lane);
-            *place = if first { sets[lane] } else { F::combine(*place, sets[lane]) };
+            *accumulators.add(lane) = F::combine(*accumulators.add(lane), sets[lane]);
         }
-        let source = source.add(whole * wide);
-        fold_lines::<F>(source, rest, lanes as isize, lanes, centers, accumulators, false);
+        fold_lines::<F>(source.add(whole * wide), rest, lanes as isize, lanes, centers, accumulators);
     }
 }
 
@@ -447,7 +519,7 @@ per_isa! {
 pub(crate) type SearchKernel = unsafe fn(*const u8, usize, isize, usize, isize, *const u8, *mut i64, i64);
 
 /// The two search functions of a dtype: runs denser than lanes, lanes denser than runs.
-fn searches<T: Number>() -> (SearchKernel, SearchKernel) {
+fn searches<T: Ranked>() -> (SearchKernel, SearchKernel) {
     (search_rows::<T>, search_columns::<T>)
 }
 
@@ -459,12 +531,12 @@ fn is_extremum<T: Number>(value: T, extremum: T::Wide) -> bool {
 }
 
 per_isa! {
-    unsafe fn search_rows<T: Number>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, extrema: *const u8, positions: *mut i64, base: i64) {
+    unsafe fn search_rows<T: Ranked>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, extrema: *const u8, positions: *mut i64, base: i64) {
         for lane in 0..lanes {
             if *positions.add(lane) >= 0 {
                 continue;
             }
-            let extremum = *extrema.cast::<T::Wide>().add(lane);
+            let extremum = T::unrank(*extrema.cast::<T::Rank>().add(lane)).widen();
             let source = source.cast::<T>().offset(lane as isize * lane_stride);
             let mut index = 0;
             if run_stride == 1 {
@@ -489,25 +561,53 @@ per_isa! {
     }
 }
 
+/// Rows that a column search goes through before it looks at the next lanes.
+const SEARCHED: usize = 64;
+
 per_isa! {
-    unsafe fn search_columns<T: Number>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, extrema: *const u8, positions: *mut i64, base: i64) {
-        let extrema = extrema.cast::<T::Wide>();
-        for row in 0..run {
-            let source = source.cast::<T>().offset(row as isize * run_stride);
-            let position = base + row as i64;
-            if lane_stride == 1 {
-                for lane in 0..lanes {
-                    let place = positions.add(lane);
-                    let fits = (*place < 0) & is_extremum(*source.add(lane), *extrema.add(lane));
-                    *place = if fits { position } else { *place };
+    unsafe fn search_columns<T: Ranked>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, extrema: *const u8, positions: *mut i64, base: i64) {
+        let extrema = extrema.cast::<T::Rank>();
+        for start in (0..run).step_by(SEARCHED) {
+            let rows = SEARCHED.min(run - start);
+            let source = source.cast::<T>().offset(start as isize * run_stride);
+            let mut lane = 0;
+            while lane < lanes {
+                let width = if lane_stride == 1 && lane + 16 <= lanes { 16 } else { 1 };
+                let mut missing = false;
+                for lane in lane..lane + width {
+                    missing |= *positions.add(lane) < 0;
                 }
-            } else {
-                for lane in 0..lanes {
-                    let place = positions.add(lane);
-                    if *place < 0 && is_extremum(*source.offset(lane as isize * lane_stride), *extrema.add(lane)) {
-                        *place = position;
+                if missing {
+                    let source = source.offset(lane as isize * lane_stride);
+                    let mut found = [u32::MAX; 16];
+                    if width == 16 {
+                        let mut wanted = [T::Wide::ZERO; 16];
+                        for offset in 0..16 {
+                            wanted[offset] = T::unrank(*extrema.add(lane + offset)).widen();
+                        }
+                        for row in 0..rows {
+                            let source = source.offset(row as isize * run_stride);
+                            for lane in 0..16 {
+                                let fits = is_extremum(*source.add(lane), wanted[lane]);
+                                found[lane] = found[lane].min(if fits { row as u32 } else { u32::MAX });
+                            }
+                        }
+                    } else {
+                        let extremum = T::unrank(*extrema.add(lane)).widen();
+                        for row in (0..rows).rev() {
+                            if is_extremum(*source.offset(row as isize * run_stride), extremum) {
+                                found[0] = row as u32;
+                            }
+                        }
+                    }
+                    for offset in 0..width {
+                        let place = positions.add(lane + offset);
+                        if *place < 0 && found[offset] != u32::MAX {
+                            *place = base + start as i64 + i64::from(found[offset]);
+                        }
                     }
                 }
+                lane += width;
             }
         }
     }
@@ -527,32 +627,32 @@ pub(crate) enum Second {
 /// The functions of a kind and dtype.
 pub(crate) fn tables(kind: Reduction, dtype: DType) -> (&'static Kernels, Second) {
     macro_rules! simple {
-        ($fold:ident) => {
-            (with_element!(dtype, T => Table::<$fold<T>>::KERNELS), Second::Nothing)
+        ($fold:ident, $finish:ident) => {
+            (with_element!(dtype, T => Table::<$fold<T>, $finish<T>>::KERNELS), Second::Nothing)
         };
     }
     macro_rules! search {
         ($fold:ident) => {
             with_element!(dtype, T => {
                 let (rows, columns) = searches::<T>();
-                (Table::<$fold<T>>::KERNELS, Second::Search(rows, columns))
+                (Table::<$fold<T>, Ranks<T>>::KERNELS, Second::Search(rows, columns))
             })
         };
     }
     match kind {
-        Reduction::Sum => simple!(Sum),
-        Reduction::Mean => simple!(Mean),
-        Reduction::Product => simple!(Product),
-        Reduction::Max => simple!(Max),
-        Reduction::Min => simple!(Min),
-        Reduction::Any => simple!(Any),
-        Reduction::All => simple!(All),
-        Reduction::CountNonzero => simple!(Count),
-        Reduction::SumSquares => simple!(Squares),
+        Reduction::Sum => simple!(Sum, Total),
+        Reduction::Mean => simple!(Sum, Mean),
+        Reduction::Product => simple!(Product, Total),
+        Reduction::Max => simple!(Max, Ranks),
+        Reduction::Min => simple!(Min, Ranks),
+        Reduction::Any => simple!(Count, Any),
+        Reduction::All => simple!(Count, All),
+        Reduction::CountNonzero => simple!(Count, Number64),
+        Reduction::SumSquares => simple!(Spread, Total),
         Reduction::ArgMax => search!(Max),
         Reduction::ArgMin => search!(Min),
         Reduction::Variance { .. } => with_element!(dtype, T => {
-            (Table::<Center<T>>::KERNELS, Second::Spread(Table::<Spread<T>>::KERNELS))
+            (Table::<Sum<T>, Center<T>>::KERNELS, Second::Spread(Table::<Spread<T>, Mean<T>>::KERNELS))
         }),
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod fold;
 pub mod gemm;
 pub mod index;
 pub mod isa;
+pub(crate) mod lanes;
 pub mod loss;
 pub(crate) mod map;
 pub mod math;

@@ -9,7 +9,8 @@
 //! separately, so every instruction set gives the same bits at the speed of memory.
 
 use super::real::Real;
-use super::rows::{Input, Job, LANES, Output, load_some, run, store_some};
+use super::lanes::{LANES, Simd};
+use super::rows::{Input, Job, Output, run};
 
 /// The update of one element, given `SLOTS` numbers of state.
 pub trait Rule<T: Real, const SLOTS: usize>: Copy + Sync {
@@ -67,7 +68,7 @@ struct Update<T, R, const SLOTS: usize> {
 
 impl<T: Real, R: Rule<T, SLOTS>, const SLOTS: usize> Job for Update<T, R, SLOTS> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let rule = self.rule;
         let mut at = first;
         let end = first + count;
@@ -76,9 +77,9 @@ impl<T: Real, R: Rule<T, SLOTS>, const SLOTS: usize> Job for Update<T, R, SLOTS>
             unsafe {
                 // Two calls, so that full chunks are compiled for a constant length.
                 if end - at >= LANES {
-                    self.chunk(&rule, at, LANES);
+                    self.chunk::<S>(&rule, at, LANES);
                 } else {
-                    self.chunk(&rule, at, end - at);
+                    self.chunk::<S>(&rule, at, end - at);
                 }
             }
             at += LANES;
@@ -88,14 +89,14 @@ impl<T: Real, R: Rule<T, SLOTS>, const SLOTS: usize> Job for Update<T, R, SLOTS>
 
 impl<T: Real, R: Rule<T, SLOTS>, const SLOTS: usize> Update<T, R, SLOTS> {
     #[inline(always)]
-    unsafe fn chunk(&self, rule: &R, at: usize, length: usize) {
+    unsafe fn chunk<S: Simd>(&self, rule: &R, at: usize, length: usize) {
         // SAFETY: the caller's promise: `length` elements at `at` of every array.
         unsafe {
-            let mut parameter: [T; LANES] = load_some(self.parameter.at(at), length, T::ZERO);
-            let gradient: [T; LANES] = load_some(self.gradient.at(at), length, T::ZERO);
+            let mut parameter: [T; LANES] = S::load_some(self.parameter.at(at), length, T::ZERO);
+            let gradient: [T; LANES] = S::load_some(self.gradient.at(at), length, T::ZERO);
             let mut state = [[T::ZERO; LANES]; SLOTS];
             for slot in 0..SLOTS {
-                state[slot] = load_some(self.state[slot].at(at), length, T::ZERO);
+                state[slot] = S::load_some(self.state[slot].at(at), length, T::ZERO);
             }
             for i in 0..LANES {
                 let mut before = [T::ZERO; SLOTS];
@@ -108,9 +109,9 @@ impl<T: Real, R: Rule<T, SLOTS>, const SLOTS: usize> Update<T, R, SLOTS> {
                     state[slot][i] = after[slot];
                 }
             }
-            store_some(self.new_parameter.at(at), &parameter, length);
+            S::store_some(self.new_parameter.at(at), &parameter, length);
             for slot in 0..SLOTS {
-                store_some(self.new_state[slot].at(at), &state[slot], length);
+                S::store_some(self.new_state[slot].at(at), &state[slot], length);
             }
         }
     }

@@ -13,15 +13,16 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::cpu::cast::{Shared, in_pieces};
-use crate::cpu::copy::{Axis, for_runs, offsets_of};
+use crate::cpu::copy::{Axes, Axis, for_runs, offsets_of};
 pub use crate::cpu::fold::Reduction;
 use crate::cpu::fold::{BLOCK, Kernels, NARROW, Second, WIDENING, tables};
 use crate::dtype::DType;
-use crate::layout::PerAxis;
 use crate::runtime::threads::parallel;
 
 /// Lanes of one unit.
 const TILE: usize = 1024;
+/// The centers of folds that are not about a mean.
+static ZEROS: [u64; TILE] = [0; TILE];
 /// Elements that are worth a task.
 const GRAIN: usize = 1 << 16;
 /// Tasks to cut large problems into.
@@ -32,10 +33,10 @@ const ROWS: usize = 128;
 /// The work on one layout, ready to run.
 struct Plan {
     element: usize,
-    kept: PerAxis<Axis>,
+    kept: Axes,
     lane: Axis,
     /// The reduced axes, the run last; one axis of one element where nothing is reduced.
-    reduced: PerAxis<Axis>,
+    reduced: Axes,
     /// Whether lanes are denser in memory than runs.
     columns: bool,
     /// Lanes of a unit.
@@ -94,26 +95,6 @@ pub unsafe fn reduce(
     unsafe { plan.run(source, destination, kept_count) };
 }
 
-/// Inserts an axis so that the largest stride stays first; shapes have at most as many axes as fit.
-fn insert_by_stride(list: &mut PerAxis<Axis>, axis: Axis) {
-    let before = list.iter().take_while(|other| other.source.abs() >= axis.source.abs()).count();
-    let _ = list.insert(before, axis);
-}
-
-/// Merges neighbours that go on evenly.
-fn merged(list: &PerAxis<Axis>) -> PerAxis<Axis> {
-    let mut out = PerAxis::<Axis>::new();
-    for &axis in list.iter() {
-        match out.len().checked_sub(1) {
-            Some(last) if out[last].continues(&axis) => out[last] = Axis { size: out[last].size * axis.size, ..axis },
-            _ => {
-                let _ = out.push(axis);
-            }
-        }
-    }
-    out
-}
-
 impl Plan {
     #[inline]
     fn new(
@@ -129,7 +110,7 @@ impl Plan {
         depth: usize,
     ) -> (Plan, *const u8) {
         let element = dtype.size();
-        let (mut kept, mut gone) = (PerAxis::<Axis>::new(), PerAxis::<Axis>::new());
+        let (mut kept, mut gone) = (Axes::default(), Axes::default());
         let mut stride_out = 1isize;
         for axis in (0..shape.len()).rev() {
             let (size, stride) = (shape[axis], strides[axis]);
@@ -149,25 +130,21 @@ impl Plan {
                 entry.destination = -entry.destination;
             }
             if !reduced[axis] {
-                insert_by_stride(&mut kept, entry);
+                kept.insert_by(entry, |axis| axis.source);
             } else if ordered {
-                let _ = gone.insert(0, entry);
+                gone.push(entry);
             } else {
-                insert_by_stride(&mut gone, entry);
+                gone.insert_by(entry, |axis| axis.source);
             }
         }
-        let mut kept = merged(&kept);
-        let mut gone = merged(&gone);
-        let lane = match kept.len().checked_sub(1) {
-            Some(last) => {
-                let lane = kept[last];
-                kept.remove(last);
-                lane
-            }
-            None => Axis { size: 1, source: 0, destination: 1 },
-        };
+        if ordered {
+            gone.reverse();
+        }
+        kept.merge();
+        gone.merge();
+        let lane = kept.pop().unwrap_or(Axis { size: 1, source: 0, destination: 1 });
         if gone.is_empty() {
-            let _ = gone.push(Axis { size: 1, source: isize::MAX, destination: 0 });
+            gone.push(Axis { size: 1, source: isize::MAX, destination: 0 });
         }
         let run = gone[gone.len() - 1];
         let columns = lane.size > 1 && lane.source.unsigned_abs() < run.source.unsigned_abs();
@@ -202,7 +179,7 @@ impl Plan {
         let output = if matches!(self.second, Second::Search(..)) { size_of::<i64>() } else { self.last().output };
         let destination = destination.wrapping_offset(origin * output as isize);
         let (source, destination) = (Shared::new(source), Shared::new(destination));
-        let units = self.kept.iter().map(|axis| axis.size).product::<usize>() * self.lane.size.div_ceil(self.tile);
+        let units = self.kept.count() * self.lane.size.div_ceil(self.tile);
         let total = kept_count * self.depth;
         let nanoseconds = total as f64 * (0.05 + 0.05 * self.element as f64);
         let step = if self.columns { ROWS } else { BLOCK };
@@ -233,7 +210,7 @@ impl Plan {
         let (from, to, lanes) = self.locate(unit);
         let mut accumulators = [const { MaybeUninit::<u64>::uninit() }; TILE];
         let accumulators = accumulators.as_mut_ptr().cast::<u8>();
-        let none = std::ptr::null();
+        let none = ZEROS.as_ptr().cast();
         let (all, stride) = (0..self.depth, self.lane.destination);
         // SAFETY: a unit has at most TILE lanes and accumulators at most 8 bytes.
         unsafe {

@@ -12,17 +12,14 @@
 use std::mem::size_of;
 use std::ptr::NonNull;
 
-use super::isa::per_isa;
-use super::real::{Real, larger};
+use super::isa::{Isa, isa};
+#[cfg(target_arch = "x86_64")]
+use super::lanes::Avx512;
+use super::lanes::{Portable, Simd};
+use super::real::Real;
 use crate::error::{Error, Result};
 use crate::runtime::memory;
 use crate::runtime::threads::parallel;
-
-/// Lanes of a chunk where rows are not small: four 512-bit vectors of `f32`, enough to hide latency.
-pub const LANES: usize = 64;
-
-/// Lanes of a chunk where rows are no longer than that.
-pub const SHORT: usize = 16;
 
 /// Elements that are summed in the working precision before the sum moves to `f64`.
 pub const BLOCK: usize = 4096;
@@ -33,13 +30,34 @@ pub trait Job: Sync {
     ///
     /// # Safety
     /// The pointers of the job are valid for these items, and nothing else writes them meanwhile.
-    unsafe fn run(&self, task: usize, first: usize, count: usize);
+    unsafe fn run<S: Simd>(&self, task: usize, first: usize, count: usize);
 }
 
-per_isa! {
-    /// Runs a portion with the instruction set in use.
-    unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
-        job.run(task, first, count)
+/// Runs a portion with the instruction set in use. What [`per_isa!`] does, plus the token of the set.
+///
+/// [`per_isa!`]: super::isa::per_isa
+unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
+    unsafe fn avx2<J: Job>(job: &J, task: usize, first: usize, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { job.run::<Portable>(task, first, count) }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
+    unsafe fn avx512<J: Job>(job: &J, task: usize, first: usize, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { job.run::<Avx512>(task, first, count) }
+    }
+    // SAFETY: the caller's promise; `isa()` names only sets that the machine has.
+    unsafe {
+        match isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512(job, task, first, count),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2(job, task, first, count),
+            _ => job.run::<Portable>(task, first, count),
+        }
     }
 }
 
@@ -160,155 +178,6 @@ impl<T> Drop for Scratch<T> {
     }
 }
 
-/// `N` lanes at `from`.
-///
-/// # Safety
-/// `from` is valid for reading `N` elements.
-#[inline(always)]
-pub unsafe fn load<T: Real, const N: usize>(from: *const T) -> [T; N] {
-    // SAFETY: the caller's promise; an array has the alignment of its element.
-    unsafe { from.cast::<[T; N]>().read() }
-}
-
-/// Moves `length` elements, at most 64, as two copies that overlap, of the largest power of two that
-/// fits: a copy of a run-time size would be a call of `memcpy`.
-///
-/// # Safety
-/// `from` is valid for reading `length` elements, `to` for writing them; they do not overlap.
-#[inline(always)]
-unsafe fn move_some<T: Real>(from: *const T, to: *mut T, length: usize) {
-    macro_rules! halves {
-        ($($width:literal)*) => {
-            $(if length >= $width {
-                // SAFETY: both copies are inside `length`.
-                unsafe {
-                    let head = from.cast::<[T; $width]>().read();
-                    let tail = from.add(length - $width).cast::<[T; $width]>().read();
-                    to.cast::<[T; $width]>().write(head);
-                    to.add(length - $width).cast::<[T; $width]>().write(tail);
-                }
-                return;
-            })*
-        };
-    }
-    halves!(32 16 8 4 2 1);
-}
-
-/// `length` lanes (at most `N`, which is at most 64) at `from`, the rest `pad`.
-///
-/// # Safety
-/// `from` is valid for reading `length` elements.
-#[inline(always)]
-pub unsafe fn load_some<T: Real, const N: usize>(from: *const T, length: usize, pad: T) -> [T; N] {
-    if length == N {
-        // SAFETY: the caller's promise.
-        return unsafe { load(from) };
-    }
-    let mut lanes = [pad; N];
-    // SAFETY: the caller's promise; `length` is below `N`.
-    unsafe { move_some(from, lanes.as_mut_ptr(), length) }
-    lanes
-}
-
-/// Writes the first `length` of `N` lanes.
-///
-/// # Safety
-/// `to` is valid for writing `length` elements.
-#[inline(always)]
-pub unsafe fn store_some<T: Real, const N: usize>(to: *mut T, lanes: &[T; N], length: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if length == N {
-            to.cast::<[T; N]>().write(*lanes);
-        } else {
-            move_some(lanes.as_ptr(), to, length);
-        }
-    }
-}
-
-/// Rows that a [`Group`] holds.
-pub const GROUP: usize = 16;
-
-/// Short rows with room to spare: each is padded to `N` lanes, so that code on it has no tail and works
-/// in registers. The rows of a group are read before any is written.
-pub struct Group<T, const N: usize> {
-    /// The rows, and one that takes what is written beyond the last.
-    lanes: [[T; N]; GROUP + 1],
-}
-
-impl<T: Real, const N: usize> Group<T, N> {
-    /// `rows` (at most `GROUP`) rows of `columns` (at most `N`) elements each, padded with `pad`.
-    ///
-    /// # Safety
-    /// `from` is valid for reading rows * columns elements.
-    #[inline(always)]
-    pub unsafe fn read(from: *const T, rows: usize, columns: usize, pad: T) -> Self {
-        let mut packed = [[T::ZERO; N]; GROUP + 1];
-        let mut lanes = [[pad; N]; GROUP + 1];
-        let (source, target) = (packed.as_mut_ptr().cast::<T>(), lanes.as_mut_ptr().cast::<T>());
-        // SAFETY: the caller's promise; what is read or written beyond a row is at most `N` elements, for
-        // which the last entry of both arrays has room, and is overwritten by the row after it.
-        unsafe {
-            source.copy_from_nonoverlapping(from, rows * columns);
-            for row in 0..rows {
-                let wide: [T; N] = load(source.add(row * columns));
-                store_some(target.add(row * N), &wide, N);
-                store_some(target.add(row * N + columns), &[pad; N], N);
-            }
-        }
-        Group { lanes }
-    }
-
-    /// Writes the rows back to back.
-    ///
-    /// # Safety
-    /// `to` is valid for writing rows * columns elements; `rows` and `columns` are as they were read.
-    #[inline(always)]
-    pub unsafe fn write(&self, to: *mut T, rows: usize, columns: usize) {
-        let mut packed = [[T::ZERO; N]; GROUP + 1];
-        let target = packed.as_mut_ptr().cast::<T>();
-        // SAFETY: as in `read`.
-        unsafe {
-            for row in 0..rows {
-                store_some(target.add(row * columns), &self.lanes[row], N);
-            }
-            to.copy_from_nonoverlapping(target, rows * columns);
-        }
-    }
-
-    /// A row, padding included.
-    #[inline(always)]
-    pub fn row(&mut self, row: usize) -> &mut [T; N] {
-        &mut self.lanes[row]
-    }
-}
-
-/// The sum of all lanes: halves are added until one is left (`N` is a power of two).
-#[inline(always)]
-pub fn sum_lanes<T: Real, const N: usize>(mut lanes: [T; N]) -> T {
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// The largest lane, NaN left out.
-#[inline(always)]
-pub fn largest_lane<T: Real, const N: usize>(mut lanes: [T; N]) -> T {
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = larger(lanes[i + half], lanes[i]);
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
 /// Runs a block once per chunk of a range of columns: `at` is the chunk's first column, `length` its
 /// number of columns, the constant `lanes` for all but the last.
 macro_rules! chunks {
@@ -331,8 +200,8 @@ macro_rules! chunks {
 macro_rules! groups {
     ($first:expr, $count:expr, |$row:ident, $rows:ident| $body:block) => {{
         let (first, end): (usize, usize) = ($first, $first + $count);
-        for $row in (first..end).step_by($crate::cpu::rows::GROUP) {
-            let $rows = (end - $row).min($crate::cpu::rows::GROUP);
+        for $row in (first..end).step_by($crate::cpu::lanes::GROUP) {
+            let $rows = (end - $row).min($crate::cpu::lanes::GROUP);
             $body
         }
     }};
@@ -352,7 +221,7 @@ macro_rules! totals {
                 $body
             });
             for term in 0..$terms {
-                totals[term] += $crate::cpu::rows::sum_lanes($sums[term]).to_f64();
+                totals[term] += $crate::cpu::lanes::sum_lanes($sums[term]).to_f64();
             }
             block += block_columns;
         }
@@ -364,11 +233,11 @@ macro_rules! totals {
 /// would waste most of a long chunk.
 macro_rules! by_width {
     ($columns:expr, |$lanes:ident| $body:expr) => {{
-        if $columns <= $crate::cpu::rows::SHORT {
-            const $lanes: usize = $crate::cpu::rows::SHORT;
+        if $columns <= $crate::cpu::lanes::SHORT {
+            const $lanes: usize = $crate::cpu::lanes::SHORT;
             $body
         } else {
-            const $lanes: usize = $crate::cpu::rows::LANES;
+            const $lanes: usize = $crate::cpu::lanes::LANES;
             $body
         }
     }};
@@ -435,51 +304,15 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::LANES;
     use super::*;
-
-    #[test]
-    fn partial_chunks_move_exactly_their_length() {
-        let source: Vec<f32> = (0..64).map(|i| i as f32 + 1.0).collect();
-        for length in 0..=64 {
-            let exact = source[..length].to_vec();
-            // SAFETY: `exact` has `length` elements.
-            let lanes: [f32; 64] = unsafe { load_some(exact.as_ptr(), length, -1.0) };
-            let mut target = vec![0.0; length + 1];
-            // SAFETY: `target` is longer than `length`.
-            unsafe { store_some(target.as_mut_ptr(), &lanes, length) };
-            assert_eq!(&target[..length], &source[..length]);
-            assert_eq!(target[length], 0.0);
-            assert!(lanes[length..].iter().all(|&x| x == -1.0));
-            assert_eq!(largest_lane(lanes), if length == 0 { -1.0 } else { length as f32 });
-        }
-    }
-
-    #[test]
-    fn groups_pad_and_restore_their_rows() {
-        for columns in 0..=16 {
-            for rows in 0..=GROUP {
-                let source: Vec<f64> = (0..rows * columns).map(|i| i as f64 + 1.0).collect();
-                let mut target = vec![0.0; rows * columns];
-                // SAFETY: both have rows * columns elements.
-                unsafe {
-                    let mut group = Group::<f64, SHORT>::read(source.as_ptr(), rows, columns, -1.0);
-                    for row in 0..rows {
-                        assert_eq!(group.row(row)[..columns], source[row * columns..(row + 1) * columns]);
-                        assert!(group.row(row)[columns..].iter().all(|&x| x == -1.0));
-                    }
-                    group.write(target.as_mut_ptr(), rows, columns);
-                }
-                assert_eq!(target, source);
-            }
-        }
-    }
 
     #[test]
     fn totals_of_long_rows_are_accurate() {
         let x = vec![0.1f32; 1_000_003];
         let [total] = totals!(f32, LANES, 1, x.len(), |at, length, sums| {
             // SAFETY: the chunk is inside `x`.
-            let lanes: [f32; LANES] = unsafe { load_some(x.as_ptr().add(at), length, 0.0) };
+            let lanes: [f32; LANES] = unsafe { Portable::load_some(x.as_ptr().add(at), length, 0.0) };
             for i in 0..LANES {
                 sums[0][i] += lanes[i];
             }

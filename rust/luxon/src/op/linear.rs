@@ -54,7 +54,7 @@ pub enum Linear {
     },
 }
 
-fn slice_layout(layout: &Layout, window: &Window) -> Layout {
+pub(super) fn slice_layout(layout: &Layout, window: &Window) -> Layout {
     let mut view = *layout;
     for axis in 0..layout.rank() {
         view = view.slice(axis, window.start[axis], window.step[axis], window.size[axis]);

@@ -18,7 +18,9 @@ use crate::transform::level::{InputRecord, Mode, Record, Trace};
 
 pub mod custom;
 pub mod elementwise;
+pub mod index;
 pub mod linear;
+pub mod matmul;
 pub mod random;
 pub mod reduce;
 pub mod scan;
@@ -177,8 +179,12 @@ ops! {
     Map(elementwise::Map),
     /// An operation linear in each argument that moves or adds elements.
     Linear(linear::Linear),
+    /// Gathering and scattering by index tensors.
+    Gather(index::Gather),
     /// A reduction over axes.
     Reduce(reduce::Reduce),
+    /// A product of matrices.
+    Matmul(matmul::Matmul),
 }
 
 impl Op {

@@ -6,8 +6,8 @@
 
 use super::vector::{Scalar, Vector};
 
-/// Rows of `y` that meet all `x` while they are in cache; a multiple of what a pass takes.
-const BLOCK: usize = 16;
+/// Rows of `y` that meet all `x` while they are in cache; a multiple of what one step takes.
+pub const BLOCK: usize = 16;
 
 /// One set of inner products; strides in elements.
 pub struct Inner<T> {
@@ -45,59 +45,45 @@ pub struct Inner<T> {
 unsafe impl<T: Sync> Sync for Inner<T> {}
 
 impl<T: Scalar> Inner<T> {
-    /// Writes the result of rows `i` and `j`.
+    /// Writes the results of row `i` of `x` with the rows of `y` from `j` on: `count` of the `W` sums.
     #[inline(always)]
-    unsafe fn put(&self, i: usize, j: usize, sum: T) {
-        let (i, j) = (i as isize, j as isize);
-        // SAFETY: the caller has `i < x_rows` and `j < y_rows`.
+    unsafe fn put<const W: usize>(&self, i: usize, j: usize, sums: *const T, count: usize) {
+        let (row, column) = (i as isize, j as isize);
+        let to = self.c.wrapping_offset(row * self.c_x + column * self.c_y);
+        // SAFETY: the caller has `i < x_rows`, `j + count <= y_rows` and `W >= count` sums.
         unsafe {
-            let to = self.c.wrapping_offset(i * self.c_x + j * self.c_y);
-            let mut value = sum;
-            if self.accumulate {
-                value = value + *to;
+            if count == W && self.c_y == 1 && !self.accumulate && self.bias.is_null() {
+                std::ptr::copy_nonoverlapping(sums, to, W);
+                return;
             }
-            if !self.bias.is_null() {
-                value = value + *self.bias.wrapping_offset(i * self.bias_x + j * self.bias_y);
+            for t in 0..count {
+                let to = to.wrapping_offset(t as isize * self.c_y);
+                let mut value = *sums.add(t);
+                if self.accumulate {
+                    value = value + *to;
+                }
+                if !self.bias.is_null() {
+                    let column = column + t as isize;
+                    value = value
+                        + *self
+                            .bias
+                            .wrapping_offset(row * self.bias_x + column * self.bias_y);
+                }
+                *to = value;
             }
-            *to = value;
         }
     }
 }
 
-/// All products of a call; `N` rows of `y` meet four of `x` at once.
+/// All products of a call, which has at most `M` rows of `x`; `N` rows of `y` meet them at once.
 ///
 /// # Safety
 /// The instruction set of `V` must be there and the operands of the call valid.
 #[inline(always)]
-pub unsafe fn products<V: Vector, const N: usize>(call: &Inner<V::Item>) {
-    for first in (0..call.y_rows).step_by(BLOCK) {
-        let last = (first + BLOCK).min(call.y_rows);
-        let mut i = 0;
-        while i < call.x_rows {
-            // SAFETY: rows below `x_rows` and `y_rows`.
-            unsafe {
-                match call.x_rows - i {
-                    1 => some::<V, 1, 8>(call, i, first, last),
-                    2 => some::<V, 2, 4>(call, i, first, last),
-                    _ => some::<V, 4, N>(call, i, first, last),
-                }
-            }
-            i += 4;
-        }
-    }
-}
-
-/// The products of `M` rows of `x` from `i` on (fewer at the end) with the rows `first .. last` of `y`.
-#[inline(always)]
-unsafe fn some<V: Vector, const M: usize, const N: usize>(
-    call: &Inner<V::Item>,
-    i: usize,
-    first: usize,
-    last: usize,
-) {
+pub unsafe fn products<V: Vector, const M: usize, const N: usize>(call: &Inner<V::Item>) {
     let passes = (V::LANES / (M * N)).max(1);
-    let mut j = first;
-    while j < last {
+    let mut j = 0;
+    while j < call.y_rows {
         let mut lanes = [V::Item::default(); 16];
         // SAFETY: rows beyond the last are replaced by it, and their results dropped.
         unsafe {
@@ -105,7 +91,7 @@ unsafe fn some<V: Vector, const M: usize, const N: usize>(
             for pass in 0..passes {
                 let mut x = [call.x; M];
                 for r in 0..M {
-                    let row = (i + r).min(call.x_rows - 1);
+                    let row = r.min(call.x_rows - 1);
                     x[r] = call.x.wrapping_offset(row as isize * call.x_stride);
                 }
                 let mut y = [call.y; N];
@@ -115,7 +101,7 @@ unsafe fn some<V: Vector, const M: usize, const N: usize>(
                 }
                 let sums = sums::<V, M, N>(x, y, call.k);
                 for r in 0..M * N {
-                    flat[pass * M * N + r] = sums[r % M][r / M];
+                    flat[(r / N) * passes * N + pass * N + r % N] = sums[r / N][r % N];
                 }
             }
             let mut group = 0;
@@ -135,10 +121,14 @@ unsafe fn some<V: Vector, const M: usize, const N: usize>(
                 square[0].store(lanes.as_mut_ptr().add(group));
                 group += V::LANES;
             }
-            for (at, &sum) in lanes.iter().enumerate().take(passes * M * N) {
-                let (row, column) = (i + at % M, j + at / M);
-                if row < call.x_rows && column < last {
-                    call.put(row, column, sum);
+            let count = (call.y_rows - j).min(passes * N);
+            for r in 0..M.min(call.x_rows) {
+                let sums = lanes.as_ptr().add(r * passes * N);
+                match passes * N {
+                    16 => call.put::<16>(r, j, sums, count),
+                    8 => call.put::<8>(r, j, sums, count),
+                    4 => call.put::<4>(r, j, sums, count),
+                    _ => call.put::<2>(r, j, sums, count),
                 }
             }
         }

@@ -8,17 +8,19 @@
 use std::ops::Range;
 
 use super::columns::{Columns, Scaled};
-use super::inner::Inner;
+use super::inner::{BLOCK, Inner};
 use super::tile::Set;
 use super::{Element, Finish, Gemm};
 use crate::runtime::threads;
 
 /// Up to so many rows of A are multiplied with a transposed B by inner products.
-const FEW_ROWS: usize = 24;
+const FEW_ROWS: usize = 64;
 /// Up to so many columns of B are multiplied with a row-major A by inner products.
-const FEW_COLUMNS: usize = 3;
-/// Inner products of fewer terms are not worth their final sums, unless there is no other way.
-const FEW_TERMS: usize = 48;
+const FEW_COLUMNS: usize = 12;
+/// Inner products are worth their final sums from so many terms on,
+const TERMS: usize = 48;
+/// and so many per row of the smaller operand, because packing the other one pays for those, too.
+const TERMS_PER_ROW: usize = 8;
 /// The rows that are read again and again must stay in the second-level cache (elements).
 const KEPT: usize = 1 << 17;
 
@@ -118,8 +120,8 @@ pub unsafe fn thin<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) ->
             });
             return true;
         }
-        let long = p.k >= FEW_TERMS;
-        let few_rows = row || (long && p.m <= FEW_ROWS && p.m * p.k <= KEPT && p.b_column != 1);
+        let long = |rows: usize| p.k >= TERMS.max(TERMS_PER_ROW * rows) && p.k * rows <= KEPT;
+        let few_rows = row || (p.m <= FEW_ROWS && p.b_column != 1 && long(p.m));
         if few_rows && (p.b_row == 1 || p.k == 1) {
             let x = Rows::new(p.a, p.m, p.k, p.a_row, p.a_column);
             let call = Inner {
@@ -143,7 +145,7 @@ pub unsafe fn thin<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) ->
             });
             return true;
         }
-        let few_columns = column || (long && p.n <= FEW_COLUMNS && p.n * p.k <= KEPT);
+        let few_columns = column || (p.n <= FEW_COLUMNS && long(p.n));
         if few_columns && (p.a_column == 1 || p.k == 1) {
             let x = Rows::new(p.b, p.n, p.k, p.b_column, p.b_row);
             let call = Inner {
@@ -212,9 +214,30 @@ unsafe fn inner<T: Element>(set: &Set<T>, call: &Inner<T>, done: Done<'_>) {
             ..*call
         };
         // SAFETY: tasks own disjoint results; the rest is the caller's promise.
-        unsafe { (set.inner)(&part) };
+        unsafe { blocks(set, &part) };
         done(&results);
     });
+}
+
+/// All inner products of a call: blocks of `y` that stay in cache meet all `x`, four at a time.
+unsafe fn blocks<T: Element>(set: &Set<T>, call: &Inner<T>) {
+    let block = if call.x_rows <= 4 { call.y_rows } else { BLOCK };
+    for j in (0..call.y_rows).step_by(block) {
+        for i in (0..call.x_rows).step_by(4) {
+            let (row, column) = (i as isize, j as isize);
+            let part = Inner {
+                x_rows: (call.x_rows - i).min(4),
+                y_rows: (call.y_rows - j).min(block),
+                x: call.x.wrapping_offset(row * call.x_stride),
+                y: call.y.wrapping_offset(column * call.y_stride),
+                c: call.c.wrapping_offset(row * call.c_x + column * call.c_y),
+                bias: shifted(call.bias, row * call.bias_x + column * call.bias_y),
+                ..*call
+            };
+            // SAFETY: rows of the call, at most as many as the kernel takes.
+            unsafe { (set.inner[(part.x_rows - 1).min(2)])(&part) };
+        }
+    }
 }
 
 /// A pointer moved by some elements, null staying null.

@@ -50,8 +50,8 @@ pub struct Set<T: 'static> {
     pub narrow: &'static [Kernel<T>],
     /// Copies of strips of operands.
     pub pack: unsafe fn(&Strip<T>),
-    /// Inner products of contiguous rows.
-    pub inner: unsafe fn(&Inner<T>),
+    /// Inner products of contiguous rows with at most one, two and four others.
+    pub inner: [unsafe fn(&Inner<T>); 3],
     /// Sums of scaled columns.
     pub columns: unsafe fn(&Columns<T>),
     /// A row of an outer product.
@@ -171,9 +171,9 @@ macro_rules! set {
                 unsafe { pack::panel::<V>(strip) }
             }
             $(#[$feature])*
-            unsafe fn inner<V: Vector>(call: &Inner<V::Item>) {
+            unsafe fn inner<V: Vector, const M: usize, const N: usize>(call: &Inner<V::Item>) {
                 // SAFETY: the contract of the kernels.
-                unsafe { inner::products::<V, $columns>(call) }
+                unsafe { inner::products::<V, M, N>(call) }
             }
             $(#[$feature])*
             unsafe fn columns<V: Vector>(call: &Columns<V::Item>) {
@@ -190,7 +190,7 @@ macro_rules! set {
                 wide: &[$([wide::<$f32, $wide, false>, wide::<$f32, $wide, true>]),*],
                 narrow: &[$(narrow::<$f32, $narrow>),*],
                 pack: panel::<$f32>,
-                inner: inner::<$f32>,
+                inner: [inner::<$f32, 1, 8>, inner::<$f32, 2, 4>, inner::<$f32, 4, $columns>],
                 columns: columns::<$f32>,
                 scaled: scaled::<$f32>,
             };
@@ -199,7 +199,7 @@ macro_rules! set {
                 wide: &[$([wide::<$f64, $wide, false>, wide::<$f64, $wide, true>]),*],
                 narrow: &[$(narrow::<$f64, $narrow>),*],
                 pack: panel::<$f64>,
-                inner: inner::<$f64>,
+                inner: [inner::<$f64, 1, 8>, inner::<$f64, 2, 4>, inner::<$f64, 4, $columns>],
                 columns: columns::<$f64>,
                 scaled: scaled::<$f64>,
             };

@@ -123,18 +123,6 @@ fn i0e_h(x: f64) -> f64 {
 }
 
 #[inline(always)]
-pub(super) fn sin_f32(x: f32) -> f32 {
-    x.sin()
-}
-#[inline(always)]
-pub(super) fn cos_f32(x: f32) -> f32 {
-    x.cos()
-}
-#[inline(always)]
-pub(super) fn tan_f32(x: f32) -> f32 {
-    x.tan()
-}
-#[inline(always)]
 pub(super) fn asin_f32(x: f32) -> f32 {
     x.asin()
 }
@@ -177,15 +165,6 @@ pub(super) fn digamma_f32(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn i0e_f32(x: f32) -> f32 {
     i0e_h(x as f64) as f32
-}
-#[inline(always)]
-pub(super) fn sinc_f32(x: f32) -> f32 {
-    if x == 0.0 {
-        1.0
-    } else {
-        let y = x * std::f64::consts::PI as f32;
-        y.sin() / y
-    }
 }
 #[inline(always)]
 pub(super) fn entr_f32(x: f32) -> f32 {
@@ -316,18 +295,6 @@ pub(super) fn maximum_f32(x: f32, y: f32) -> f32 {
     if x > y || x.is_nan() { x } else { y }
 }
 #[inline(always)]
-pub(super) fn sin_f64(x: f64) -> f64 {
-    x.sin()
-}
-#[inline(always)]
-pub(super) fn cos_f64(x: f64) -> f64 {
-    x.cos()
-}
-#[inline(always)]
-pub(super) fn tan_f64(x: f64) -> f64 {
-    x.tan()
-}
-#[inline(always)]
 pub(super) fn asin_f64(x: f64) -> f64 {
     x.asin()
 }
@@ -370,15 +337,6 @@ pub(super) fn digamma_f64(x: f64) -> f64 {
 #[inline(always)]
 pub(super) fn i0e_f64(x: f64) -> f64 {
     i0e_h(x as f64) as f64
-}
-#[inline(always)]
-pub(super) fn sinc_f64(x: f64) -> f64 {
-    if x == 0.0 {
-        1.0
-    } else {
-        let y = x * std::f64::consts::PI as f64;
-        y.sin() / y
-    }
 }
 #[inline(always)]
 pub(super) fn entr_f64(x: f64) -> f64 {

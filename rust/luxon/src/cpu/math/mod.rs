@@ -17,6 +17,8 @@ mod hyperbolic;
 mod interim;
 mod log;
 mod normal;
+mod trig;
+mod trig_large;
 
 /// Declares [`Math`] and implements it for both types from one table.
 macro_rules! define_math {
@@ -31,24 +33,27 @@ macro_rules! define_math {
             /// `self * a + b` with one rounding.
             fn mul_add(self, a: Self, b: Self) -> Self;
             /// `sin` of every element of a block, vectorised unless some argument is huge.
-            #[inline(always)]
-            fn sin_block<const N: usize>(block: &mut [Self; N]) { for x in block { *x = Math::sin(*x); } }
+            fn sin_block<const N: usize>(block: &mut [Self; N]);
             /// `cos` of every element of a block, vectorised unless some argument is huge.
-            #[inline(always)]
-            fn cos_block<const N: usize>(block: &mut [Self; N]) { for x in block { *x = Math::cos(*x); } }
+            fn cos_block<const N: usize>(block: &mut [Self; N]);
             /// `tan` of every element of a block, vectorised unless some argument is huge.
-            #[inline(always)]
-            fn tan_block<const N: usize>(block: &mut [Self; N]) { for x in block { *x = Math::tan(*x); } }
+            fn tan_block<const N: usize>(block: &mut [Self; N]);
         }
         impl Math for f32 {
             $(#[inline(always)] fn $unary(self) -> f32 { $u32(self) })*
             $(#[inline(always)] fn $binary(self, y: f32) -> f32 { $b32(self, y) })*
             #[inline(always)] fn mul_add(self, a: f32, b: f32) -> f32 { f32::mul_add(self, a, b) }
+            #[inline(always)] fn sin_block<const N: usize>(block: &mut [f32; N]) { trig::sin_block_f32(block) }
+            #[inline(always)] fn cos_block<const N: usize>(block: &mut [f32; N]) { trig::cos_block_f32(block) }
+            #[inline(always)] fn tan_block<const N: usize>(block: &mut [f32; N]) { trig::tan_block_f32(block) }
         }
         impl Math for f64 {
             $(#[inline(always)] fn $unary(self) -> f64 { $u64(self) })*
             $(#[inline(always)] fn $binary(self, y: f64) -> f64 { $b64(self, y) })*
             #[inline(always)] fn mul_add(self, a: f64, b: f64) -> f64 { f64::mul_add(self, a, b) }
+            #[inline(always)] fn sin_block<const N: usize>(block: &mut [f64; N]) { trig::sin_block_f64(block) }
+            #[inline(always)] fn cos_block<const N: usize>(block: &mut [f64; N]) { trig::cos_block_f64(block) }
+            #[inline(always)] fn tan_block<const N: usize>(block: &mut [f64; N]) { trig::tan_block_f64(block) }
         }
     };
 }
@@ -70,11 +75,11 @@ define_math! {
         /// `ln(1 + self)` without cancellation near 0.
         ln_1p = log::ln_1p_f32, log::ln_1p_f64;
         /// Sine.
-        sin = interim::sin_f32, interim::sin_f64;
+        sin = trig::sin_f32, trig::sin_f64;
         /// Cosine.
-        cos = interim::cos_f32, interim::cos_f64;
+        cos = trig::cos_f32, trig::cos_f64;
         /// Tangent.
-        tan = interim::tan_f32, interim::tan_f64;
+        tan = trig::tan_f32, trig::tan_f64;
         /// Inverse sine.
         asin = interim::asin_f32, interim::asin_f64;
         /// Inverse cosine.
@@ -130,7 +135,7 @@ define_math! {
         /// `exp(-|self|)` times the modified Bessel function of order 0.
         i0e = interim::i0e_f32, interim::i0e_f64;
         /// `sin(pi self) / (pi self)`, 1 at 0.
-        sinc = interim::sinc_f32, interim::sinc_f64;
+        sinc = trig::sinc_f32, trig::sinc_f64;
         /// `-self * ln(self)`, 0 at 0, minus infinity below.
         entr = interim::entr_f32, interim::entr_f64;
         /// Square root, correctly rounded.

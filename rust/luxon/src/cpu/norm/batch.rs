@@ -7,7 +7,8 @@
 //! numbers, take the same vector code, and no sum crosses tasks.
 
 use super::super::real::Real;
-use super::super::rows::{Input, Job, LANES, Output, chunks, load, load_some, run, store_some};
+use super::super::lanes::{LANES, Simd, load, store, sum_lanes};
+use super::super::rows::{Input, Job, Output, chunks, run};
 use super::{reciprocal_deviation, spread};
 
 /// Columns of a tile.
@@ -208,7 +209,7 @@ fn sum(values: &[f64]) -> f64 {
     for i in 0..rest.len() {
         partial[i] += rest[i];
     }
-    super::super::rows::sum_lanes(partial)
+    sum_lanes(partial)
 }
 
 /// The column totals over all rows of `K` terms, as `[PerColumn<f64>; K]`: a block adds the terms of one
@@ -233,7 +234,7 @@ macro_rules! column_totals {
                         for i in 0..LANES {
                             lanes[i] += $sums[term][i];
                         }
-                        store_some(partial, &lanes, LANES);
+                        store(partial, &lanes);
                     }
                 });
                 first = last;
@@ -254,7 +255,7 @@ macro_rules! column_totals {
 /// # Safety
 /// `x` and `y` point to the tile's first element and hold its columns in every row.
 #[inline(always)]
-unsafe fn apply<T: Real>(
+unsafe fn apply<S: Simd, T: Real>(
     x: *const T,
     y: *mut T,
     shape: Shape,
@@ -268,14 +269,14 @@ unsafe fn apply<T: Real>(
         chunks!(LANES, tile, |at, length| {
             // SAFETY: the chunk is inside the tile, and `TILE` is a multiple of `LANES`.
             unsafe {
-                let mut lanes: [T; LANES] = load_some(x.add(start + at), length, T::ZERO);
+                let mut lanes: [T; LANES] = S::load_some(x.add(start + at), length, T::ZERO);
                 let mean: [T; LANES] = load(mean.as_ptr().add(at));
                 let scale: [T; LANES] = load(scale.as_ptr().add(at));
                 let shift: [T; LANES] = load(shift.as_ptr().add(at));
                 for i in 0..LANES {
                     lanes[i] = (lanes[i] - mean[i]) * scale[i] + shift[i];
                 }
-                store_some(y.add(start + at), &lanes, length);
+                S::store_some(y.add(start + at), &lanes, length);
             }
         });
     }
@@ -315,7 +316,7 @@ struct Forward<T> {
 
 impl<T: Real> Job for Forward<T> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let shape = self.shape;
         let task = Columns::new(shape, first, count);
         let row = shape.row();
@@ -325,7 +326,7 @@ impl<T: Real> Job for Forward<T> {
             for at in (0..task.columns).step_by(TILE) {
                 let x = self.x.at(task.start + at);
                 let totals = column_totals!(T, 1, shape.batch, task.tile(at), |r, c, length, sums| {
-                    let lanes: [T; LANES] = load_some(x.add(r * row + c), length, T::ZERO);
+                    let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
                     for i in 0..LANES {
                         sums[0][i] += lanes[i];
                     }
@@ -341,7 +342,7 @@ impl<T: Real> Job for Forward<T> {
             for at in (0..task.columns).step_by(TILE) {
                 let x = self.x.at(task.start + at);
                 let totals = column_totals!(T, 2, shape.batch, task.tile(at), |r, c, length, sums| {
-                    let lanes: [T; LANES] = load_some(x.add(r * row + c), length, T::ZERO);
+                    let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
                     let mean: [T; LANES] = load(mean.as_ptr().add(c));
                     for i in 0..LANES {
                         let centred = lanes[i] - mean[i];
@@ -367,7 +368,7 @@ impl<T: Real> Job for Forward<T> {
             let (scale, shift) = (task.spread(&scales), task.spread(&shifts));
             for at in (0..task.columns).step_by(TILE) {
                 let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
-                apply(x, y, shape, task.tile(at), &mean, &scale, &shift);
+                apply::<S, T>(x, y, shape, task.tile(at), &mean, &scale, &shift);
             }
         }
     }
@@ -386,7 +387,7 @@ struct Inference<T> {
 
 impl<T: Real> Job for Inference<T> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let task = Columns::new(self.shape, first, count);
         let (mut means, mut scales, mut shifts) = ([T::ZERO; TILE], [T::ZERO; TILE], [T::ZERO; TILE]);
         // SAFETY: the caller's promise: the task's columns are inside the arrays.
@@ -401,7 +402,7 @@ impl<T: Real> Job for Inference<T> {
             let (mean, scale, shift) = (task.spread(&means), task.spread(&scales), task.spread(&shifts));
             for at in (0..task.columns).step_by(TILE) {
                 let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
-                apply(x, y, self.shape, task.tile(at), &mean, &scale, &shift);
+                apply::<S, T>(x, y, self.shape, task.tile(at), &mean, &scale, &shift);
             }
         }
     }
@@ -422,7 +423,7 @@ struct Backward<T> {
 
 impl<T: Real> Job for Backward<T> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let (shape, training) = (self.shape, self.training);
         let task = Columns::new(shape, first, count);
         let row = shape.row();
@@ -440,8 +441,8 @@ impl<T: Real> Job for Backward<T> {
                 for at in (0..task.columns).step_by(TILE) {
                     let (dy, x) = (self.dy.at(task.start + at), self.x.at(task.start + at));
                     let totals = column_totals!(T, 3, shape.batch, task.tile(at), |r, c, length, sums| {
-                        let upstream: [T; LANES] = load_some(dy.add(r * row + c), length, T::ZERO);
-                        let lanes: [T; LANES] = load_some(x.add(r * row + c), length, T::ZERO);
+                        let upstream: [T; LANES] = S::load_some(dy.add(r * row + c), length, T::ZERO);
+                        let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
                         let mean: [T; LANES] = load(mean.as_ptr().add(c));
                         for i in 0..LANES {
                             let centred = lanes[i] - mean[i];
@@ -478,13 +479,13 @@ impl<T: Real> Job for Backward<T> {
                 for r in 0..shape.batch {
                     let start = task.start + at + r * row;
                     chunks!(LANES, task.tile(at), |c, length| {
-                        let mut lanes: [T; LANES] = load_some(self.dy.at(start + c), length, T::ZERO);
+                        let mut lanes: [T; LANES] = S::load_some(self.dy.at(start + c), length, T::ZERO);
                         let scale: [T; LANES] = load(scale.as_ptr().add(c));
                         for i in 0..LANES {
                             lanes[i] *= scale[i];
                         }
                         if training {
-                            let centred: [T; LANES] = load_some(self.x.at(start + c), length, T::ZERO);
+                            let centred: [T; LANES] = S::load_some(self.x.at(start + c), length, T::ZERO);
                             let mean: [T; LANES] = load(mean.as_ptr().add(c));
                             let slope: [T; LANES] = load(slope.as_ptr().add(c));
                             let offset: [T; LANES] = load(offset.as_ptr().add(c));
@@ -492,7 +493,7 @@ impl<T: Real> Job for Backward<T> {
                                 lanes[i] += (centred[i] - mean[i]) * slope[i] + offset[i];
                             }
                         }
-                        store_some(self.dx.at(start + c), &lanes, length);
+                        S::store_some(self.dx.at(start + c), &lanes, length);
                     });
                 }
             }

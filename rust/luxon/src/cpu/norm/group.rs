@@ -6,9 +6,8 @@
 //! table, which is then summed over the batch in order.
 
 use super::super::real::Real;
-use super::super::rows::{
-    Input, Job, Output, Scratch, by_width, chunks, load_some, rows_each, run, store_some, totals,
-};
+use super::super::lanes::Simd;
+use super::super::rows::{Input, Job, Output, Scratch, by_width, chunks, rows_each, run, totals};
 use super::layer::{AddPortions, row_statistics};
 use crate::error::Result;
 
@@ -129,14 +128,14 @@ struct Forward<T, const N: usize> {
 
 impl<T: Real, const N: usize> Job for Forward<T, N> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let Shape { groups, channels, spatial } = self.shape;
         let columns = channels * spatial;
         for row in first..first + count {
             // SAFETY: the row is inside all arrays.
             unsafe {
                 let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
-                let (mean, correction, deviation) = row_statistics::<T, N, true>(x, columns, self.eps);
+                let (mean, correction, deviation) = row_statistics::<S, T, N, true>(x, columns, self.eps);
                 for channel in 0..channels {
                     let index = row % groups * channels + channel;
                     let weight = if self.weight.is_some() { self.weight.at(index).read() } else { T::ONE };
@@ -145,11 +144,11 @@ impl<T: Real, const N: usize> Job for Forward<T, N> {
                     let shift = T::from_f64(bias.to_f64() - correction * deviation * weight.to_f64());
                     let (x, y) = (x.add(channel * spatial), y.add(channel * spatial));
                     chunks!(N, spatial, |at, length| {
-                        let mut lanes: [T; N] = load_some(x.add(at), length, mean);
+                        let mut lanes: [T; N] = S::load_some(x.add(at), length, mean);
                         for i in 0..N {
                             lanes[i] = (lanes[i] - mean) * scale + shift;
                         }
-                        store_some(y.add(at), &lanes, length);
+                        S::store_some(y.add(at), &lanes, length);
                     });
                 }
                 if self.mean.is_some() {
@@ -177,7 +176,7 @@ struct Backward<T, const N: usize> {
 
 impl<T: Real, const N: usize> Job for Backward<T, N> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let Shape { groups, channels, spatial } = self.shape;
         let columns = channels * spatial;
         for row in first..first + count {
@@ -191,8 +190,8 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                     let weight = if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
                     let (dy, x) = (dy.add(channel * spatial), x.add(channel * spatial));
                     let sums = totals!(T, N, 3, spatial, |at, length, sums| {
-                        let lanes: [T; N] = load_some(dy.add(at), length, T::ZERO);
-                        let centred: [T; N] = load_some(x.add(at), length, mean);
+                        let lanes: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
+                        let centred: [T; N] = S::load_some(x.add(at), length, mean);
                         for i in 0..N {
                             let centred = centred[i] - mean;
                             sums[0][i] += lanes[i];
@@ -224,12 +223,12 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                     let scale = T::from_f64(deviation * weight);
                     let start = channel * spatial;
                     chunks!(N, spatial, |at, length| {
-                        let mut lanes: [T; N] = load_some(dy.add(start + at), length, T::ZERO);
-                        let centred: [T; N] = load_some(x.add(start + at), length, mean);
+                        let mut lanes: [T; N] = S::load_some(dy.add(start + at), length, T::ZERO);
+                        let centred: [T; N] = S::load_some(x.add(start + at), length, mean);
                         for i in 0..N {
                             lanes[i] = lanes[i] * scale + ((centred[i] - mean) * slope + offset);
                         }
-                        store_some(self.dx.at(row * columns + start + at), &lanes, length);
+                        S::store_some(self.dx.at(row * columns + start + at), &lanes, length);
                     });
                 }
             }

@@ -6,9 +6,8 @@
 //! RMS norm is the same without a mean.
 
 use super::super::real::Real;
-use super::super::rows::{
-    Input, Job, LANES, Output, Scratch, by_width, chunks, load, load_some, rows_each, run, store_some, totals,
-};
+use super::super::lanes::{LANES, Simd, load, store};
+use super::super::rows::{Input, Job, Output, Scratch, by_width, chunks, rows_each, run, totals};
 use super::{reciprocal_deviation, spread};
 use crate::error::Result;
 
@@ -133,7 +132,7 @@ struct Forward<T, const N: usize, const CENTRED: bool> {
 /// # Safety
 /// `x` holds `columns` elements.
 #[inline(always)]
-pub(super) unsafe fn row_statistics<T: Real, const N: usize, const CENTRED: bool>(
+pub(super) unsafe fn row_statistics<S: Simd, T: Real, const N: usize, const CENTRED: bool>(
     x: *const T,
     columns: usize,
     eps: f64,
@@ -143,7 +142,7 @@ pub(super) unsafe fn row_statistics<T: Real, const N: usize, const CENTRED: bool
         let mut mean = T::ZERO;
         if CENTRED {
             let [sum] = totals!(T, N, 1, columns, |at, length, sums| {
-                let lanes: [T; N] = load_some(x.add(at), length, T::ZERO);
+                let lanes: [T; N] = S::load_some(x.add(at), length, T::ZERO);
                 for i in 0..N {
                     sums[0][i] += lanes[i];
                 }
@@ -151,7 +150,7 @@ pub(super) unsafe fn row_statistics<T: Real, const N: usize, const CENTRED: bool
             mean = T::from_f64(sum / columns as f64);
         }
         let [sum, squares] = totals!(T, N, 2, columns, |at, length, sums| {
-            let mut lanes: [T; N] = load_some(x.add(at), length, mean);
+            let mut lanes: [T; N] = S::load_some(x.add(at), length, mean);
             for i in 0..N {
                 lanes[i] -= mean;
                 if CENTRED {
@@ -167,32 +166,32 @@ pub(super) unsafe fn row_statistics<T: Real, const N: usize, const CENTRED: bool
 
 impl<T: Real, const N: usize, const CENTRED: bool> Job for Forward<T, N, CENTRED> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let Forward { weight, bias, columns, .. } = *self;
         for row in first..first + count {
             // SAFETY: the row is inside all arrays.
             unsafe {
                 let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
-                let (mean, correction, deviation) = row_statistics::<T, N, CENTRED>(x, columns, self.eps);
+                let (mean, correction, deviation) = row_statistics::<S, T, N, CENTRED>(x, columns, self.eps);
                 let (scale, shift) = (T::from_f64(deviation), T::from_f64(-correction * deviation));
                 chunks!(N, columns, |at, length| {
-                    let mut lanes: [T; N] = load_some(x.add(at), length, mean);
+                    let mut lanes: [T; N] = S::load_some(x.add(at), length, mean);
                     for i in 0..N {
                         lanes[i] = (lanes[i] - mean) * scale + shift;
                     }
                     if weight.is_some() {
-                        let weight: [T; N] = load_some(weight.at(at), length, T::ZERO);
+                        let weight: [T; N] = S::load_some(weight.at(at), length, T::ZERO);
                         for i in 0..N {
                             lanes[i] *= weight[i];
                         }
                     }
                     if bias.is_some() {
-                        let bias: [T; N] = load_some(bias.at(at), length, T::ZERO);
+                        let bias: [T; N] = S::load_some(bias.at(at), length, T::ZERO);
                         for i in 0..N {
                             lanes[i] += bias[i];
                         }
                     }
-                    store_some(y.add(at), &lanes, length);
+                    S::store_some(y.add(at), &lanes, length);
                 });
                 if self.mean.is_some() {
                     self.mean.at(row).write(T::from_f64(mean.to_f64() + correction));
@@ -266,7 +265,7 @@ struct Backward<T, const N: usize, const CENTRED: bool> {
 
 impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRED> {
     #[inline(always)]
-    unsafe fn run(&self, task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, task: usize, first: usize, count: usize) {
         let Backward { weight, columns, stride, .. } = *self;
         for row in first..first + count {
             // SAFETY: the row is inside all arrays, and the accumulator belongs to this task.
@@ -277,10 +276,10 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                 // Sums of the upstream gradient times weight, of that times `x - mean`, and of `x - mean`,
                 // which is what the rounding of the mean left.
                 let [upstream, product, rest] = totals!(T, N, 3, columns, |at, length, sums| {
-                    let mut lanes: [T; N] = load_some(dy.add(at), length, T::ZERO);
-                    let centred: [T; N] = load_some(x.add(at), length, mean);
+                    let mut lanes: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
+                    let centred: [T; N] = S::load_some(x.add(at), length, mean);
                     if weight.is_some() {
-                        let weight: [T; N] = load_some(weight.at(at), length, T::ZERO);
+                        let weight: [T; N] = S::load_some(weight.at(at), length, T::ZERO);
                         for i in 0..N {
                             lanes[i] *= weight[i];
                         }
@@ -302,15 +301,15 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                 let shift = T::from_f64(-correction * r);
                 let accumulator = self.sums.at(task * stride);
                 chunks!(N, columns, |at, length| {
-                    let upstream: [T; N] = load_some(dy.add(at), length, T::ZERO);
-                    let mut centred: [T; N] = load_some(x.add(at), length, mean);
+                    let upstream: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
+                    let mut centred: [T; N] = S::load_some(x.add(at), length, mean);
                     for i in 0..N {
                         centred[i] -= mean;
                     }
                     if self.dx.is_some() {
                         let mut lanes = upstream;
                         if weight.is_some() {
-                            let weight: [T; N] = load_some(weight.at(at), length, T::ZERO);
+                            let weight: [T; N] = S::load_some(weight.at(at), length, T::ZERO);
                             for i in 0..N {
                                 lanes[i] *= weight[i];
                             }
@@ -318,7 +317,7 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                         for i in 0..N {
                             lanes[i] = lanes[i] * scale + (centred[i] * slope + offset);
                         }
-                        store_some(self.dx.at(row * columns + at), &lanes, length);
+                        S::store_some(self.dx.at(row * columns + at), &lanes, length);
                     }
                     if stride > 0 {
                         // Accumulators are padded to whole chunks.
@@ -327,13 +326,13 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                         for i in 0..N {
                             sums[i] += upstream[i] * (centred[i] * scale + shift);
                         }
-                        store_some(for_weight, &sums, N);
+                        store(for_weight, &sums);
                         if CENTRED {
                             let mut sums: [T; N] = load(for_bias);
                             for i in 0..N {
                                 sums[i] += upstream[i];
                             }
-                            store_some(for_bias, &sums, N);
+                            store(for_bias, &sums);
                         }
                     }
                 });
@@ -352,14 +351,14 @@ pub(super) struct AddPortions<T> {
 
 impl<T: Real> Job for AddPortions<T> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         chunks!(LANES, count, |at, length| {
             // SAFETY: the caller's promise: these columns of every portion.
             unsafe {
                 let mut totals = [0.0f64; LANES];
                 for portion in 0..self.portions {
                     let from = self.sums.at(portion * self.stride + first + at);
-                    let lanes: [T; LANES] = load_some(from, length, T::ZERO);
+                    let lanes: [T; LANES] = S::load_some(from, length, T::ZERO);
                     for i in 0..LANES {
                         totals[i] += lanes[i].to_f64();
                     }
@@ -368,7 +367,7 @@ impl<T: Real> Job for AddPortions<T> {
                 for i in 0..LANES {
                     lanes[i] = T::from_f64(totals[i]);
                 }
-                store_some(self.result.at(first + at), &lanes, length);
+                S::store_some(self.result.at(first + at), &lanes, length);
             }
         });
     }

@@ -1,20 +1,21 @@
-//! Losses in one pass over the predictions.
+//! Cross entropy of a row, `sum_c w_c t_c (ln(sum(exp x)) - x_c)`, and its gradient.
 //!
-//! Cross entropy of a row is `sum_c w_c t_c (ln(sum(exp x)) - x_c)`. A row's target is a class or a
-//! distribution; both may be smoothed. What the gradient needs later is saved as the row's maximum and the
-//! logarithm of its sum of exponentials, kept apart because their sum would lose the logarithm where the
-//! maximum is large; or the gradient for an upstream of 1 is written at once, when the row is in cache.
+//! A row's target is a class or a distribution; both may be smoothed. What the gradient needs later is
+//! saved as the row's maximum and the logarithm of its sum of exponentials, kept apart because their sum
+//! would lose the logarithm where the maximum is large; or the gradient for an upstream of 1 is written at
+//! once, while the row is in cache.
 //!
 //! Losses are per row, reductions are the caller's. Written gradients may overwrite the logits.
 
-use super::real::Real;
-use super::rows::{Input, Job, LANES, Output, by_width, chunks, load_some, rows_each, run, store_some, totals};
-use super::softmax::{row_exponentials, row_maximum, row_store_exponentials};
+use super::super::lanes::{GROUP, Group, SHORT, Simd, largest_lane, sum_lanes};
+use super::super::real::Real;
+use super::super::rows::{Input, Job, Output, by_width, chunks, groups, rows_each, run, totals};
+use super::super::softmax::{exponentials, row_exponentials, row_maximum, row_store_exponentials, subtract};
 
 /// What the rows of a cross entropy are compared with.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<T> {
-    /// A class per row, already checked to be in range or `ignore`; a row of `ignore` costs nothing.
+    /// A class per row, already checked to be in range or `ignore`; a row of `ignore` gives zeros.
     Classes {
         /// The classes.
         index: *const i64,
@@ -155,18 +156,18 @@ impl<T: Real> Shared<T> {
 
     /// The weighted, smoothed target of a chunk, 0 beyond `length`; the class of an index row not included.
     #[inline(always)]
-    unsafe fn target<const N: usize>(&self, row: usize, at: usize, length: usize) -> [T; N] {
+    unsafe fn target<S: Simd, const N: usize>(&self, row: usize, at: usize, length: usize) -> [T; N] {
         // SAFETY: the caller's promise: the chunk is inside the row.
         unsafe {
             let mut lanes = [self.spread; N];
             if self.probabilities.is_some() {
-                let given: [T; N] = load_some(self.probabilities.at(row * self.classes + at), length, T::ZERO);
+                let given: [T; N] = S::load_some(self.probabilities.at(row * self.classes + at), length, T::ZERO);
                 for i in 0..N {
                     lanes[i] = given[i] * self.keep + self.spread;
                 }
             }
             if self.weight.is_some() {
-                let weight: [T; N] = load_some(self.weight.at(at), length, T::ZERO);
+                let weight: [T; N] = S::load_some(self.weight.at(at), length, T::ZERO);
                 for i in 0..N {
                     lanes[i] *= weight[i];
                 }
@@ -181,13 +182,13 @@ impl<T: Real> Shared<T> {
 
     /// `(sum_c t_c (maximum - x_c), sum_c t_c)` over the dense part of a row's target.
     #[inline(always)]
-    unsafe fn dense<const N: usize>(&self, row: usize, maximum: T) -> (T, T) {
+    unsafe fn dense<S: Simd, const N: usize>(&self, row: usize, maximum: T) -> (T, T) {
         // SAFETY: the caller's promise: the row exists.
         unsafe {
             let x = self.logits.at(row * self.classes);
             let [distance, mass] = totals!(T, N, 2, self.classes, |at, length, sums| {
-                let lanes: [T; N] = load_some(x.add(at), length, maximum);
-                let target = self.target::<N>(row, at, length);
+                let lanes: [T; N] = S::load_some(x.add(at), length, maximum);
+                let target = self.target::<S, N>(row, at, length);
                 for i in 0..N {
                     sums[0][i] += (maximum - lanes[i]) * target[i];
                     sums[1][i] += target[i];
@@ -212,85 +213,161 @@ struct Forward<T, const N: usize> {
     gradient: Output<T>,
 }
 
+/// What the rows of a group are to be compared with, reduced to numbers.
+struct Compared<T> {
+    /// The class of an index row; `usize::MAX` where the row is ignored.
+    class: [usize; GROUP],
+    /// The weight of that class, and its part in the target.
+    weight: [T; GROUP],
+    hit: [T; GROUP],
+    /// `sum_c t_c (maximum - x_c)` and `sum_c t_c`.
+    distance: [T; GROUP],
+    mass: [T; GROUP],
+}
+
 impl<T: Real, const N: usize> Forward<T, N> {
+    /// Everything about the targets of a group; the logits are not needed for it again.
     #[inline(always)]
-    unsafe fn row(&self, row: usize) {
+    unsafe fn compare<S: Simd>(&self, row: usize, rows: usize, maxima: &[T; GROUP]) -> Compared<T> {
+        let shared = &self.shared;
+        let mut compared = Compared {
+            class: [0; GROUP],
+            weight: [T::ONE; GROUP],
+            hit: [T::ZERO; GROUP],
+            distance: [T::ZERO; GROUP],
+            mass: [T::ZERO; GROUP],
+        };
+        for i in 0..rows {
+            // SAFETY: the caller's promise: the rows exist.
+            unsafe {
+                let sparse = if shared.index.is_some() { shared.class(row + i) } else { None };
+                if shared.index.is_some() && sparse.is_none() {
+                    compared.class[i] = usize::MAX;
+                    compared.weight[i] = T::ZERO;
+                    continue;
+                }
+                if shared.is_dense() {
+                    (compared.distance[i], compared.mass[i]) = shared.dense::<S, N>(row + i, maxima[i]);
+                }
+                if let Some((class, weight)) = sparse {
+                    let hit = shared.keep * weight;
+                    let x = shared.logits.at((row + i) * shared.classes + class).read();
+                    compared.class[i] = class;
+                    compared.weight[i] = weight;
+                    compared.hit[i] = hit;
+                    compared.distance[i] += (maxima[i] - x) * hit;
+                    compared.mass[i] += hit;
+                }
+            }
+        }
+        compared
+    }
+
+    /// Short rows go through a [`Group`], long ones through memory.
+    #[inline(always)]
+    unsafe fn group<S: Simd>(&self, row: usize, rows: usize) {
         let shared = &self.shared;
         let classes = shared.classes;
-        // SAFETY: the caller's promise: the row exists.
+        let ignored = |i: usize, compared: &Compared<T>| compared.class[i] == usize::MAX;
+        // SAFETY: the caller's promise: the rows exist.
         unsafe {
             let x = shared.logits.at(row * classes);
-            let sparse = if shared.index.is_some() { shared.class(row) } else { None };
-            if shared.index.is_some() && sparse.is_none() {
-                self.leave_out(row);
-                return;
-            }
-            let maximum = row_maximum::<T, N>(x, classes);
-            // The dense part and the target's logit are read before the gradient may overwrite them.
-            let (mut distance, mut mass) = (T::ZERO, T::ZERO);
-            if shared.is_dense() {
-                (distance, mass) = shared.dense::<N>(row, maximum);
-            }
-            let mut weight = T::ONE;
-            if let Some((class, class_weight)) = sparse {
-                weight = class_weight;
-                let hit = shared.keep * class_weight;
-                distance += (maximum - x.add(class).read()) * hit;
-                mass += hit;
-            }
-            let sum = if self.gradient.is_some() {
-                row_store_exponentials::<T, N>(x, self.gradient.at(row * classes), classes, maximum)
+            let short = N == SHORT;
+            let mut group = Group::<T, N>::new();
+            let (mut maxima, mut sums) = ([T::ZERO; GROUP], [T::ONE; GROUP]);
+            let compared;
+            if short {
+                group.read::<S>(x, rows, classes, T::NEGATIVE_INFINITY);
+                maxima = group.reduce(rows, largest_lane);
+                compared = self.compare::<S>(row, rows, &maxima);
+                group.each(rows, |i, lanes| subtract(lanes, maxima[i]));
+                group.each(rows, |_, lanes| exponentials(lanes));
+                sums = group.reduce(rows, sum_lanes);
             } else {
-                row_exponentials::<T, N>(x, classes, maximum)
-            };
-            let logarithm = sum.ln();
-            self.losses.at(row).write(distance + mass * logarithm);
+                for i in 0..rows {
+                    if !(shared.index.is_some() && shared.class(row + i).is_none()) {
+                        maxima[i] = row_maximum::<S, T, N>(x.add(i * classes), classes);
+                    }
+                }
+                compared = self.compare::<S>(row, rows, &maxima);
+                for i in 0..rows {
+                    let x = x.add(i * classes);
+                    if ignored(i, &compared) {
+                        continue;
+                    }
+                    sums[i] = if self.gradient.is_some() {
+                        let powers = self.gradient.at((row + i) * classes);
+                        row_store_exponentials::<S, T, N>(x, powers, classes, maxima[i])
+                    } else {
+                        row_exponentials::<S, T, N>(x, classes, maxima[i])
+                    };
+                }
+            }
+            let (mut logarithms, mut losses) = (sums, [T::ZERO; GROUP]);
+            for i in 0..GROUP {
+                logarithms[i] = sums[i].ln();
+                losses[i] = compared.distance[i] + compared.mass[i] * logarithms[i];
+            }
+            for i in 0..rows {
+                if ignored(i, &compared) {
+                    losses[i] = T::ZERO;
+                }
+            }
+            S::store_some(self.losses.at(row), &losses, rows);
             if self.weights.is_some() {
-                self.weights.at(row).write(weight);
+                S::store_some(self.weights.at(row), &compared.weight, rows);
             }
             if self.saved.is_some() {
-                self.saved.at(2 * row).write(maximum);
-                self.saved.at(2 * row + 1).write(logarithm);
+                for i in 0..rows {
+                    self.saved.at(2 * (row + i)).write(maxima[i]);
+                    self.saved.at(2 * (row + i) + 1).write(logarithms[i]);
+                }
             }
-            if self.gradient.is_some() {
-                let gradient = self.gradient.at(row * classes);
-                let scale = mass / sum;
-                chunks!(N, classes, |at, length| {
-                    let mut lanes: [T; N] = load_some(gradient.add(at), length, T::ZERO);
-                    for i in 0..N {
-                        lanes[i] *= scale;
-                    }
-                    if shared.is_dense() {
-                        let target = shared.target::<N>(row, at, length);
-                        for i in 0..N {
-                            lanes[i] -= target[i];
-                        }
-                    }
-                    store_some(gradient.add(at), &lanes, length);
+            if !self.gradient.is_some() {
+                return;
+            }
+            let mut scale = compared.mass;
+            for i in 0..GROUP {
+                scale[i] = compared.mass[i] / sums[i];
+            }
+            if short {
+                group.each(rows, |i, lanes| {
+                    // SAFETY: the row exists.
+                    unsafe { self.finish::<S>(row + i, 0, classes, scale[i], lanes) }
                 });
-                if let Some((class, class_weight)) = sparse {
-                    *gradient.add(class) -= shared.keep * class_weight;
+                group.write::<S>(self.gradient.at(row * classes), rows, classes);
+            }
+            for i in 0..rows {
+                let gradient = self.gradient.at((row + i) * classes);
+                if ignored(i, &compared) {
+                    gradient.write_bytes(0, classes);
+                    continue;
+                }
+                if !short {
+                    chunks!(N, classes, |at, length| {
+                        let mut lanes: [T; N] = S::load_some(gradient.add(at), length, T::ZERO);
+                        self.finish::<S>(row + i, at, length, scale[i], &mut lanes);
+                        S::store_some(gradient.add(at), &lanes, length);
+                    });
+                }
+                if shared.index.is_some() {
+                    *gradient.add(compared.class[i]) -= compared.hit[i];
                 }
             }
         }
     }
 
-    /// Writes what an ignored row gives: zeros.
+    /// Turns exponentials into the gradient, but for the class of an index row.
     #[inline(always)]
-    unsafe fn leave_out(&self, row: usize) {
-        let classes = self.shared.classes;
-        // SAFETY: the caller's promise: the row exists.
-        unsafe {
-            self.losses.at(row).write(T::ZERO);
-            if self.weights.is_some() {
-                self.weights.at(row).write(T::ZERO);
-            }
-            if self.saved.is_some() {
-                self.saved.at(2 * row).write(T::ZERO);
-                self.saved.at(2 * row + 1).write(T::ZERO);
-            }
-            if self.gradient.is_some() {
-                self.gradient.at(row * classes).write_bytes(0, classes);
+    unsafe fn finish<S: Simd>(&self, row: usize, at: usize, length: usize, scale: T, lanes: &mut [T; N]) {
+        for i in 0..N {
+            lanes[i] *= scale;
+        }
+        if self.shared.is_dense() {
+            // SAFETY: the caller's promise: the chunk is inside the row.
+            let target = unsafe { self.shared.target::<S, N>(row, at, length) };
+            for i in 0..N {
+                lanes[i] -= target[i];
             }
         }
     }
@@ -298,11 +375,11 @@ impl<T: Real, const N: usize> Forward<T, N> {
 
 impl<T: Real, const N: usize> Job for Forward<T, N> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
-        for row in first..first + count {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
+        groups!(first, count, |row, rows| {
             // SAFETY: the caller's promise.
-            unsafe { self.row(row) }
-        }
+            unsafe { self.group::<S>(row, rows) }
+        });
     }
 }
 
@@ -316,7 +393,7 @@ struct Backward<T, const N: usize> {
 
 impl<T: Real, const N: usize> Job for Backward<T, N> {
     #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let shared = &self.shared;
         let classes = shared.classes;
         for row in first..first + count {
@@ -332,7 +409,7 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                 let upstream = self.upstream.at(row * self.stride).read();
                 let (maximum, logarithm) = (self.saved.at(2 * row).read(), self.saved.at(2 * row + 1).read());
                 let mut mass = if shared.probabilities.is_some() {
-                    shared.dense::<N>(row, maximum).1
+                    shared.dense::<S, N>(row, maximum).1
                 } else {
                     shared.total_spread
                 };
@@ -341,17 +418,17 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                 }
                 let scale = mass * upstream;
                 chunks!(N, classes, |at, length| {
-                    let mut lanes: [T; N] = load_some(x.add(at), length, T::NEGATIVE_INFINITY);
+                    let mut lanes: [T; N] = S::load_some(x.add(at), length, T::NEGATIVE_INFINITY);
                     for i in 0..N {
                         lanes[i] = ((lanes[i] - maximum) - logarithm).exp() * scale;
                     }
                     if shared.is_dense() {
-                        let target = shared.target::<N>(row, at, length);
+                        let target = shared.target::<S, N>(row, at, length);
                         for i in 0..N {
                             lanes[i] -= target[i] * upstream;
                         }
                     }
-                    store_some(gradient.add(at), &lanes, length);
+                    S::store_some(gradient.add(at), &lanes, length);
                 });
                 if let Some((class, class_weight)) = sparse {
                     *gradient.add(class) -= shared.keep * class_weight * upstream;
@@ -361,182 +438,9 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
     }
 }
 
-/// Binary cross entropy of logits, elementwise over (rows, columns):
-/// `(1 - t) x + (1 + (p - 1) t) ln(1 + exp(-x))`, `p` the factor of positive targets (per column, or null for 1).
-///
-/// # Safety
-/// `logits`, `targets` and `losses` hold rows * columns elements, `positive` `columns`; `losses` may be one
-/// of the first two and does not overlap them otherwise.
-pub unsafe fn binary_cross_entropy<T: Real>(
-    logits: *const T,
-    targets: *const T,
-    positive: *const T,
-    losses: *mut T,
-    rows: usize,
-    columns: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { binary::<T, false>(logits, targets, positive, std::ptr::null(), 0, losses, rows, columns) }
-}
-
-/// The gradient of [`binary_cross_entropy`] with respect to the logits; the gradient of element `i`'s loss
-/// is at `upstream + i * stride`, where a stride of 0 is one number for all.
-///
-/// # Safety
-/// As there; `stride` is 0 or 1.
-pub unsafe fn binary_cross_entropy_gradient<T: Real>(
-    logits: *const T,
-    targets: *const T,
-    positive: *const T,
-    upstream: *const T,
-    stride: usize,
-    gradient: *mut T,
-    rows: usize,
-    columns: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { binary::<T, true>(logits, targets, positive, upstream, stride, gradient, rows, columns) }
-}
-
-unsafe fn binary<T: Real, const GRADIENT: bool>(
-    logits: *const T,
-    targets: *const T,
-    positive: *const T,
-    upstream: *const T,
-    stride: usize,
-    result: *mut T,
-    rows: usize,
-    columns: usize,
-) {
-    let job = Binary::<T, GRADIENT> {
-        logits: Input::new(logits),
-        targets: Input::new(targets),
-        positive: Input::new(positive),
-        upstream: Input::new(upstream),
-        stride,
-        result: Output::new(result),
-        columns,
-    };
-    // Without factors the elements are all alike, whatever the shape.
-    // SAFETY: the caller's promise.
-    unsafe {
-        if positive.is_null() {
-            run(&job, rows * columns, 32768, 1.0)
-        } else {
-            run(&job, rows, rows_each(columns), 5.0 + columns as f64)
-        }
-    }
-}
-
-struct Binary<T, const GRADIENT: bool> {
-    logits: Input<T>,
-    targets: Input<T>,
-    positive: Input<T>,
-    upstream: Input<T>,
-    stride: usize,
-    result: Output<T>,
-    columns: usize,
-}
-
-impl<T: Real, const GRADIENT: bool> Binary<T, GRADIENT> {
-    /// The elements `start .. start + length`: a row where there are factors.
-    #[inline(always)]
-    unsafe fn span(&self, start: usize, length: usize) {
-        chunks!(LANES, length, |at, lanes| {
-            // SAFETY: the caller's promise: the chunk is inside the arrays.
-            unsafe {
-                let mut x: [T; LANES] = load_some(self.logits.at(start + at), lanes, T::ZERO);
-                let target: [T; LANES] = load_some(self.targets.at(start + at), lanes, T::ZERO);
-                let mut factor = [T::ONE; LANES];
-                if self.positive.is_some() {
-                    factor = load_some(self.positive.at(at), lanes, T::ONE);
-                }
-                for i in 0..LANES {
-                    let slope = T::ONE + (factor[i] - T::ONE) * target[i];
-                    x[i] = if GRADIENT {
-                        x[i].sigmoid() * slope - factor[i] * target[i]
-                    } else {
-                        (T::ONE - target[i]) * x[i] + slope * (-x[i]).softplus()
-                    };
-                }
-                if GRADIENT {
-                    let mut upstream = [T::ZERO; LANES];
-                    if self.stride == 0 {
-                        upstream = [self.upstream.at(0).read(); LANES];
-                    } else {
-                        upstream = load_some(self.upstream.at(start + at), lanes, upstream[0]);
-                    }
-                    for i in 0..LANES {
-                        x[i] *= upstream[i];
-                    }
-                }
-                store_some(self.result.at(start + at), &x, lanes);
-            }
-        });
-    }
-}
-
-impl<T: Real, const GRADIENT: bool> Job for Binary<T, GRADIENT> {
-    #[inline(always)]
-    unsafe fn run(&self, _task: usize, first: usize, count: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if self.positive.is_some() {
-                for row in first..first + count {
-                    self.span(row * self.columns, self.columns);
-                }
-            } else {
-                self.span(first, count);
-            }
-        }
-    }
-}
-
-/// The most partial sums of a total over all elements.
-const PARTS: usize = 256;
-
-/// `sum((a - b)^2)`.
-///
-/// # Safety
-/// `a` and `b` hold `length` elements.
-pub unsafe fn squared_distance<T: Real>(a: *const T, b: *const T, length: usize) -> T {
-    let each = length.div_ceil(PARTS).max(32768);
-    let mut parts = [0.0f64; PARTS];
-    let job = SquaredDistance { a: Input::new(a), b: Input::new(b), parts: Output::new(parts.as_mut_ptr()) };
-    // SAFETY: the caller's promise; there are at most `PARTS` tasks.
-    unsafe { run(&job, length, each, 0.15) }
-    // The order is that of the parts, which depend on the length alone.
-    T::from_f64(parts.iter().sum())
-}
-
-struct SquaredDistance<T> {
-    a: Input<T>,
-    b: Input<T>,
-    parts: Output<f64>,
-}
-
-impl<T: Real> Job for SquaredDistance<T> {
-    #[inline(always)]
-    unsafe fn run(&self, task: usize, first: usize, count: usize) {
-        // SAFETY: the caller's promise: `count` elements, and a part per task.
-        unsafe {
-            let (a, b) = (self.a.at(first), self.b.at(first));
-            let [total] = totals!(T, LANES, 1, count, |at, length, sums| {
-                let left: [T; LANES] = load_some(a.add(at), length, T::ZERO);
-                let right: [T; LANES] = load_some(b.add(at), length, T::ZERO);
-                for i in 0..LANES {
-                    let difference = left[i] - right[i];
-                    sums[0][i] += difference * difference;
-                }
-            });
-            self.parts.at(task).write(total);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_close, assert_reproducible, numbers, slope, wide};
+    use super::super::super::rows::testing::{assert_close, assert_reproducible, numbers, slope, wide};
     use super::*;
     use std::ptr::{null, null_mut};
 
@@ -659,43 +563,54 @@ mod tests {
     }
 
     #[test]
-    fn binary_cross_entropy_is_stable_and_its_gradient_right() {
-        let (rows, columns) = (3, 67);
-        let mut x = numbers::<f64>(rows * columns, 1, 0.0);
-        x[..4].copy_from_slice(&[800.0, -800.0, 40.0, -40.0]);
-        let targets: Vec<f64> = numbers::<f64>(rows * columns, 2, 2.0).iter().map(|t| t / 4.0).collect();
-        let factors = numbers::<f64>(columns, 3, 3.0);
-        let upstream = numbers::<f64>(rows * columns, 4, 0.0);
-        for positive in [null(), factors.as_ptr()] {
-            let factor = |i: usize| if positive.is_null() { 1.0 } else { factors[i % columns] };
-            let (mut losses, mut gradient) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            let (t, u) = (targets.as_ptr(), upstream.as_ptr());
-            // SAFETY: all arrays have their sizes.
-            unsafe {
-                binary_cross_entropy(x.as_ptr(), t, positive, losses.as_mut_ptr(), rows, columns);
-                binary_cross_entropy_gradient(x.as_ptr(), t, positive, u, 1, gradient.as_mut_ptr(), rows, columns);
-            }
-            let loss = |i: usize, x: f64| {
-                let soft = |x: f64| if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() };
-                (1.0 - targets[i]) * soft(x) + factor(i) * targets[i] * soft(-x)
+    fn bits_depend_on_nothing_but_the_input() {
+        for (rows, classes) in [(5000, 10), (500, 300)] {
+            let x = numbers::<f32>(rows * classes, 5, 0.0);
+            let index: Vec<i64> = (0..rows as i64).map(|row| row % 7).collect();
+            let operands = CrossEntropy {
+                logits: x.as_ptr(),
+                targets: Targets::Classes { index: index.as_ptr(), ignore: Some(3) },
+                weight: null(),
+                label_smoothing: 0.1,
+                rows,
+                classes,
             };
-            for i in 0..x.len() {
-                assert_close(&losses[i..=i], &[loss(i, x[i])], 1e-12, "loss");
-                let numeric = slope(&x, i, |x| loss(i, x[i])) * upstream[i];
-                assert_close(&gradient[i..=i], &[numeric], 1e-6, "gradient");
-            }
+            assert_reproducible(|| {
+                let mut result = vec![0.0f32; rows * classes + rows];
+                let (gradient, losses) = result.split_at_mut(rows * classes);
+                let (g, l) = (gradient.as_mut_ptr(), losses.as_mut_ptr());
+                // SAFETY: all arrays have their sizes.
+                unsafe { cross_entropy(&operands, l, null_mut(), null_mut(), g) };
+                result
+            });
         }
     }
 
     #[test]
-    fn squared_distance_is_accurate_and_reproducible() {
-        let (a, b) = (numbers::<f32>(1_000_001, 1, 0.0), numbers::<f32>(1_000_001, 2, 0.0));
-        let expected: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        // SAFETY: both have this length.
-        let compute = || unsafe { squared_distance(a.as_ptr(), b.as_ptr(), a.len()) };
-        assert!((f64::from(compute()) / expected - 1.0).abs() < 1e-6);
-        assert_reproducible(|| vec![compute()]);
-        // SAFETY: nothing is read.
-        assert_eq!(unsafe { squared_distance(a.as_ptr(), b.as_ptr(), 0) }, 0.0);
+    fn an_ignored_row_gives_zeros_whatever_it_holds() {
+        for classes in [4, 90] {
+            let mut x = numbers::<f32>(3 * classes, 5, 0.0);
+            x[classes] = f32::NAN;
+            let index = [1i64, -1, 2];
+            let operands = CrossEntropy {
+                logits: x.as_ptr(),
+                targets: Targets::Classes { index: index.as_ptr(), ignore: Some(-1) },
+                weight: null(),
+                label_smoothing: 0.1,
+                rows: 3,
+                classes,
+            };
+            let (mut losses, mut saved) = (vec![1.0; 3], vec![1.0; 6]);
+            let mut gradient = vec![1.0f32; 3 * classes];
+            let (l, s, g) = (losses.as_mut_ptr(), saved.as_mut_ptr(), gradient.as_mut_ptr());
+            // SAFETY: all arrays have their sizes.
+            unsafe { cross_entropy(&operands, l, null_mut(), s, g) };
+            assert!(losses[0] > 0.0 && losses[1] == 0.0 && losses[2] > 0.0);
+            assert!(gradient[classes..2 * classes].iter().all(|&g| g == 0.0));
+            // SAFETY: all arrays have their sizes.
+            unsafe { cross_entropy_gradient(&operands, s, [1.0].as_ptr(), 0, g) };
+            assert!(gradient[classes..2 * classes].iter().all(|&g| g == 0.0));
+            assert!(gradient[..classes].iter().all(|g| g.is_finite() && *g != 0.0));
+        }
     }
 }

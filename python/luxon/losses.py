@@ -1,0 +1,276 @@
+"""Losses: functions of prediction and target, and objects that also serve as objectives.
+
+A function is `name(prediction, target, ..., reduction="mean"|"sum"|"none"|callable)`. The object of the same
+name holds the settings; called with (prediction, target) it is the function, called with
+(model, ps, st, (x, y)) it is an objective for `luxon.training`. Mismatched shapes are an error, never a silent
+broadcast.
+
+Example:
+    >>> import luxon as lx
+    >>> from luxon import losses
+    >>> losses.mse(lx.asarray([1.0, 2.0]), lx.asarray([1.0, 4.0])).item()
+    2.0
+    >>> losses.HuberLoss(delta=0.5)(lx.asarray([1.0, 2.0]), lx.asarray([1.0, 4.0])).item()
+    0.4375
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from . import _core
+from ._core import Tensor
+
+Reduction = str | Callable[[Tensor], Tensor]
+
+
+def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "mean":
+        return _core.mean(values)
+    if reduction == "sum":
+        return _core.sum(values)
+    if reduction == "none":
+        return values
+    if callable(reduction):
+        return reduction(values)
+    raise ValueError(f"reduction must be 'mean', 'sum', 'none' or a function, got {reduction!r}")
+
+
+def _same_shape(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
+    prediction, target = _core.asarray(prediction), _core.asarray(target)
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"{name}: prediction of shape {tuple(prediction.shape)} and target of shape {tuple(target.shape)} differ"
+        )
+    return prediction, target
+
+
+def mse(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """The squared error (prediction - target)^2.
+
+    Args:
+        prediction, target: tensors of one shape.
+        reduction: how values are joined.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    prediction, target = _same_shape("mse", prediction, target)
+    return _reduce(_core.square(prediction - target), reduction)
+
+
+def mae(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """The absolute error |prediction - target|.
+
+    Args:
+        prediction, target: tensors of one shape.
+        reduction: how values are joined.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    prediction, target = _same_shape("mae", prediction, target)
+    return _reduce(_core.abs(prediction - target), reduction)
+
+
+def huber(prediction: Tensor, target: Tensor, delta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = prediction - target (Huber 1964).
+
+    Args:
+        prediction, target: tensors of one shape.
+        delta: where the square turns into a line, positive.
+        reduction: how values are joined.
+
+    Raises:
+        ValueError: shapes differ, or delta is not positive.
+    """
+    if delta <= 0:
+        raise ValueError(f"huber: delta must be positive, got {delta}")
+    prediction, target = _same_shape("huber", prediction, target)
+    size = _core.abs(prediction - target)
+    square = _core.square(size) * 0.5
+    return _reduce(_core.where(size <= delta, square, delta * (size - 0.5 * delta)), reduction)
+
+
+def cross_entropy(
+    prediction: Tensor,
+    target: Tensor,
+    axis: int = -1,
+    from_logits: bool = True,
+    label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """-log of the target class's probability, or -sum(target * log probability) for probability targets.
+
+    Args:
+        prediction: logits (or probabilities with `from_logits=False`), classes along `axis`.
+        target: class numbers of the prediction's shape without `axis`, or probabilities of its shape.
+        axis: the classes' axis.
+        from_logits: whether the prediction still needs a softmax.
+        label_smoothing: mixes the target with the uniform distribution, in [0, 1].
+        weight: one factor per class; the mean is then weighted, as in PyTorch.
+        ignore_index: a class number that counts nothing.
+        reduction: how values are joined.
+
+    Raises:
+        ValueError: shapes that do not fit, label_smoothing outside [0, 1].
+        IndexError: a class number outside the classes.
+    """
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
+    prediction, target = _core.asarray(prediction), _core.asarray(target)
+    if prediction.ndim == 0:
+        raise ValueError("cross_entropy: the prediction has no axis of classes, its shape is ()")
+    if not -prediction.ndim <= axis < prediction.ndim:
+        raise ValueError(f"cross_entropy: axis {axis} is not one of a prediction of shape {tuple(prediction.shape)}")
+    axis %= prediction.ndim
+    by_class = _core.isdtype(target.dtype, "integral")
+    expected = list(prediction.shape)
+    if by_class:
+        del expected[axis]
+    if list(target.shape) != expected:
+        kind = "class numbers" if by_class else "probabilities"
+        raise ValueError(
+            f"cross_entropy: prediction of shape {tuple(prediction.shape)} needs {kind} of shape {tuple(expected)}, "
+            f"got a target of shape {tuple(target.shape)}"
+        )
+    if axis != prediction.ndim - 1:
+        prediction = _core.moveaxis(prediction, axis, -1)
+        target = target if by_class else _core.moveaxis(target, axis, -1)
+    logits = prediction if from_logits else _core.log(prediction)
+    if by_class:
+        values = _core.cross_entropy(logits, target, label_smoothing, weight, ignore_index, from_logits)
+        if reduction == "mean" and (weight is not None or ignore_index is not None):
+            counted = _class_weights(target, weight, ignore_index, logits)
+            return _core.sum(values) / _core.sum(counted)
+        return _reduce(values, reduction)
+    log_probability = _core.log_softmax(logits) if from_logits else logits
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + label_smoothing / target.shape[-1]
+    if weight is not None:
+        log_probability = log_probability * weight
+    return _reduce(-_core.sum(target * log_probability, axis=-1), reduction)
+
+
+def _class_weights(target: Tensor, weight: Tensor | None, ignore_index: int | None, like: Tensor) -> Tensor:
+    if ignore_index is None:
+        assert weight is not None
+        return _core.take(weight, target, axis=0)
+    counted = target != ignore_index
+    if weight is None:
+        return _core.astype(counted, like.dtype)
+    return _core.where(counted, _core.take(weight, _core.where(counted, target, 0), axis=0), 0.0)
+
+
+def binary_cross_entropy(
+    prediction: Tensor,
+    target: Tensor,
+    from_logits: bool = True,
+    label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | float | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)) with p = sigmoid(prediction), computed without overflow.
+
+    Args:
+        prediction: logits (or probabilities with `from_logits=False`).
+        target: probabilities of the same shape.
+        from_logits: whether the prediction still needs a sigmoid.
+        label_smoothing: moves targets towards 1/2, in [0, 1].
+        weight: a factor per element.
+        pos_weight: a factor of the positive part.
+        reduction: how values are joined.
+
+    Raises:
+        ValueError: shapes differ, label_smoothing outside [0, 1].
+    """
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"binary_cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
+    prediction, target = _same_shape("binary_cross_entropy", prediction, target)
+    if not _core.isdtype(target.dtype, "real floating"):
+        target = _core.astype(target, prediction.dtype)
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + 0.5 * label_smoothing
+    if from_logits:
+        positive, negative = _core.log_sigmoid(prediction), _core.log_sigmoid(-prediction)
+    else:
+        # PyTorch bounds the logarithms at -100, so that a certain and wrong prediction stays finite.
+        positive = _core.maximum(_core.log(prediction), -100.0)
+        negative = _core.maximum(_core.log1p(-prediction), -100.0)
+    if pos_weight is not None:
+        positive = positive * pos_weight
+    values = -(target * positive + (1.0 - target) * negative)
+    return _reduce(values if weight is None else values * weight, reduction)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A loss with its settings: call it with (prediction, target), or use it as an objective.
+
+    As an objective, `loss(model, ps, st, (x, y))` gives (loss of the model's output against y, st, {}).
+    """
+
+    reduction: Reduction = "mean"
+    _function: ClassVar[Callable[..., Tensor]]
+
+    def __call__(self, *arguments: Any) -> Any:
+        if len(arguments) == 4 and callable(arguments[0]):
+            model, ps, st, data = arguments
+            x, target = data
+            prediction, st = model(x, ps, st)
+            return self._value(prediction, target), st, {}
+        return self._value(*arguments)
+
+    def _value(self, *arguments: Any) -> Tensor:
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return type(self)._function(*arguments, **settings)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MSELoss(Loss):
+    """`mse` with its settings."""
+
+    _function = staticmethod(mse)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MAELoss(Loss):
+    """`mae` with its settings."""
+
+    _function = staticmethod(mae)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HuberLoss(Loss):
+    """`huber` with its settings."""
+
+    delta: float = 1.0
+    _function = staticmethod(huber)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CrossEntropyLoss(Loss):
+    """`cross_entropy` with its settings."""
+
+    axis: int = -1
+    from_logits: bool = True
+    label_smoothing: float = 0.0
+    weight: Tensor | None = None
+    ignore_index: int | None = None
+    _function = staticmethod(cross_entropy)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class BinaryCrossEntropyLoss(Loss):
+    """`binary_cross_entropy` with its settings."""
+
+    from_logits: bool = True
+    label_smoothing: float = 0.0
+    weight: Tensor | None = None
+    pos_weight: Tensor | float | None = None
+    _function = staticmethod(binary_cross_entropy)

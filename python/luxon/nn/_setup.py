@@ -1,0 +1,302 @@
+"""Making a model's trees, calling it, and switching its states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _core, random, tree
+from .._core import ShapeDtype, Tree
+from ._layer import Children, Layer, Params, States
+
+
+def as_key(rng: int | random.Key | np.random.Generator) -> random.Key:
+    """A key from a seed, a key, or one draw of a NumPy generator.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if isinstance(rng, random.Key):
+        return rng
+    if isinstance(rng, bool):
+        raise TypeError("rng must be an int seed, a luxon key or a numpy Generator, got a bool")
+    if isinstance(rng, int | np.integer):
+        return random.key(int(rng))
+    if isinstance(rng, np.random.Generator):
+        return random.key(int(rng.integers(0, 2**63)))
+    raise TypeError(f"rng must be an int seed, a luxon key or a numpy Generator, got {type(rng).__name__}")
+
+
+def setup(
+    rng: int | random.Key | np.random.Generator,
+    model: Layer,
+    dtype: Any = None,
+    *,
+    x_spec: Any = None,
+) -> tuple[Tree, Tree]:
+    """The initial parameters and states of a model.
+
+    Args:
+        rng: an int seed, a key, or a `numpy.random.Generator` (one draw).
+        model: the layer to make trees for.
+        dtype: the type of all float leaves, float32 by default.
+        x_spec: the input's shape with its batch axis, a `luxon.ShapeDtype`, or a nest of those; only needed
+            where a layer's input size is None.
+
+    Returns:
+        ps, st: the parameters, and the states in training mode. Every leaf's key comes from its path, so
+        inserting, removing or freezing a layer changes no other layer's initial values.
+
+    Raises:
+        TypeError: `model` is no layer, or `rng` none of the three kinds.
+        ValueError: a size is None and no `x_spec` tells it.
+
+    Example:
+        >>> from luxon import nn
+        >>> ps, st = nn.setup(0, nn.Dense(2, 3))
+        >>> ps.weight.shape
+        (3, 2)
+        >>> ps, st = nn.setup(0, nn.Chain(nn.Dense(None, 4), nn.Dense(None, 1)), x_spec=(8, 2))
+        >>> ps.layer_2.weight.shape
+        (1, 4)
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"setup needs a layer, got {type(model).__name__}")
+    key = as_key(rng)
+    if x_spec is not None:
+        from ._display import resolve_sizes
+
+        model = resolve_sizes(model, x_spec, key)
+    wanted = np.dtype(dtype) if dtype is not None else _core.float32
+    ps = as_tree(model.initial_parameters(key))
+    st = as_tree(model.initial_states(key))
+    return cast(ps, wanted), cast(st, wanted)
+
+
+def as_tree(value: Any) -> Tree:
+    """A Tree as it is, a nest as a Tree."""
+    return value if isinstance(value, Tree) else Tree(value)
+
+
+def cast(value: Any, dtype: Any) -> Any:
+    """A tree (or tensor) with every float leaf in another floating type; ties and other leaves stay.
+
+    Example:
+        >>> import luxon as lx
+        >>> from luxon import nn
+        >>> nn.cast(lx.Tree({"a": lx.ones(2), "n": 3}), lx.float64).a.dtype
+        dtype('float64')
+    """
+    dtype = np.dtype(dtype)
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, _core.Tensor) and leaf.dtype != dtype and _core.isdtype(leaf.dtype, "real floating"):
+            return _core.astype(leaf, dtype)
+        return leaf
+
+    if isinstance(value, _core.Tensor):
+        return one(value)
+    return tree.map(one, value)
+
+
+def apply(model: Layer, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+    """The same as `model(x, ps, st)`, with a check of the trees first.
+
+    Raises:
+        ValueError: `ps` was made for another model: the missing and the extra paths.
+    """
+    check_parameters(model, ps)
+    return model(x, ps, st)
+
+
+def stateless_apply(model: Layer, x: Any, ps: Params) -> Any:
+    """The output of a model without states.
+
+    Raises:
+        ValueError: the model has states; use `nn.apply` or `nn.StatefulLayer`.
+    """
+    st = as_tree(model.initial_states(random.key(0)))
+    names = list(st.paths())
+    if names:
+        raise ValueError(f"stateless_apply: the model has states ({', '.join(names[:5])}); use nn.apply")
+    return model(x, ps, st)[0]
+
+
+def check_parameters(model: Layer, ps: Params) -> None:
+    """Refuses parameters whose paths are not those of the model.
+
+    Raises:
+        ValueError: naming the missing and the extra paths.
+    """
+    wanted = list(expected_paths(model))
+    have = list(tree.paths(ps))
+    missing = [path for path in wanted if path not in set(have)]
+    extra = [path for path in have if path not in set(wanted)]
+    if missing or extra:
+        parts = []
+        if missing:
+            parts.append(f"missing {', '.join(missing)}")
+        if extra:
+            parts.append(f"extra {', '.join(extra)}")
+        raise ValueError(f"the parameters do not fit the model: {'; '.join(parts)}")
+
+
+def expected_paths(model: Layer) -> tuple[str, ...]:
+    """The paths of a model's parameters, worked out without random numbers and kept per model."""
+    from ._display import abstract_parameters
+
+    return tuple(tree.paths(abstract_parameters(model)))
+
+
+def _switch(st: States, training: bool) -> Any:
+    return set_entries(st, "training", training)
+
+
+def trainmode(st: States) -> Any:
+    """The states with every `training` flag on. A frozen parameter of that name is not touched.
+
+    Example:
+        >>> from luxon import nn
+        >>> ps, st = nn.setup(0, nn.Dropout(0.5))
+        >>> nn.trainmode(nn.testmode(st)).training
+        True
+    """
+    return _switch(st, True)
+
+
+def testmode(st: States) -> Any:
+    """The states with every `training` flag off. A frozen parameter of that name is not touched.
+
+    Example:
+        >>> from luxon import nn
+        >>> ps, st = nn.setup(0, nn.Dropout(0.5))
+        >>> nn.testmode(st).training
+        False
+    """
+    return _switch(st, False)
+
+
+testmode.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
+
+
+def update_state(st: States, name: str, value: Any) -> Any:
+    """The states with every entry called `name`, at any depth, set to `value`.
+
+    Raises:
+        KeyError: no entry has that name.
+
+    Example:
+        >>> from luxon import nn
+        >>> ps, st = nn.setup(0, nn.Chain(nn.Dropout(0.5), nn.Dropout(0.1)))
+        >>> nn.update_state(st, "training", False).layer_2.training
+        False
+    """
+    found: list[str] = []
+    new = set_entries(st, name, value, found)
+    if not found:
+        names = sorted({path.rsplit(".", 1)[-1] for path in tree.paths(st)})
+        raise KeyError(f"update_state: no state is called {name!r}; there are: {', '.join(names) or 'none'}")
+    return new
+
+
+FROZEN = "frozen_params"
+"""The state entry that holds a frozen layer's parameters."""
+
+
+def set_entries(st: Any, name: str, value: Any, found: list[str] | None = None) -> Any:
+    """Replaces entries called `name` in a nest of mappings, outside frozen parameters."""
+    if not isinstance(st, Mapping):
+        return st
+    changed: dict[str, Any] = {}
+    for key, entry in st.items():
+        if key == FROZEN:
+            continue
+        if key == name and not (isinstance(entry, Mapping) and isinstance(value, bool)):
+            changed[key] = value
+            if found is not None:
+                found.append(key)
+        elif isinstance(entry, Mapping):
+            new = set_entries(entry, name, value, found)
+            if new is not entry:
+                changed[key] = new
+    if not changed:
+        return st
+    return st.replace(changed) if isinstance(st, Tree) else type(st)({**st, **changed})
+
+
+def _count(value: Any) -> int:
+    total = 0
+    for leaf in tree.leaves(value):
+        if isinstance(leaf, _core.Tensor | np.ndarray | ShapeDtype):
+            total += int(np.prod(leaf.shape, dtype=np.int64))
+        elif isinstance(leaf, float | int) and not isinstance(leaf, bool):
+            total += 1
+    return total
+
+
+def parameter_length(model_or_ps: Layer | Params) -> int:
+    """The number of trainable numbers in a model or a parameter tree; a tied leaf counts once.
+
+    Example:
+        >>> from luxon import nn
+        >>> nn.parameter_length(nn.Dense(2, 3))
+        9
+    """
+    if isinstance(model_or_ps, Layer):
+        from ._display import abstract_parameters
+
+        return _count(abstract_parameters(model_or_ps))
+    return _count(model_or_ps)
+
+
+def state_length(model_or_st: Layer | States) -> int:
+    """The number of numbers in a model's states or a state tree; flags and keys do not count.
+
+    Example:
+        >>> from luxon import nn
+        >>> nn.state_length(nn.BatchNorm(3))
+        6
+    """
+    if isinstance(model_or_st, Layer):
+        return _count(model_or_st.initial_states(random.key(0)))
+    return _count(model_or_st)
+
+
+def walk(layer: Layer, path: str = "") -> Any:
+    """Every leaf layer with its path, in declaration order; wrappers add no component."""
+    inner = layer.inner()
+    if inner is None:
+        yield path, layer
+    elif isinstance(inner, Layer):
+        yield from walk(inner, path)
+    else:
+        yield from _walk_children(inner, path)
+
+
+def _walk_children(children: Children, path: str) -> Any:
+    for name, child in children.items():
+        where = f"{path}.{name}" if path else name
+        if isinstance(child, Layer):
+            yield from walk(child, where)
+        else:
+            yield from _walk_children(child, where)
+
+
+def rebuild(layer: Layer, change: Callable[[Layer, str], Layer], path: str = "") -> Layer:
+    """The model with every leaf layer replaced by `change(leaf, path)`."""
+    inner = layer.inner()
+    if inner is None:
+        return change(layer, path)
+    if isinstance(inner, Layer):
+        return layer.with_inner(rebuild(inner, change, path))
+    return layer.with_inner(_rebuild_children(inner, change, path))
+
+
+def _rebuild_children(children: Children, change: Callable[[Layer, str], Layer], path: str) -> dict[str, Any]:
+    new: dict[str, Any] = {}
+    for name, child in children.items():
+        where = f"{path}.{name}" if path else name
+        new[name] = rebuild(child, change, where) if isinstance(child, Layer) else _rebuild_children(child, change, where)
+    return new

@@ -1,0 +1,14 @@
+"""Training: a run as a value, its gradients, and its steps."""
+
+from ._state import DonatedError, TrainState
+from ._step import Backend, adjust, apply_gradients, compute_gradients, single_train_step
+
+__all__ = [
+    "Backend",
+    "DonatedError",
+    "TrainState",
+    "adjust",
+    "apply_gradients",
+    "compute_gradients",
+    "single_train_step",
+]

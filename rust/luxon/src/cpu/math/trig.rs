@@ -1,0 +1,319 @@
+//! `sin`, `cos`, `tan` for arguments of every size, and `sinc`.
+//!
+//! Up to a limit (1e5 in f32, 2^40 in f64) the multiple of `pi / 2` is subtracted in three fused multiply-adds (Cody and
+//! Waite); the first is exact, and the rest keeps relative accuracy even where `x` is close to a
+//! multiple of `pi / 2`. Then two short polynomials on `|r| <= pi / 4`, selected and signed by the quadrant. None of
+//! that branches. Larger arguments take the exact reduction of `trig_large.rs`, one by one.
+//!
+//! A loop over the scalar functions does not vectorise because of that second path. The block functions look at
+//! the whole block first, so that ordinary blocks do.
+
+use super::exp::{MAGIC_F32, MAGIC_F64};
+use super::trig_large::remainder;
+
+/// Beyond it, and for infinities and NaN, the fast functions are not to be used.
+pub(super) const LIMIT_F32: f32 = 1.0e5;
+pub(super) const LIMIT_F64: f64 = 1_099_511_627_776.0;
+
+/// `pi / 2` in three parts, each the nearest number to what the earlier ones miss.
+const HALF_PI_F32: (f32, f32, f32) = (std::f32::consts::FRAC_PI_2, -4.371_139e-8, -1.715_124_5e-15);
+const HALF_PI_F64: (f64, f64, f64) = (
+    std::f64::consts::FRAC_PI_2,
+    6.123_233_995_736_766e-17,
+    -1.497_384_904_859_169_8e-33,
+);
+
+/// `(r, q)`: the remainder of `x` by `pi / 2` and, in the low bits of `q`, the quotient.
+#[inline(always)]
+fn reduce_f32(x: f32) -> (f32, u32) {
+    let t = x.mul_add(std::f32::consts::FRAC_2_PI, MAGIC_F32);
+    let n = t - MAGIC_F32;
+    let r = n.mul_add(-HALF_PI_F32.0, x);
+    let r = n.mul_add(-HALF_PI_F32.1, r);
+    (n.mul_add(-HALF_PI_F32.2, r), t.to_bits())
+}
+
+#[inline(always)]
+fn reduce_f64(x: f64) -> (f64, u64) {
+    let t = x.mul_add(std::f64::consts::FRAC_2_PI, MAGIC_F64);
+    let n = t - MAGIC_F64;
+    let r = n.mul_add(-HALF_PI_F64.0, x);
+    let r = n.mul_add(-HALF_PI_F64.1, r);
+    (n.mul_add(-HALF_PI_F64.2, r), t.to_bits())
+}
+
+/// `(sin(r) - r) / r^3` for `|r| <= 0.8`, `s = r^2`.
+#[inline(always)]
+fn sin_series_f32(s: f32) -> f32 {
+    polynomial!(s, -1.9505533e-4, 8.332095e-3, -1.6666654e-1)
+}
+
+#[inline(always)]
+fn sin_series_f64(s: f64) -> f64 {
+    polynomial!(
+        s,
+        1.5892730877079518e-10,
+        -2.505069610287072e-8,
+        2.75573133659962e-6,
+        -0.00019841269829158303,
+        0.00833333333332217,
+        -0.16666666666666635
+    )
+}
+
+/// `(cos(r) - 1) / r^2` for `|r| <= 0.8`, `s = r^2`.
+#[inline(always)]
+fn cos_series_f32(s: f32) -> f32 {
+    polynomial!(s, 2.4411622e-5, -1.3887128e-3, 4.166664e-2, -0.5)
+}
+
+#[inline(always)]
+fn cos_series_f64(s: f64) -> f64 {
+    polynomial!(
+        s,
+        -1.1362104818941333e-11,
+        2.0875789183795996e-9,
+        -2.7557315007324507e-7,
+        2.4801587292510093e-5,
+        -0.0013888888888880613,
+        0.04166666666666665,
+        -0.5
+    )
+}
+
+/// The sine of `r` (even quadrants) or its cosine (odd ones), negative in quadrants 2 and 3.
+#[inline(always)]
+fn quadrant_f32(r: f32, q: u32) -> f32 {
+    let s = r * r;
+    let value = if q & 1 == 0 {
+        (r * s).mul_add(sin_series_f32(s), r)
+    } else {
+        s.mul_add(cos_series_f32(s), 1.0)
+    };
+    f32::from_bits(value.to_bits() ^ ((q & 2) << 30))
+}
+
+#[inline(always)]
+fn quadrant_f64(r: f64, q: u64) -> f64 {
+    let s = r * r;
+    let value = if q & 1 == 0 {
+        (r * s).mul_add(sin_series_f64(s), r)
+    } else {
+        s.mul_add(cos_series_f64(s), 1.0)
+    };
+    f64::from_bits(value.to_bits() ^ ((q & 2) << 62))
+}
+
+/// `sin` for `|x| <= LIMIT_F32`; infinities give NaN.
+#[inline(always)]
+pub(super) fn sin_fast_f32(x: f32) -> f32 {
+    let (r, q) = reduce_f32(x.abs());
+    f32::from_bits(quadrant_f32(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
+}
+
+#[inline(always)]
+pub(super) fn sin_fast_f64(x: f64) -> f64 {
+    let (r, q) = reduce_f64(x.abs());
+    f64::from_bits(quadrant_f64(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
+}
+
+#[inline(always)]
+pub(super) fn cos_fast_f32(x: f32) -> f32 {
+    let (r, q) = reduce_f32(x.abs());
+    quadrant_f32(r, q.wrapping_add(1))
+}
+
+#[inline(always)]
+pub(super) fn cos_fast_f64(x: f64) -> f64 {
+    let (r, q) = reduce_f64(x.abs());
+    quadrant_f64(r, q.wrapping_add(1))
+}
+
+/// Sine over cosine, or minus the inverse in odd quadrants; both are sums of a large and a small part, whose rounding
+/// errors the quotient gets back.
+#[inline(always)]
+fn tan_quadrant_f32(r: f32, q: u32) -> f32 {
+    let s = r * r;
+    let (sine, cosine) = ((r, r * s * sin_series_f32(s)), (1.0, s * cos_series_f32(s)));
+    let odd = q & 1 == 1;
+    let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
+    let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
+    let (n_low, d_low) = (n.1 - (n_sum - n.0), d.1 - (d_sum - d.0));
+    let inverse = 1.0 / d_sum;
+    let quotient = n_sum * inverse;
+    let rest = quotient.mul_add(-d_sum, n_sum) + quotient.mul_add(-d_low, n_low);
+    let value = rest.mul_add(inverse, quotient);
+    f32::from_bits(value.to_bits() ^ ((q & 1) << 31))
+}
+
+#[inline(always)]
+fn tan_quadrant_f64(r: f64, q: u64) -> f64 {
+    let s = r * r;
+    let (sine, cosine) = ((r, r * s * sin_series_f64(s)), (1.0, s * cos_series_f64(s)));
+    let odd = q & 1 == 1;
+    let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
+    let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
+    let (n_low, d_low) = (n.1 - (n_sum - n.0), d.1 - (d_sum - d.0));
+    let inverse = 1.0 / d_sum;
+    let quotient = n_sum * inverse;
+    let rest = quotient.mul_add(-d_sum, n_sum) + quotient.mul_add(-d_low, n_low);
+    let value = rest.mul_add(inverse, quotient);
+    f64::from_bits(value.to_bits() ^ ((q & 1) << 63))
+}
+
+#[inline(always)]
+pub(super) fn tan_fast_f32(x: f32) -> f32 {
+    let (r, q) = reduce_f32(x.abs());
+    f32::from_bits(tan_quadrant_f32(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
+}
+
+#[inline(always)]
+pub(super) fn tan_fast_f64(x: f64) -> f64 {
+    let (r, q) = reduce_f64(x.abs());
+    f64::from_bits(tan_quadrant_f64(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
+}
+
+/// The three functions beyond the limit, by the exact reduction; NaN for infinities and NaN.
+macro_rules! slow {
+    ($name:ident, $t:ty, $bits:ty, $negative:expr, $shift:expr, $quadrant:ident) => {
+        #[cold]
+        #[inline(never)]
+        fn $name(x: $t) -> $t {
+            if !x.is_finite() {
+                return x - x;
+            }
+            let (r, q) = remainder(f64::from(x.abs()));
+            let value = $quadrant(r as $t, q as $bits + $shift);
+            if $negative && x < 0.0 { -value } else { value }
+        }
+    };
+}
+slow!(sin_slow_f32, f32, u32, true, 0, quadrant_f32);
+slow!(sin_slow_f64, f64, u64, true, 0, quadrant_f64);
+slow!(cos_slow_f32, f32, u32, false, 1, quadrant_f32);
+slow!(cos_slow_f64, f64, u64, false, 1, quadrant_f64);
+slow!(tan_slow_f32, f32, u32, true, 0, tan_quadrant_f32);
+slow!(tan_slow_f64, f64, u64, true, 0, tan_quadrant_f64);
+
+/// The scalar function, and the one over a block.
+macro_rules! any_size {
+    ($name:ident, $block:ident, $t:ty, $limit:ident, $fast:ident, $slow:ident) => {
+        #[inline(always)]
+        pub(super) fn $name(x: $t) -> $t {
+            if x.abs() <= $limit {
+                $fast(x)
+            } else {
+                $slow(x)
+            }
+        }
+
+        #[inline(always)]
+        pub(super) fn $block<const N: usize>(block: &mut [$t; N]) {
+            let mut ordinary = true;
+            for x in block.iter() {
+                ordinary &= x.abs() <= $limit;
+            }
+            if ordinary {
+                for x in block {
+                    *x = $fast(*x);
+                }
+            } else {
+                for x in block {
+                    *x = $name(*x);
+                }
+            }
+        }
+    };
+}
+any_size!(
+    sin_f32,
+    sin_block_f32,
+    f32,
+    LIMIT_F32,
+    sin_fast_f32,
+    sin_slow_f32
+);
+any_size!(
+    sin_f64,
+    sin_block_f64,
+    f64,
+    LIMIT_F64,
+    sin_fast_f64,
+    sin_slow_f64
+);
+any_size!(
+    cos_f32,
+    cos_block_f32,
+    f32,
+    LIMIT_F32,
+    cos_fast_f32,
+    cos_slow_f32
+);
+any_size!(
+    cos_f64,
+    cos_block_f64,
+    f64,
+    LIMIT_F64,
+    cos_fast_f64,
+    cos_slow_f64
+);
+any_size!(
+    tan_f32,
+    tan_block_f32,
+    f32,
+    LIMIT_F32,
+    tan_fast_f32,
+    tan_slow_f32
+);
+any_size!(
+    tan_f64,
+    tan_block_f64,
+    f64,
+    LIMIT_F64,
+    tan_fast_f64,
+    tan_slow_f64
+);
+
+// sin(pi x) / (pi x) = (r / x) S(r^2) (-1)^n with x = n + r, and r / x = 1 for n = 0.
+
+#[inline(always)]
+pub(super) fn sinc_f32(x: f32) -> f32 {
+    let n = x.round_ties_even();
+    let r = x - n;
+    let s = r * r;
+    let p = polynomial!(
+        s,
+        -2.2159077e-3,
+        2.6104905e-2,
+        -1.907454e-1,
+        8.11742e-1,
+        -1.644934e0,
+        1.0
+    );
+    let half = 0.5 * n;
+    let sign = if half == half.floor() { p } else { -p };
+    if n == 0.0 { p } else { sign * (r / x) }
+}
+
+#[inline(always)]
+pub(super) fn sinc_f64(x: f64) -> f64 {
+    let n = x.round_ties_even();
+    let r = x - n;
+    let s = r * r;
+    let p = polynomial!(
+        s,
+        -5.124298206713471e-9,
+        2.507812269897684e-7,
+        -6.974790283292518e-6,
+        0.0001484285204813064,
+        -0.00234608099544856,
+        0.026147847814216932,
+        -0.19075182412192004,
+        0.8117424252833498,
+        -1.6449340668482264,
+        1.0
+    );
+    let half = 0.5 * n;
+    let sign = if half == half.floor() { p } else { -p };
+    if n == 0.0 { p } else { sign * (r / x) }
+}

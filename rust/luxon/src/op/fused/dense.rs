@@ -1,0 +1,400 @@
+//! The dense layer as one operation: `activation(x W^T + b)`.
+//!
+//! The bias is added in the product's epilogue, and the activation runs on every finished block of the
+//! result while it is in cache. Backward reads the activation's slope off the output where the table's
+//! rule allows it (identity, relu, tanh, sigmoid, ...). Where the rule reads the activation's argument,
+//! [`linear`] records product and activation apart, which keeps that argument anyway. The gradients are
+//! three: `dz W`, `dz^T x` directly in the weight's layout, and the column sums of `dz`.
+
+use std::ops::Range;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::{compute_dtype, joined_float, with_real};
+use crate::cpu::gemm::{Finish, Gemm, gemm};
+use crate::cpu::map::Block;
+use crate::dtype::{DType, Scalar};
+use crate::error::{Error, Result};
+use crate::layout::{Axes, Shape, show};
+use crate::op::elementwise::{Domain, Kernel, MAX_ARITY, Map, accumulate};
+use crate::op::matmul::{Matmul, converted, filled_in, matmul};
+use crate::op::reduce::sum_axes;
+use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
+use crate::tensor::{Tensor, Value};
+
+/// `activation(x W^T + b)` of x (..., in), W (out, in) and, as an optional third input, b (out,).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dense {
+    /// A function of one tensor, its first argument; none for the identity.
+    pub activation: Option<Map>,
+}
+
+/// Bits of what a derivative rule reads: the activation's argument, and its result.
+const READS_ARGUMENT: u32 = 1;
+const READS_OUTPUT: u32 = 1 << MAX_ARITY;
+
+/// A table row as an activation, with its further arguments in order.
+///
+/// # Errors
+/// [`Error::Value`] where the count of parameters is not the row's, or its results are not numbers of
+/// its argument's dtype.
+pub fn activation(kernel: Kernel, parameters: &[Scalar]) -> Result<Map> {
+    if parameters.len() + 1 != kernel.arity() {
+        let wanted = kernel.arity() - 1;
+        return Err(Error::value(kernel.name(), format_args!("as an activation it takes {wanted} parameters, got {}", parameters.len())));
+    }
+    let mut map = Map { kernel, scalars: [None; MAX_ARITY] };
+    for (slot, &parameter) in map.scalars[1..].iter_mut().zip(parameters) {
+        *slot = Some(parameter);
+    }
+    check(&map)?;
+    Ok(map)
+}
+
+fn check(map: &Map) -> Result<()> {
+    let one_tensor = map.scalars[0].is_none() && map.scalars[1..map.kernel.arity()].iter().all(Option::is_some);
+    if one_tensor && matches!(map.kernel.domain(), Domain::Float | Domain::Number) {
+        return Ok(());
+    }
+    Err(Error::value("linear", format_args!("{} is not a function from one tensor of numbers to another", map.kernel.name())))
+}
+
+/// What the activation's derivative reads.
+fn reads(activation: Option<Map>) -> u32 {
+    activation.and_then(|map| map.kernel.derivatives().first()).map_or(0, |derivative| derivative.reads)
+}
+
+/// An activation over blocks of a finished product.
+struct Epilogue {
+    block: Block,
+    size: usize,
+    /// Every parameter repeated for [`Epilogue::TILE`] elements.
+    tiles: [Vec<u64>; MAX_ARITY - 1],
+    c: *mut u8,
+    columns: usize,
+}
+
+// SAFETY: blocks of C are finished once each, by one thread.
+unsafe impl Sync for Epilogue {}
+
+impl Epilogue {
+    const TILE: usize = 1024;
+
+    fn new(map: &Map, dtype: DType, c: *mut u8, columns: usize) -> Result<Epilogue> {
+        let Some(block) = map.kernel.block(dtype) else {
+            return Err(Error::unsupported(map.kernel.name(), dtype, "floating types"));
+        };
+        let size = dtype.size();
+        let tiles = [1, 2].map(|argument| match map.scalars[argument] {
+            None => Vec::new(),
+            Some(scalar) => {
+                let element = scalar.to_bytes(dtype);
+                let mut word = [0u8; 8];
+                for part in word.chunks_exact_mut(size) {
+                    part.copy_from_slice(&element[..size]);
+                }
+                vec![u64::from_ne_bytes(word); Epilogue::TILE * size / 8]
+            }
+        });
+        Ok(Epilogue { block, size, tiles, c, columns })
+    }
+
+    /// Applies the activation to `count` elements from element `start` on.
+    fn run(&self, start: usize, count: usize) {
+        let step = if self.tiles.iter().all(Vec::is_empty) { count.max(1) } else { Epilogue::TILE };
+        for from in (0..count).step_by(step) {
+            let target = self.c.wrapping_add((start + from) * self.size);
+            let operands = [target.cast_const(), self.tiles[0].as_ptr().cast(), self.tiles[1].as_ptr().cast()];
+            // SAFETY: the elements lie within C, loops may overwrite their operand, and tiles are as long as a step.
+            unsafe { (self.block)(&operands, target, step.min(count - from)) };
+        }
+    }
+
+    fn finish(&self, rows: Range<usize>, columns: Range<usize>) {
+        if columns.len() == self.columns {
+            return self.run(rows.start * self.columns, rows.len() * self.columns);
+        }
+        for row in rows {
+            self.run(row * self.columns + columns.start, columns.len());
+        }
+    }
+}
+
+impl Dense {
+    /// The derivative of the activation at `z` (where read) with result `y`, times `g`.
+    fn slope(&self, z: Option<&Tensor>, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let Some(map) = &self.activation else { return Ok(Some(g.clone())) };
+        let Some(derivative) = map.kernel.derivatives().first() else { return Ok(None) };
+        (derivative.rule)(&map.args(std::iter::once(z)), y, g).map(Some)
+    }
+}
+
+/// A vector as a matrix of one row; others as they are.
+fn rows(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.rank() == 1 { tensor.expand_dims(0) } else { Ok(tensor.clone()) }
+}
+
+impl Family for Dense {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
+        let (x, weight) = (inputs[0].shape(), inputs[1].shape());
+        let refuse = |what: String| {
+            let bias = inputs.get(2).map_or(String::new(), |bias| format!(", bias {}", show(bias.shape())));
+            Error::shape("linear", format_args!("x {}, weight {}{bias} do not fit: {what}", show(x), show(weight)))
+        };
+        if x.is_empty() || weight.len() != 2 {
+            return Err(refuse("expected x (..., in) and weight (out, in)".into()));
+        }
+        let (features, out) = (x[x.len() - 1], weight[0]);
+        if features != weight[1] {
+            return Err(refuse(format!("{features} against {}", weight[1])));
+        }
+        if inputs.get(2).is_some_and(|bias| bias.shape()[..] != [out]) {
+            return Err(refuse(format!("expected bias ({out},)")));
+        }
+        self.activation.as_ref().map_or(Ok(()), check)?;
+        let mut shape = *x;
+        shape[x.len() - 1] = out;
+        Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape }])
+    }
+
+    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+        if outputs[0].count() == 0 {
+            return Ok(());
+        }
+        let compute = compute_dtype(inputs[0].dtype());
+        let (x, weight) = (converted(inputs[0], compute)?, converted(inputs[1], compute)?);
+        let bias = inputs.get(2).map(|bias| converted(bias, compute)?.to_contiguous()).transpose()?;
+        let (n, k) = (weight.shape()[0], weight.shape()[1]);
+        let m = outputs[0].count() / n;
+        let matrix = Shape::from_slice(&[m, k])?;
+        let x = match x.layout().reshape(&matrix) {
+            Some(layout) => x.view(layout),
+            None => {
+                let copy = x.to_contiguous()?;
+                copy.view(crate::layout::Layout::contiguous(matrix))
+            }
+        };
+        filled_in(&mut outputs[0], compute, |y| {
+            let c = y.pointer_mut();
+            let epilogue = self.activation.as_ref().map(|map| Epilogue::new(map, compute, c, n)).transpose()?;
+            let run = epilogue.as_ref().map(|epilogue| move |rows: Range<usize>, columns: Range<usize>| epilogue.finish(rows, columns));
+            let finish: Finish<'_> = run.as_ref().map(|run| run as &(dyn Fn(Range<usize>, Range<usize>) + Sync));
+            with_real!(compute, T => {
+                let problem = Gemm::<T> {
+                    m,
+                    n,
+                    k,
+                    a: x.pointer().cast(),
+                    a_row: x.layout().strides[0],
+                    a_column: x.layout().strides[1],
+                    b: weight.pointer().cast(),
+                    b_row: weight.layout().strides[1],
+                    b_column: weight.layout().strides[0],
+                    c: c.cast(),
+                    c_row: n as isize,
+                    accumulate: false,
+                    bias: bias.as_ref().map_or(std::ptr::null(), |bias| bias.pointer().cast()),
+                };
+                // SAFETY: layouts lie within their storages; C is fresh, contiguous and m x n; the bias has n elements.
+                unsafe { gemm(&problem, finish) };
+            });
+            Ok(())
+        })
+    }
+
+    fn saves(&self, wanted: u32) -> Saves {
+        let reads = reads(self.activation);
+        let all = if reads & READS_ARGUMENT != 0 { u32::MAX } else { 0 };
+        Saves { inputs: all | (wanted & 1) << 1 | (wanted >> 1 & 1), output: reads & READS_OUTPUT != 0 }
+    }
+
+    fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
+        let mut gradients: Gradients = (0..saved.arity()).map(|_| None).collect();
+        let z = match reads(self.activation) & READS_ARGUMENT {
+            0 => None,
+            _ => {
+                let inputs = (0..saved.arity()).map(|index| saved.input(index)).collect::<Result<SmallVec<[&Tensor; 3]>>>()?;
+                Some(apply(Dense { activation: None }, &inputs)?)
+            }
+        };
+        // Rules that do not read the output are given the cotangent in its place.
+        let Some(dz) = self.slope(z.as_ref(), saved.output().unwrap_or(dy), dy)? else { return Ok(gradients) };
+        if saved.wants(0) || saved.wants(1) {
+            let matrix = rows(&dz)?;
+            if saved.wants(0) {
+                let dx = apply(Matmul::default(), &[&matrix, saved.input(1)?])?;
+                gradients[0] = Some(dx.reshape_to(saved.shape(0))?);
+            }
+            if saved.wants(1) {
+                let product = Matmul { transpose_a: true, transpose_b: false, sum_batch: matrix.rank() > 2 };
+                gradients[1] = Some(apply(product, &[&matrix, &rows(saved.input(0)?)?])?);
+            }
+        }
+        if saved.arity() > 2 && saved.wants(2) {
+            gradients[2] = Some(sum_axes(&dz, &Axes::collect(0..dz.rank() - 1)?)?);
+        }
+        Ok(gradients)
+    }
+
+    fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
+        let plain = Dense { activation: None };
+        let dbias = tangents.get(2).and_then(Option::as_ref);
+        let by_x = match (&tangents[0], dbias) {
+            (Some(dx), Some(dbias)) => Some(apply(plain, &[dx, &inputs[1], dbias])?),
+            (Some(dx), None) => Some(apply(plain, &[dx, &inputs[1]])?),
+            (None, Some(dbias)) => Some(dbias.broadcast_to(outputs[0].shape())?),
+            (None, None) => None,
+        };
+        let by_weight = tangents[1].as_ref().map(|dweight| apply(plain, &[&inputs[0], dweight])).transpose()?;
+        let dz = match (by_x, by_weight) {
+            (Some(x), Some(weight)) => accumulate(weight, &x)?,
+            (Some(dz), None) | (None, Some(dz)) => dz,
+            (None, None) => return Ok(None),
+        };
+        let z = match reads(self.activation) & READS_ARGUMENT {
+            0 => None,
+            _ => Some(apply(plain, &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?),
+        };
+        self.slope(z.as_ref(), &outputs[0], &dz)
+    }
+
+    fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
+        let define = || {
+            let mut y = matmul(&inputs[0], &inputs[1].matrix_transpose()?)?;
+            if let Some(bias) = inputs.get(2) {
+                y = y.add(bias)?;
+            }
+            if let Some(map) = self.activation {
+                y = apply(map, &[&y])?;
+            }
+            Ok(smallvec![y])
+        };
+        Some(define())
+    }
+}
+
+/// `activation(x W^T + b)` with x (..., in), weight (out, in) and bias (out,).
+///
+/// ```
+/// use luxon::{Kernel, Tensor, activation, linear};
+/// let x = Tensor::new(&[1.0f32, 2.0], &[1, 2])?;
+/// let weight = Tensor::new(&[1.0f32, 0.0, 0.0, -1.0, 1.0, 1.0], &[3, 2])?;
+/// let y = linear(&x, &weight, None, Some(activation(Kernel::Relu, &[])?))?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 0.0, 3.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] where the shapes do not fit, [`Error::Type`] for operands that are not floating.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Map>) -> Result<Tensor> {
+    let mut operands: SmallVec<[&Tensor; 3]> = smallvec![x, weight];
+    operands.extend(bias);
+    let dtype = joined_float("linear", &operands)?;
+    let cast: SmallVec<[Tensor; 3]>;
+    if operands.iter().any(|operand| operand.dtype() != dtype) {
+        cast = operands.iter().map(|operand| operand.cast(dtype)).collect::<Result<_>>()?;
+        operands = cast.iter().collect();
+    }
+    let apart = reads(activation) & READS_ARGUMENT != 0 && operands.iter().any(|operand| operand.is_tracked());
+    match activation.filter(|_| apart) {
+        Some(map) => {
+            check(&map)?;
+            apply(map, &[&apply(Dense { activation: None }, &operands)?])
+        }
+        None => apply(Dense { activation }, &operands),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::op::testing::{check_gradients, sample};
+
+    fn activations() -> Vec<Option<Map>> {
+        let plain = [Kernel::Relu, Kernel::Tanh, Kernel::Sigmoid, Kernel::Gelu, Kernel::Silu, Kernel::Exp];
+        let mut all: Vec<Option<Map>> = plain.into_iter().map(|kernel| Some(activation(kernel, &[]).unwrap())).collect();
+        all.push(Some(activation(Kernel::LeakyRelu, &[Scalar::Float(0.1)]).unwrap()));
+        all.push(Some(activation(Kernel::Softplus, &[Scalar::Float(2.0), Scalar::Float(20.0)]).unwrap()));
+        all.push(None);
+        all
+    }
+
+    fn operands(x: &[usize], out: usize) -> Vec<Tensor> {
+        let features = x[x.len() - 1];
+        vec![sample(x, -1.0, 1.0, 1), sample(&[out, features], -1.0, 1.0, 2), sample(&[out], -1.0, 1.0, 3)]
+    }
+
+    fn difference(a: &Tensor, b: &Tensor) -> f64 {
+        let (a, b) = (a.cast(DType::F64).unwrap(), b.cast(DType::F64).unwrap());
+        assert_eq!(a.shape(), b.shape());
+        a.to_vec::<f64>().unwrap().iter().zip(b.to_vec::<f64>().unwrap()).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn the_kernel_equals_the_definition() {
+        let shapes: [(&[usize], usize); 8] = [(&[3], 4), (&[5, 7], 1), (&[1, 3], 2), (&[2, 3, 5], 17), (&[64, 33], 50), (&[0, 3], 2), (&[4, 0], 3), (&[130, 40], 1100)];
+        for (x, out) in shapes {
+            for map in activations() {
+                let inputs = operands(x, out);
+                for dtype in [DType::F64, DType::F32, DType::BF16] {
+                    let cast: Vec<Tensor> = inputs.iter().map(|input| input.cast(dtype).unwrap()).collect();
+                    let wide: Vec<Tensor> = cast.iter().map(|input| input.cast(DType::F64).unwrap()).collect();
+                    let op = Dense { activation: map };
+                    for count in [2, 3] {
+                        let y = apply(op, &cast[..count].iter().collect::<Vec<_>>()).unwrap();
+                        assert_eq!(y.dtype(), dtype);
+                        let expected = op.expand(&wide[..count]).unwrap().unwrap().swap_remove(0);
+                        let bound = match dtype {
+                            DType::F64 => 1e-13,
+                            DType::F32 => 2e-5,
+                            _ => 1e-2,
+                        };
+                        assert!(difference(&y, &expected) < bound, "{map:?} {x:?} {dtype}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_right_to_second_order() {
+        for map in activations() {
+            check_gradients(|x| linear(&x[0], &x[1], Some(&x[2]), map), &operands(&[3, 2], 2));
+        }
+        let tanh = Some(activation(Kernel::Tanh, &[]).unwrap());
+        check_gradients(|x| linear(&x[0], &x[1], None, tanh), &operands(&[2, 2, 3], 2)[..2]);
+        check_gradients(|x| linear(&x[0], &x[1], Some(&x[2]), tanh), &operands(&[3], 2));
+        check_gradients(|x| linear(&x[0], &x[1], Some(&x[2]), tanh), &operands(&[0, 3], 2));
+        // The fused rule of an activation that reads its argument works too, should anybody record it.
+        let gelu = Dense { activation: Some(activation(Kernel::Gelu, &[]).unwrap()) };
+        check_gradients(|x| apply(gelu, &[&x[0], &x[1], &x[2]]), &operands(&[3, 2], 2));
+    }
+
+    #[test]
+    fn views_are_read_in_place() {
+        let inputs = operands(&[4, 3, 5], 6);
+        let x = inputs[0].swap_axes(0, 1).unwrap();
+        let weight = inputs[1].matrix_transpose().unwrap().contiguous().unwrap().matrix_transpose().unwrap();
+        let y = linear(&x, &weight, Some(&inputs[2]), None).unwrap();
+        let expected = linear(&x.contiguous().unwrap(), &inputs[1], Some(&inputs[2]), None).unwrap();
+        assert!(difference(&y, &expected) < 1e-14);
+    }
+
+    #[test]
+    fn refusals_name_every_shape() {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32).unwrap();
+        let text = linear(&zeros(&[32, 8]), &zeros(&[4, 16]), Some(&zeros(&[4])), None).unwrap_err().to_string();
+        assert_eq!(text, "linear: x (32, 8), weight (4, 16), bias (4,) do not fit: 8 against 16");
+        let text = linear(&zeros(&[32, 8]), &zeros(&[4, 8]), Some(&zeros(&[1])), None).unwrap_err().to_string();
+        assert_eq!(text, "linear: x (32, 8), weight (4, 8), bias (1,) do not fit: expected bias (4,)");
+        let text = linear(&zeros(&[2]).cast(DType::I64).unwrap(), &zeros(&[4, 2]), None, None).unwrap_err().to_string();
+        assert_eq!(text, "linear: dtype int64 is not supported (takes floating types; cast with astype)");
+        assert!(activation(Kernel::IsNan, &[]).is_err());
+        assert!(activation(Kernel::LeakyRelu, &[]).is_err());
+    }
+}

@@ -1,0 +1,258 @@
+//! Trees: nested, named containers of leaves, with ties.
+//!
+//! A [`Tree`] is an interned [`Structure`] and a shared vector of leaves, one entry a slot. Everything
+//! about names is in the structure, so mapping over leaves touches no name, trees of equal structure are
+//! walked side by side without a look-up, and a part of a tree shares its leaves with the whole: taking
+//! it costs a reference count, and keeps the whole's leaves alive.
+//!
+//! ```
+//! use luxon::tree::Tree;
+//! let layer = Tree::mapping([("weight", Tree::leaf(3)), ("bias", Tree::leaf(1))])?;
+//! let model = Tree::mapping([("layer_1", layer.clone()), ("layer_2", layer)])?;
+//! assert_eq!(model.get("layer_2.bias")?.value(), Some(&1));
+//! let tied = model.tie(&[vec!["layer_1.weight".into(), "layer_2.weight".into()]])?;
+//! assert_eq!(tied.map(|size| size * 2).leaves().sum::<i32>(), 10);
+//! # Ok::<(), luxon::Error>(())
+//! ```
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+pub mod align;
+pub mod edit;
+pub mod pattern;
+pub mod structure;
+
+pub use align::{Alignment, Mismatch, align};
+pub use edit::no_path;
+pub use pattern::{Pattern, nearest};
+pub use structure::{Child, Draft, Kind, MAX_DEPTH, Structure, View};
+
+/// A nest of named leaves; see the module.
+pub struct Tree<L> {
+    structure: Arc<Structure>,
+    leaves: Arc<[L]>,
+    view: View,
+}
+
+impl<L> Clone for Tree<L> {
+    fn clone(&self) -> Tree<L> {
+        Tree { structure: Arc::clone(&self.structure), leaves: Arc::clone(&self.leaves), view: self.view.clone() }
+    }
+}
+
+impl<L> Tree<L> {
+    /// The tree of these leaves, one a slot.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where their number is not that of the slots.
+    pub fn new(structure: Arc<Structure>, leaves: Vec<L>) -> Result<Tree<L>> {
+        if structure.slots() != leaves.len() {
+            return Err(Error::Value(format!("tree: {} leaves for a structure of {}", leaves.len(), structure.slots())));
+        }
+        Ok(Tree { structure, leaves: leaves.into(), view: View::Range(0) })
+    }
+
+    /// A lone leaf.
+    pub fn leaf(value: L) -> Tree<L> {
+        Tree { structure: Arc::clone(Structure::leaf()), leaves: Arc::new([value]), view: View::Range(0) }
+    }
+
+    /// Names, nesting and ties.
+    #[inline]
+    pub fn structure(&self) -> &Arc<Structure> {
+        &self.structure
+    }
+
+    /// The leaf of a slot.
+    #[inline]
+    pub fn at(&self, slot: usize) -> &L {
+        &self.leaves[self.view.at(slot)]
+    }
+
+    /// The leaves, each once, by slot.
+    #[inline]
+    pub fn leaves(&self) -> impl ExactSizeIterator<Item = &L> + '_ {
+        (0..self.structure.slots()).map(|slot| self.at(slot))
+    }
+
+    /// The leaves with their paths, a tied one at each of its places.
+    pub fn places(&self) -> impl Iterator<Item = (String, &L)> + '_ {
+        self.structure.paths().into_iter().map(|(path, slot)| (path, self.at(slot)))
+    }
+
+    /// The value, if this is a lone leaf.
+    pub fn value(&self) -> Option<&L> {
+        self.structure.is_leaf().then(|| self.at(0))
+    }
+
+    /// The child at a position.
+    #[inline]
+    pub fn child(&self, position: usize) -> Option<Tree<L>> {
+        let child = self.structure.children().get(position)?;
+        Some(Tree {
+            structure: Arc::clone(&child.structure),
+            leaves: Arc::clone(&self.leaves),
+            view: self.view.through(&child.view, child.structure.slots()),
+        })
+    }
+
+    /// The part at a dotted path, if there is one.
+    pub fn find(&self, path: &str) -> Option<Tree<L>> {
+        let (structure, view) = self.structure.find(path)?;
+        let view = self.view.through(&view, structure.slots());
+        Some(Tree { structure, leaves: Arc::clone(&self.leaves), view })
+    }
+
+    /// The part at a dotted path.
+    ///
+    /// # Errors
+    /// [`Error::Value`] that lists the nearest paths.
+    pub fn get(&self, path: &str) -> Result<Tree<L>> {
+        self.find(path).ok_or_else(|| no_path(&self.structure, path))
+    }
+
+    /// The same structure with each leaf put through `function` once.
+    pub fn map<M>(&self, function: impl FnMut(&L) -> M) -> Tree<M> {
+        let leaves = self.leaves().map(function).collect();
+        Tree { structure: Arc::clone(&self.structure), leaves, view: View::Range(0) }
+    }
+
+    /// Like [`Tree::map`], ended by the first error.
+    pub fn try_map<M, E>(&self, function: impl FnMut(&L) -> std::result::Result<M, E>) -> std::result::Result<Tree<M>, E> {
+        let leaves = self.leaves().map(function).collect::<std::result::Result<_, E>>()?;
+        Ok(Tree { structure: Arc::clone(&self.structure), leaves, view: View::Range(0) })
+    }
+
+    /// Each leaf with the one at the same place of `other`, put through `function` once.
+    ///
+    /// # Errors
+    /// [`Error::Value`] naming missing, extra and differing paths, and the function's own.
+    pub fn zip_map<M, N>(&self, other: &Tree<M>, mut function: impl FnMut(&L, &M) -> Result<N>) -> Result<Tree<N>> {
+        let alignment = align(&self.structure, &other.structure)
+            .map_err(|mismatch| Error::Value(format!("the structures of the trees differ: {mismatch}")))?;
+        let leaves = self.leaves().enumerate().map(|(slot, leaf)| function(leaf, other.at(alignment.at(slot))));
+        let leaves = leaves.collect::<Result<_>>()?;
+        Ok(Tree { structure: Arc::clone(&self.structure), leaves, view: View::Range(0) })
+    }
+}
+
+impl<L: Clone> Tree<L> {
+    /// A mapping of names to trees.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a name that occurs twice, contains a dot or is empty, and for nesting too deep.
+    pub fn mapping<'a>(children: impl IntoIterator<Item = (&'a str, Tree<L>)>) -> Result<Tree<L>> {
+        let (names, children): (Vec<&str>, Vec<Tree<L>>) = children.into_iter().unzip();
+        if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains('.')) {
+            return Err(Error::Value(format!("tree: {name:?} cannot be a name: names are not empty and have no dot")));
+        }
+        Tree::container(Kind::Mapping, 0, &names, &children)
+    }
+
+    /// A sequence of trees, named by position.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for nesting too deep.
+    pub fn sequence(children: impl IntoIterator<Item = Tree<L>>) -> Result<Tree<L>> {
+        Tree::container(Kind::Sequence, 0, &[], &children.into_iter().collect::<Vec<_>>())
+    }
+
+    fn container(kind: Kind, tag: u32, names: &[&str], children: &[Tree<L>]) -> Result<Tree<L>> {
+        let structures: Vec<Arc<Structure>> = children.iter().map(|child| Arc::clone(&child.structure)).collect();
+        let structure = Structure::node(kind, tag, names, &structures)?;
+        Tree::new(structure, children.iter().flat_map(Tree::leaves).cloned().collect())
+    }
+
+    fn edited(&self, (structure, sources): edit::Edited) -> Tree<L> {
+        let leaves = sources.into_iter().map(|slot| self.at(slot as usize).clone()).collect();
+        Tree { structure, leaves, view: View::Range(0) }
+    }
+
+    /// The tree with other parts at the given paths. What has the structure that it replaces goes into
+    /// the slots, so that tied places follow; anything else takes the place of what was there, and places
+    /// that were tied to it keep their leaf.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a path that does not exist.
+    pub fn replace(&self, parts: &[(&str, Tree<L>)]) -> Result<Tree<L>> {
+        let mut leaves: Vec<L> = self.leaves().cloned().collect();
+        let mut draft = None;
+        for (path, part) in parts {
+            let (structure, view) = self.structure.find(path).ok_or_else(|| no_path(&self.structure, path))?;
+            if Arc::ptr_eq(&structure, &part.structure) {
+                part.leaves().enumerate().for_each(|(slot, leaf)| leaves[view.at(slot)] = leaf.clone());
+                continue;
+            }
+            let draft = draft.get_or_insert_with(|| self.structure.draft(&mut self.structure.place_slots().into_iter()));
+            let offset = leaves.len() as u32;
+            let fresh = part.structure.draft(&mut part.structure.place_slots().into_iter().map(|slot| slot + offset));
+            leaves.extend(part.leaves().cloned());
+            match draft.at(path) {
+                Some(place) => *place = fresh,
+                None => return Err(no_path(&self.structure, path)),
+            }
+        }
+        let Some(draft) = draft else { return Tree::new(Arc::clone(&self.structure), leaves) };
+        let (structure, sources) = Structure::build(&draft)?;
+        Tree::new(structure, sources.into_iter().map(|slot| leaves[slot as usize].clone()).collect())
+    }
+
+    /// Ties each group of paths to its first; see [`edit::tie`].
+    ///
+    /// # Errors
+    /// As [`edit::tie`].
+    pub fn tie(&self, groups: &[Vec<String>]) -> Result<Tree<L>> {
+        Ok(self.edited(edit::tie(&self.structure, groups)?))
+    }
+
+    /// Gives every place a leaf of its own.
+    ///
+    /// # Errors
+    /// None in practice: the structure exists already.
+    pub fn untie(&self) -> Result<Tree<L>> {
+        Ok(self.edited(edit::untie(&self.structure)?))
+    }
+
+    /// The places for which `choose` holds, and the others; see [`edit::partition`].
+    ///
+    /// # Errors
+    /// As [`edit::partition`].
+    pub fn partition(&self, mut choose: impl FnMut(&str, &L) -> bool) -> Result<(Tree<L>, Tree<L>)> {
+        let chosen: Vec<bool> = self.places().map(|(path, leaf)| choose(&path, leaf)).collect();
+        let (taken, left) = edit::partition(&self.structure, &chosen)?;
+        Ok((self.edited(taken), self.edited(left)))
+    }
+
+    /// Both trees in one; see [`edit::merge`].
+    ///
+    /// # Errors
+    /// As [`edit::merge`].
+    pub fn merge(&self, other: &Tree<L>, like: Option<&Arc<Structure>>) -> Result<Tree<L>> {
+        let merge = edit::merge(&self.structure, &other.structure, like)?;
+        let leaf = |&(second, slot): &(bool, u32)| if second { other.at(slot as usize) } else { self.at(slot as usize) };
+        let leaves = merge.sources.iter().map(|source| leaf(source).clone()).collect();
+        Ok(Tree { structure: Arc::clone(&merge.structure), leaves, view: View::Range(0) })
+    }
+}
+
+impl Draft {
+    /// The part at a dotted path; the empty path is the whole.
+    fn at(&mut self, path: &str) -> Option<&mut Draft> {
+        let mut place = self;
+        for name in path.split('.').filter(|name| !name.is_empty()) {
+            let Draft::Node { names, children, .. } = place else { return None };
+            let position = match names.is_empty() {
+                true => name.parse().ok()?,
+                false => names.iter().position(|known| known == name)?,
+            };
+            place = children.get_mut(position)?;
+        }
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
