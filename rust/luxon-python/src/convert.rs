@@ -89,6 +89,16 @@ impl<'a> Argument<'a> {
         }
     }
 
+    /// The number of elements.
+    #[inline]
+    pub fn count(&self) -> usize {
+        match self {
+            Argument::Borrowed(tensor) => tensor.count(),
+            Argument::Owned(tensor) => tensor.count(),
+            Argument::Scalar(_) => 1,
+        }
+    }
+
     /// A tensor; a scalar in its default dtype.
     #[inline]
     pub fn into_tensor(self) -> Tensor {

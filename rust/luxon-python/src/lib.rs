@@ -1,0 +1,31 @@
+//! The Python module `luxon._core`: translation only.
+//!
+//! What a tensor is and does is in the crate `luxon`; here are Python's number slots and protocols,
+//! conversions, exceptions and interchange with other libraries. No path panics: whatever goes wrong is an
+//! exception of the class that a Python user expects.
+
+use pyo3::prelude::*;
+
+mod convert;
+mod device;
+mod dlpack;
+mod dtype;
+mod error;
+mod function;
+mod gil;
+mod memory;
+mod numpy;
+mod tensor;
+
+/// The compiled core of luxon.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    luxon::runtime::interrupt::set_hook(error::check_signals);
+    module.add_class::<tensor::PyTensor>()?;
+    module.add_class::<tensor::PyAt>()?;
+    module.add_class::<tensor::PyAtIndex>()?;
+    module.add_class::<device::PyDevice>()?;
+    module.add_function(wrap_pyfunction!(tensor::protocol::_from_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(device::cpu, module)?)?;
+    function::register(module)
+}

@@ -171,6 +171,15 @@ pub fn from_foreign(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     from_array(&array, None, None)
 }
 
+/// A tensor that shares the memory of an object with `__dlpack__` or `__array__`, at the caller's word.
+pub fn shared(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let py = object.py();
+    if object.hasattr(intern!(py, "__dlpack__"))? {
+        return Ok(dlpack::import(object, None, Some(false))?.tensor);
+    }
+    from_array(&py.import("numpy")?.call_method1("asarray", (object,))?, None, Some(false))
+}
+
 /// The elements as a read-only array that shares the tensor's memory.
 pub fn to_array<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();

@@ -16,13 +16,12 @@ mod exchange;
 mod index;
 mod methods;
 mod number;
-mod protocol;
+pub mod protocol;
 mod text;
 
 pub use index::{PyAt, PyAtIndex, getitem};
 pub use exchange::Bits;
 pub use number::binary;
-pub use protocol::Elements;
 
 /// An n-dimensional array that never changes.
 ///

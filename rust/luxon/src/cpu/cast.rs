@@ -394,7 +394,7 @@ mod tests {
         if widen(bits).is_finite() && bits & 0x7fff != 0 {
             for other in [distance(bits - 1), distance(bits + 1)] {
                 let own = distance(bits);
-                assert!(own < other || own == other && bits % 2 == 0, "{value:e}");
+                assert!(own < other || own == other && bits.is_multiple_of(2), "{value:e}");
             }
         }
     }

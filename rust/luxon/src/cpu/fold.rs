@@ -412,46 +412,55 @@ unsafe fn fold_row<F: Fold>(
     value
 }
 
-/// Adds `ROWS` rows of adjacent elements to accumulators.
+/// Adds one or four rows of `WIDTH` adjacent elements to as many accumulators.
 #[inline(always)]
-fn add_lines<F: Fold, const ROWS: usize>(
-    accumulators: &mut [F::Accumulator],
-    rows: [&[F::Input]; ROWS],
-    centers: &[F::Accumulator],
+unsafe fn strip<F: Fold, const WIDTH: usize, const FOUR: bool>(
+    source: *const F::Input,
+    stride: isize,
+    centers: *const F::Accumulator,
+    accumulators: *mut F::Accumulator,
 ) {
-    for (lane, accumulator) in accumulators.iter_mut().enumerate() {
-        let center = if F::CENTERED { centers[lane] } else { F::EMPTY };
-        let mut value = F::load(rows[0][lane], center);
-        if ROWS == 4 {
-            let (b, c, d) =
-                (F::load(rows[1][lane], center), F::load(rows[2][lane], center), F::load(rows[3][lane], center));
-            value = F::combine(F::combine(value, b), F::combine(c, d));
+    // SAFETY: the caller vouches for the rows and `WIDTH` accumulators (and centers, where used).
+    unsafe {
+        let mut sum: [F::Accumulator; WIDTH] = *accumulators.cast();
+        for lane in 0..WIDTH {
+            let source = source.add(lane);
+            let center = if F::CENTERED { *centers.add(lane) } else { F::EMPTY };
+            let mut value = F::load(*source, center);
+            if FOUR {
+                let b = F::load(*source.offset(stride), center);
+                let c = F::load(*source.offset(2 * stride), center);
+                let d = F::load(*source.offset(3 * stride), center);
+                value = F::combine(F::combine(value, b), F::combine(c, d));
+            }
+            sum[lane] = F::combine(sum[lane], value);
         }
-        *accumulator = F::combine(*accumulator, value);
+        *accumulators.cast() = sum;
     }
 }
+
+/// Lanes of a strip: enough that compilers vectorise along it and not across strips.
+const STRIP: usize = 32;
 
 per_isa! {
     /// Adds rows of `lanes` adjacent elements to accumulators, four rows at a time.
     unsafe fn fold_lines<F: Fold>(source: *const F::Input, rows: usize, row_stride: isize, lanes: usize, centers: *const F::Accumulator, accumulators: *mut F::Accumulator) {
-        let accumulators = std::slice::from_raw_parts_mut(accumulators, lanes);
-        let centers = if F::CENTERED { std::slice::from_raw_parts(centers, lanes) } else { &[] };
         let mut row = 0;
         while row < rows {
-            let first = source.offset(row as isize * row_stride);
-            if rows - row >= 4 {
-                let lines = [
-                    std::slice::from_raw_parts(first, lanes),
-                    std::slice::from_raw_parts(first.offset(row_stride), lanes),
-                    std::slice::from_raw_parts(first.offset(2 * row_stride), lanes),
-                    std::slice::from_raw_parts(first.offset(3 * row_stride), lanes),
-                ];
-                add_lines::<F, 4>(accumulators, lines, centers);
-                row += 4;
-            } else {
-                add_lines::<F, 1>(accumulators, [std::slice::from_raw_parts(first, lanes)], centers);
-                row += 1;
+            let source = source.offset(row as isize * row_stride);
+            let four = rows - row >= 4;
+            let mut lane = 0;
+            while lane < lanes {
+                let (source, centers, accumulators) = (source.add(lane), centers.wrapping_add(lane), accumulators.add(lane));
+                match (four, lane + STRIP <= lanes) {
+                    (true, true) => strip::<F, STRIP, true>(source, row_stride, centers, accumulators),
+                    (true, false) => strip::<F, 1, true>(source, row_stride, centers, accumulators),
+                    (false, true) => strip::<F, STRIP, false>(source, row_stride, centers, accumulators),
+                    (false, false) => strip::<F, 1, false>(source, row_stride, centers, accumulators),
+                }
+                lane += if lane + STRIP <= lanes { STRIP } else { 1 };
             }
+            row += if four { 4 } else { 1 };
         }
     }
 }
@@ -564,50 +573,63 @@ per_isa! {
 /// Rows that a column search goes through before it looks at the next lanes.
 const SEARCHED: usize = 64;
 
+/// Searches rows of `WIDTH` lanes, unless all their positions are known.
+#[inline(always)]
+unsafe fn search_strip<T: Ranked, const WIDTH: usize>(
+    source: *const T,
+    rows: usize,
+    row_stride: isize,
+    extrema: *const T::Rank,
+    positions: *mut i64,
+    base: i64,
+) {
+    // SAFETY: the caller vouches for the rows, the extrema and the positions.
+    unsafe {
+        let mut known = true;
+        for lane in 0..WIDTH {
+            known &= *positions.add(lane) >= 0;
+        }
+        if known {
+            return;
+        }
+        let mut wanted = [T::Wide::ZERO; WIDTH];
+        for lane in 0..WIDTH {
+            wanted[lane] = T::unrank(*extrema.add(lane)).widen();
+        }
+        let mut found = [u32::MAX; WIDTH];
+        for row in 0..rows {
+            let source = source.offset(row as isize * row_stride);
+            for lane in 0..WIDTH {
+                let fits = is_extremum(*source.add(lane), wanted[lane]);
+                found[lane] = found[lane].min(if fits { row as u32 } else { u32::MAX });
+            }
+        }
+        for lane in 0..WIDTH {
+            let place = positions.add(lane);
+            if *place < 0 && found[lane] != u32::MAX {
+                *place = base + i64::from(found[lane]);
+            }
+        }
+    }
+}
+
 per_isa! {
     unsafe fn search_columns<T: Ranked>(source: *const u8, run: usize, run_stride: isize, lanes: usize, lane_stride: isize, extrema: *const u8, positions: *mut i64, base: i64) {
         let extrema = extrema.cast::<T::Rank>();
         for start in (0..run).step_by(SEARCHED) {
             let rows = SEARCHED.min(run - start);
             let source = source.cast::<T>().offset(start as isize * run_stride);
+            let base = base + start as i64;
             let mut lane = 0;
             while lane < lanes {
-                let width = if lane_stride == 1 && lane + 16 <= lanes { 16 } else { 1 };
-                let mut missing = false;
-                for lane in lane..lane + width {
-                    missing |= *positions.add(lane) < 0;
+                let (source, extrema, positions) = (source.offset(lane as isize * lane_stride), extrema.add(lane), positions.add(lane));
+                if lane_stride == 1 && lane + STRIP <= lanes {
+                    search_strip::<T, STRIP>(source, rows, run_stride, extrema, positions, base);
+                    lane += STRIP;
+                } else {
+                    search_strip::<T, 1>(source, rows, run_stride, extrema, positions, base);
+                    lane += 1;
                 }
-                if missing {
-                    let source = source.offset(lane as isize * lane_stride);
-                    let mut found = [u32::MAX; 16];
-                    if width == 16 {
-                        let mut wanted = [T::Wide::ZERO; 16];
-                        for offset in 0..16 {
-                            wanted[offset] = T::unrank(*extrema.add(lane + offset)).widen();
-                        }
-                        for row in 0..rows {
-                            let source = source.offset(row as isize * run_stride);
-                            for lane in 0..16 {
-                                let fits = is_extremum(*source.add(lane), wanted[lane]);
-                                found[lane] = found[lane].min(if fits { row as u32 } else { u32::MAX });
-                            }
-                        }
-                    } else {
-                        let extremum = T::unrank(*extrema.add(lane)).widen();
-                        for row in (0..rows).rev() {
-                            if is_extremum(*source.offset(row as isize * run_stride), extremum) {
-                                found[0] = row as u32;
-                            }
-                        }
-                    }
-                    for offset in 0..width {
-                        let place = positions.add(lane + offset);
-                        if *place < 0 && found[offset] != u32::MAX {
-                            *place = base + start as i64 + i64::from(found[offset]);
-                        }
-                    }
-                }
-                lane += width;
             }
         }
     }

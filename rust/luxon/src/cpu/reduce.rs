@@ -338,7 +338,7 @@ impl Plan {
                 let (source, _, lanes) = origin(unit);
                 let at = unit * self.tile * size;
                 let centers =
-                    centers.map_or(std::ptr::null(), |centers| centers.as_ptr().cast::<u8>().wrapping_add(at));
+                    centers.map_or(ZEROS.as_ptr().cast(), |centers| centers.as_ptr().cast::<u8>().wrapping_add(at));
                 // SAFETY: each task has a part of a line to itself.
                 unsafe {
                     let place = shared.get().add(chunk * line * size + at);

@@ -156,9 +156,18 @@ pub unsafe fn cumulative(
     });
 }
 
-per_isa! {
-    unsafe fn scan<S: Step>(source: *const u8, destination: *mut u8, length: usize, inner: usize, width: usize, reverse: bool, exclusive: bool) {
-        let (first, step) = if reverse { ((length - 1) * inner, -(inner as isize)) } else { (0, inner as isize) };
+unsafe fn scan<S: Step>(
+    source: *const u8,
+    destination: *mut u8,
+    length: usize,
+    inner: usize,
+    width: usize,
+    reverse: bool,
+    exclusive: bool,
+) {
+    let (first, step) = if reverse { ((length - 1) * inner, -(inner as isize)) } else { (0, inner as isize) };
+    // SAFETY: the caller vouches for `width` elements at each of `length` steps on both sides.
+    unsafe {
         let source = source.cast::<S::Input>().add(first);
         let destination = destination.cast::<S::Output>().add(first);
         if width == 1 {
@@ -170,7 +179,7 @@ per_isa! {
 }
 
 /// One running value, four elements a time.
-#[inline(always)]
+#[inline(never)]
 unsafe fn line<S: Step>(
     source: *const S::Input,
     destination: *mut S::Output,
@@ -206,33 +215,18 @@ unsafe fn line<S: Step>(
     }
 }
 
-/// `width` running values side by side.
-#[inline(always)]
-unsafe fn strip<S: Step>(
-    source: *const S::Input,
-    destination: *mut S::Output,
-    length: usize,
-    step: isize,
-    width: usize,
-    exclusive: bool,
-) {
-    let mut states = [S::EMPTY; LANES];
-    for index in 0..length {
-        // SAFETY: the caller vouches for `width` elements at each step on both sides.
-        unsafe {
+per_isa! {
+    /// `width` running values side by side.
+    unsafe fn strip<S: Step>(source: *const S::Input, destination: *mut S::Output, length: usize, step: isize, width: usize, exclusive: bool) {
+        let mut states = [S::EMPTY; LANES];
+        for index in 0..length {
             let source = source.offset(index as isize * step);
             let destination = destination.offset(index as isize * step);
-            macro_rules! lanes {
-                ($width:expr) => {
-                    for lane in 0..$width {
-                        let next = S::combine(states[lane], S::load(*source.add(lane)));
-                        *destination.add(lane) = S::store(if exclusive { states[lane] } else { next });
-                        states[lane] = next;
-                    }
-                };
+            for lane in 0..width.min(LANES) {
+                let next = S::combine(states[lane], S::load(*source.add(lane)));
+                *destination.add(lane) = S::store(if exclusive { states[lane] } else { next });
+                states[lane] = next;
             }
-            // A constant width lets the states stay in registers.
-            if width == LANES { lanes!(LANES) } else { lanes!(width) }
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::transform::level::{InputRecord, Mode, Record, Trace};
 
 pub mod custom;
 pub mod elementwise;
+pub mod fused;
 pub mod index;
 pub mod linear;
 pub mod matmul;
@@ -185,6 +186,18 @@ ops! {
     Reduce(reduce::Reduce),
     /// A product of matrices.
     Matmul(matmul::Matmul),
+    /// A dense layer.
+    Dense(fused::dense::Dense),
+    /// A function of rows.
+    Softmax(fused::softmax::Softmax),
+    /// A loss or its gradient.
+    Loss(fused::loss::Loss),
+    /// A normalisation.
+    Norm(fused::norm::Norm),
+    /// The gradients of a normalisation.
+    NormGradient(fused::norm::NormGradient),
+    /// Elements zeroed at random.
+    Dropout(fused::dropout::Dropout),
 }
 
 impl Op {

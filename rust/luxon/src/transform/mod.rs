@@ -174,3 +174,149 @@ impl IntoOptional for Option<Tensor> {
         self
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::DType;
+    use crate::op::custom::{self, CustomRule, Forward, Function, Pullback, Pushed};
+
+    fn scalar(value: f64) -> Tensor {
+        Tensor::scalar(value, DType::F64)
+    }
+
+    fn number(tensor: &Tensor) -> f64 {
+        tensor.to_vec::<f64>().unwrap()[0]
+    }
+
+    fn derivative(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
+        Ok(grad(|x| f(&x[0]), &[x.clone()])?.swap_remove(0))
+    }
+
+    fn slope(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
+        let (_, mut tangents) = jvp(|x| Ok(vec![f(&x[0])?]), &[x.clone()], &[x.ones_like()?])?;
+        Ok(tangents.swap_remove(0))
+    }
+
+    #[test]
+    fn levels_nest_in_any_mix() {
+        // f = x^5: the fourth derivative by every mix of forward and reverse mode is 120 x.
+        type Transform = fn(&dyn Fn(&Tensor) -> Result<Tensor>, &Tensor) -> Result<Tensor>;
+        for pattern in 0..16u32 {
+            let choose = |bit: u32| -> Transform { if pattern >> bit & 1 == 0 { derivative } else { slope } };
+            let f = |x: &Tensor| x.square()?.square()?.mul(x);
+            let one = |x: &Tensor| choose(0)(&f, x);
+            let two = |x: &Tensor| choose(1)(&one, x);
+            let three = |x: &Tensor| choose(2)(&two, x);
+            let four = choose(3)(&three, &scalar(1.5)).unwrap();
+            assert!((number(&four) - 180.0).abs() < 1e-9, "pattern {pattern}: {four:?}");
+        }
+    }
+
+    #[test]
+    fn inner_levels_do_not_confuse_outer_ones() {
+        // d/dx (x * d/dy (x + y)) at x = 1 is 1, not 2: the classic perturbation confusion.
+        for (outer, inner) in [(derivative as fn(_, _) -> _, slope as fn(_, _) -> _), (slope, derivative), (slope, slope), (derivative, derivative)] {
+            let f = |x: &Tensor| x.mul(&inner(&|y: &Tensor| x.add(y), &scalar(1.0))?);
+            assert_eq!(number(&outer(&f, &scalar(1.0)).unwrap()), 1.0);
+        }
+    }
+
+    #[test]
+    fn escaped_tensors_are_constants() {
+        let kept = std::cell::RefCell::new(None);
+        let (_, slopes) = value_and_grad(
+            |x| {
+                let y = x[0].square()?;
+                *kept.borrow_mut() = Some(y.clone());
+                Ok(y)
+            },
+            &[scalar(3.0)],
+        )
+        .unwrap();
+        assert_eq!(number(&slopes[0]), 6.0);
+        let escaped = kept.into_inner().unwrap();
+        assert!(!escaped.is_tracked());
+        let slopes = grad(|x| x[0].mul(&escaped), &[scalar(2.0)]).unwrap();
+        assert_eq!(number(&slopes[0]), 9.0);
+    }
+
+    #[test]
+    fn what_cannot_be_differentiated_is_refused() {
+        let whole = Tensor::new(&[1i32], &[1]).unwrap();
+        assert!(grad(|x| Ok(x[0].clone()), &[whole]).unwrap_err().to_string().contains("int32"));
+        let vector = Tensor::new(&[1.0f64, 2.0], &[2]).unwrap();
+        assert!(grad(|x| x[0].square(), &[vector]).unwrap_err().to_string().contains("(2,)"));
+        let (_, unused) = value_and_optional_grad(|x| x[0].square(), &[scalar(1.0), scalar(2.0)]).unwrap();
+        assert!(unused[0].is_some() && unused[1].is_none());
+    }
+
+    /// sin with a rule for one mode only; its derivative is scaled by 10 to show that the rule was used.
+    struct Marked {
+        forward: bool,
+    }
+
+    struct Times(Tensor);
+
+    impl Pullback for Times {
+        fn name(&self) -> &str {
+            "marked"
+        }
+        fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+            Ok(vec![cotangents[0].as_ref().map(|dy| dy.mul(&self.0)).transpose()?])
+        }
+    }
+
+    impl CustomRule for Marked {
+        fn name(&self) -> &str {
+            "marked"
+        }
+        fn primal(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+            Ok(vec![inputs[0].sin()?])
+        }
+        fn vjp(&self, inputs: &[Tensor]) -> Option<Result<Forward>> {
+            let run = || Ok((vec![inputs[0].sin()?], Arc::new(Times(inputs[0].cos()?.mul(10.0)?)) as Arc<dyn Pullback>));
+            (!self.forward).then(run)
+        }
+        fn jvp(&self, inputs: &[Tensor], tangents: &[Option<Tensor>]) -> Option<Result<Pushed>> {
+            let run = || {
+                let slope = inputs[0].cos()?.mul(10.0)?;
+                Ok((vec![inputs[0].sin()?], vec![tangents[0].as_ref().map(|t| t.mul(&slope)).transpose()?]))
+            };
+            self.forward.then(run)
+        }
+    }
+
+    #[test]
+    fn a_rule_for_one_mode_serves_both_and_every_order() {
+        for forward in [false, true] {
+            let rule: Arc<dyn CustomRule> = Arc::new(Marked { forward });
+            let f = |x: &Tensor| Ok(custom::call(&rule, &[x.clone()])?.swap_remove(0));
+            for transform in [derivative, slope] {
+                let first = number(&transform(&f, &scalar(0.7)).unwrap());
+                assert!((first - 10.0 * 0.7f64.cos()).abs() < 1e-12, "{forward}");
+                for outer in [derivative, slope] {
+                    let second = number(&outer(&|x: &Tensor| transform(&f, x), &scalar(0.7)).unwrap());
+                    assert!((second + 10.0 * 0.7f64.sin()).abs() < 1e-12, "{forward}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn checkpoints_see_what_they_close_over() {
+        let f = |x: &[Tensor]| -> Result<Tensor> {
+            let weight = x[1].clone();
+            let function: Function = Arc::new(move |inputs: &[Tensor]| Ok(vec![inputs[0].mul(&weight)?.sin()?]));
+            custom::checkpoint(&function, &[x[0].clone()])?.swap_remove(0).square()
+        };
+        let plain = |x: &[Tensor]| x[0].mul(&x[1])?.sin()?.square();
+        let at = [scalar(0.3), scalar(1.7)];
+        let (expected, got) = (grad(plain, &at).unwrap(), grad(f, &at).unwrap());
+        for (a, b) in expected.iter().zip(&got) {
+            assert!((number(a) - number(b)).abs() < 1e-12);
+        }
+        crate::op::testing::check_gradients(f, &at);
+    }
+}

@@ -107,9 +107,7 @@ pub unsafe fn products<V: Vector, const M: usize, const N: usize>(call: &Inner<V
             let mut group = 0;
             while group < passes * M * N {
                 let mut square = [V::zero(); 16];
-                for l in 0..V::LANES {
-                    square[l] = flat[group + l];
-                }
+                square[..V::LANES].copy_from_slice(&flat[group..group + V::LANES]);
                 V::transpose(&mut square);
                 let mut width = V::LANES;
                 while width > 1 {

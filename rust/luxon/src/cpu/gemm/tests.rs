@@ -372,6 +372,10 @@ fn every_path() {
     };
     check::<f64>(all);
     check::<f32>(all);
+    // Few rows or columns as inner products.
+    check::<f32>(case(43, 70, 500, Order::Columns, Order::Columns));
+    check::<f64>(case(6, 333, 100, Order::Rows, Order::PaddedColumns(3)));
+    check::<f32>(case(700, 11, 300, Order::PaddedRows(1), Order::Rows));
     // Vectors long enough to be shared.
     for order in [Order::Rows, Order::Columns] {
         check::<f32>(case(1, 3000, 300, Order::Rows, order));

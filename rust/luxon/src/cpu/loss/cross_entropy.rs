@@ -331,10 +331,7 @@ impl<T: Real, const N: usize> Forward<T, N> {
                 scale[i] = compared.mass[i] / sums[i];
             }
             if short {
-                group.each(rows, |i, lanes| {
-                    // SAFETY: the row exists.
-                    unsafe { self.finish::<S>(row + i, 0, classes, scale[i], lanes) }
-                });
+                group.each(rows, |i, lanes| self.finish::<S>(row + i, 0, classes, scale[i], lanes));
                 group.write::<S>(self.gradient.at(row * classes), rows, classes);
             }
             for i in 0..rows {

@@ -1,8 +1,8 @@
 //! `sin`, `cos`, `tan` for arguments of every size, and `sinc`.
 //!
 //! Up to a limit (1e5 in f32, 2^40 in f64) the multiple of `pi / 2` is subtracted in three fused multiply-adds (Cody and
-//! Waite); the first is exact, and the rest keeps relative accuracy even where `x` is close to a
-//! multiple of `pi / 2`. Then two short polynomials on `|r| <= pi / 4`, selected and signed by the quadrant. None of
+//! Waite); the first is exact, and what the second loses goes with the third into a low part, so that
+//! relative accuracy holds even where `x` is close to a multiple of `pi / 2`. Then two short polynomials on `|r| <= pi / 4`, selected and signed by the quadrant. None of
 //! that branches. Larger arguments take the exact reduction of `trig_large.rs`, one by one.
 //!
 //! A loop over the scalar functions does not vectorise because of that second path. The block functions look at
@@ -23,23 +23,27 @@ const HALF_PI_F64: (f64, f64, f64) = (
     -1.497_384_904_859_169_8e-33,
 );
 
-/// `(r, q)`: the remainder of `x` by `pi / 2` and, in the low bits of `q`, the quotient.
+/// `(r, low, q)`: the remainder `r + low` of `x` by `pi / 2` and, in the low bits of `q`, the quotient.
 #[inline(always)]
-fn reduce_f32(x: f32) -> (f32, u32) {
+fn reduce_f32(x: f32) -> (f32, f32, u32) {
     let t = x.mul_add(std::f32::consts::FRAC_2_PI, MAGIC_F32);
     let n = t - MAGIC_F32;
-    let r = n.mul_add(-HALF_PI_F32.0, x);
-    let r = n.mul_add(-HALF_PI_F32.1, r);
-    (n.mul_add(-HALF_PI_F32.2, r), t.to_bits())
+    let exact = n.mul_add(-HALF_PI_F32.0, x);
+    let second = n * HALF_PI_F32.1;
+    let r = exact - second;
+    let low = (exact - r) - second - n.mul_add(HALF_PI_F32.1, -second);
+    (r, n.mul_add(-HALF_PI_F32.2, low), t.to_bits())
 }
 
 #[inline(always)]
-fn reduce_f64(x: f64) -> (f64, u64) {
+fn reduce_f64(x: f64) -> (f64, f64, u64) {
     let t = x.mul_add(std::f64::consts::FRAC_2_PI, MAGIC_F64);
     let n = t - MAGIC_F64;
-    let r = n.mul_add(-HALF_PI_F64.0, x);
-    let r = n.mul_add(-HALF_PI_F64.1, r);
-    (n.mul_add(-HALF_PI_F64.2, r), t.to_bits())
+    let exact = n.mul_add(-HALF_PI_F64.0, x);
+    let second = n * HALF_PI_F64.1;
+    let r = exact - second;
+    let low = (exact - r) - second - n.mul_add(HALF_PI_F64.1, -second);
+    (r, n.mul_add(-HALF_PI_F64.2, low), t.to_bits())
 }
 
 /// `(sin(r) - r) / r^3` for `|r| <= 0.8`, `s = r^2`.
@@ -83,10 +87,10 @@ fn cos_series_f64(s: f64) -> f64 {
 
 /// The sine of `r` (even quadrants) or its cosine (odd ones), negative in quadrants 2 and 3.
 #[inline(always)]
-fn quadrant_f32(r: f32, q: u32) -> f32 {
+fn quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
     let s = r * r;
     let value = if q & 1 == 0 {
-        (r * s).mul_add(sin_series_f32(s), r)
+        r + (r * s).mul_add(sin_series_f32(s), low)
     } else {
         s.mul_add(cos_series_f32(s), 1.0)
     };
@@ -94,10 +98,10 @@ fn quadrant_f32(r: f32, q: u32) -> f32 {
 }
 
 #[inline(always)]
-fn quadrant_f64(r: f64, q: u64) -> f64 {
+fn quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
     let s = r * r;
     let value = if q & 1 == 0 {
-        (r * s).mul_add(sin_series_f64(s), r)
+        r + (r * s).mul_add(sin_series_f64(s), low)
     } else {
         s.mul_add(cos_series_f64(s), 1.0)
     };
@@ -107,34 +111,37 @@ fn quadrant_f64(r: f64, q: u64) -> f64 {
 /// `sin` for `|x| <= LIMIT_F32`; infinities give NaN.
 #[inline(always)]
 pub(super) fn sin_fast_f32(x: f32) -> f32 {
-    let (r, q) = reduce_f32(x.abs());
-    f32::from_bits(quadrant_f32(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
+    let (r, low, q) = reduce_f32(x.abs());
+    f32::from_bits(quadrant_f32(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
 }
 
 #[inline(always)]
 pub(super) fn sin_fast_f64(x: f64) -> f64 {
-    let (r, q) = reduce_f64(x.abs());
-    f64::from_bits(quadrant_f64(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
+    let (r, low, q) = reduce_f64(x.abs());
+    f64::from_bits(quadrant_f64(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
 }
 
 #[inline(always)]
 pub(super) fn cos_fast_f32(x: f32) -> f32 {
-    let (r, q) = reduce_f32(x.abs());
-    quadrant_f32(r, q.wrapping_add(1))
+    let (r, low, q) = reduce_f32(x.abs());
+    quadrant_f32(r, low, q.wrapping_add(1))
 }
 
 #[inline(always)]
 pub(super) fn cos_fast_f64(x: f64) -> f64 {
-    let (r, q) = reduce_f64(x.abs());
-    quadrant_f64(r, q.wrapping_add(1))
+    let (r, low, q) = reduce_f64(x.abs());
+    quadrant_f64(r, low, q.wrapping_add(1))
 }
 
 /// Sine over cosine, or minus the inverse in odd quadrants; both are sums of a large and a small part, whose rounding
 /// errors the quotient gets back.
 #[inline(always)]
-fn tan_quadrant_f32(r: f32, q: u32) -> f32 {
+fn tan_quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
     let s = r * r;
-    let (sine, cosine) = ((r, r * s * sin_series_f32(s)), (1.0, s * cos_series_f32(s)));
+    let (sine, cosine) = (
+        (r, (r * s).mul_add(sin_series_f32(s), low)),
+        (1.0, s * cos_series_f32(s)),
+    );
     let odd = q & 1 == 1;
     let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
     let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
@@ -147,9 +154,12 @@ fn tan_quadrant_f32(r: f32, q: u32) -> f32 {
 }
 
 #[inline(always)]
-fn tan_quadrant_f64(r: f64, q: u64) -> f64 {
+fn tan_quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
     let s = r * r;
-    let (sine, cosine) = ((r, r * s * sin_series_f64(s)), (1.0, s * cos_series_f64(s)));
+    let (sine, cosine) = (
+        (r, (r * s).mul_add(sin_series_f64(s), low)),
+        (1.0, s * cos_series_f64(s)),
+    );
     let odd = q & 1 == 1;
     let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
     let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
@@ -163,14 +173,14 @@ fn tan_quadrant_f64(r: f64, q: u64) -> f64 {
 
 #[inline(always)]
 pub(super) fn tan_fast_f32(x: f32) -> f32 {
-    let (r, q) = reduce_f32(x.abs());
-    f32::from_bits(tan_quadrant_f32(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
+    let (r, low, q) = reduce_f32(x.abs());
+    f32::from_bits(tan_quadrant_f32(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
 }
 
 #[inline(always)]
 pub(super) fn tan_fast_f64(x: f64) -> f64 {
-    let (r, q) = reduce_f64(x.abs());
-    f64::from_bits(tan_quadrant_f64(r, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
+    let (r, low, q) = reduce_f64(x.abs());
+    f64::from_bits(tan_quadrant_f64(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
 }
 
 /// The three functions beyond the limit, by the exact reduction; NaN for infinities and NaN.
@@ -182,8 +192,10 @@ macro_rules! slow {
             if !x.is_finite() {
                 return x - x;
             }
-            let (r, q) = remainder(f64::from(x.abs()));
-            let value = $quadrant(r as $t, q as $bits + $shift);
+            let (high, low, q) = remainder(f64::from(x.abs()));
+            let r = high as $t;
+            let low = (high - f64::from(r) + low) as $t;
+            let value = $quadrant(r, low, q as $bits + $shift);
             if $negative && x < 0.0 { -value } else { value }
         }
     };
@@ -281,18 +293,18 @@ pub(super) fn sinc_f32(x: f32) -> f32 {
     let n = x.round_ties_even();
     let r = x - n;
     let s = r * r;
-    let p = polynomial!(
+    let p = s * polynomial!(
         s,
         -2.2159077e-3,
         2.6104905e-2,
         -1.907454e-1,
         8.11742e-1,
-        -1.644934e0,
-        1.0
+        -1.644934e0
     );
     let half = 0.5 * n;
-    let sign = if half == half.floor() { p } else { -p };
-    if n == 0.0 { p } else { sign * (r / x) }
+    let ratio = if n == 0.0 { 1.0 } else { r / x };
+    let ratio = if half == half.floor() { ratio } else { -ratio };
+    ratio.mul_add(p, ratio)
 }
 
 #[inline(always)]
@@ -300,7 +312,7 @@ pub(super) fn sinc_f64(x: f64) -> f64 {
     let n = x.round_ties_even();
     let r = x - n;
     let s = r * r;
-    let p = polynomial!(
+    let p = s * polynomial!(
         s,
         -5.124298206713471e-9,
         2.507812269897684e-7,
@@ -310,10 +322,10 @@ pub(super) fn sinc_f64(x: f64) -> f64 {
         0.026147847814216932,
         -0.19075182412192004,
         0.8117424252833498,
-        -1.6449340668482264,
-        1.0
+        -1.6449340668482264
     );
     let half = 0.5 * n;
-    let sign = if half == half.floor() { p } else { -p };
-    if n == 0.0 { p } else { sign * (r / x) }
+    let ratio = if n == 0.0 { 1.0 } else { r / x };
+    let ratio = if half == half.floor() { ratio } else { -ratio };
+    ratio.mul_add(p, ratio)
 }

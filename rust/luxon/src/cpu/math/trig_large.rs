@@ -30,8 +30,8 @@ const TWO_OVER_PI: [u64; 21] = [
     0xf0cfbc209af4361d,
 ];
 
-/// `(r, q)`: `x` less the nearest multiple of `pi / 2`, and that multiple modulo 4; for finite `x >= 2^14`.
-pub(super) fn remainder(x: f64) -> (f64, u64) {
+/// `(r, low, q)`: `x` less the nearest multiple of `pi / 2`, as a sum of two numbers, and that multiple modulo 4; for finite `x >= 2^14`.
+pub(super) fn remainder(x: f64) -> (f64, f64, u64) {
     let bits = x.to_bits();
     let m = (bits & 0x000f_ffff_ffff_ffff) | 0x0010_0000_0000_0000;
     // x = m 2^e; the digits from weight 2^(1 - e) on matter, and the leading zero word shifts them by 64.
@@ -69,14 +69,13 @@ pub(super) fn remainder(x: f64) -> (f64, u64) {
         * 1.110_223_024_625_156_5e-16;
     let product = high * std::f64::consts::FRAC_PI_2;
     let error = high.mul_add(std::f64::consts::FRAC_PI_2, -product);
-    let r = product
-        + (low.mul_add(
-            std::f64::consts::FRAC_PI_2,
-            high.mul_add(6.123_233_995_736_766e-17, error),
-        ));
+    let low = low.mul_add(
+        std::f64::consts::FRAC_PI_2,
+        high.mul_add(6.123_233_995_736_766e-17, error),
+    );
     if negative {
-        (-r, (quadrant + 1) & 3)
+        (-product, -low, (quadrant + 1) & 3)
     } else {
-        (r, quadrant)
+        (product, low, quadrant)
     }
 }

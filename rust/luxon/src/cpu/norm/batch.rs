@@ -11,11 +11,24 @@ use super::super::lanes::{LANES, Simd, load, store, sum_lanes};
 use super::super::rows::{Input, Job, Output, chunks, run};
 use super::{reciprocal_deviation, spread};
 
-/// Columns of a tile.
+/// Columns of a tile, unless the whole row is short.
 const TILE: usize = 512;
 
 /// Rows that are summed in the working precision before the sum moves to `f64`.
 const STEPS: usize = 256;
+
+/// Evaluates an expression with the constant number of columns that tiles of this shape have.
+macro_rules! by_tile {
+    ($shape:expr, |$columns:ident| $body:expr) => {{
+        if $shape.row() <= LANES {
+            const $columns: usize = LANES;
+            $body
+        } else {
+            const $columns: usize = TILE;
+            $body
+        }
+    }};
+}
 
 /// Normalises by the statistics of the batch, then scales and shifts: `mean`, `variance` (biased) and
 /// `rstd` are stored per channel where not null.
@@ -35,7 +48,8 @@ pub unsafe fn batch_norm<T: Real>(
     (batch, channels, spatial): (usize, usize, usize),
 ) {
     let shape = Shape { batch, channels, spatial };
-    let job = Forward {
+    by_tile!(shape, |W| {
+        let job = Forward::<T, W> {
         x: Input::new(x),
         weight: Input::new(weight),
         bias: Input::new(bias),
@@ -48,6 +62,7 @@ pub unsafe fn batch_norm<T: Real>(
     };
     // SAFETY: the caller's promise.
     unsafe { run(&job, channels, shape.group(), 0.4 * (batch * spatial) as f64) }
+    });
 }
 
 /// Normalises by the statistics given, then scales and shifts.
@@ -65,7 +80,8 @@ pub unsafe fn batch_norm_inference<T: Real>(
     (batch, channels, spatial): (usize, usize, usize),
 ) {
     let shape = Shape { batch, channels, spatial };
-    let job = Inference {
+    by_tile!(shape, |W| {
+        let job = Inference::<T, W> {
         x: Input::new(x),
         weight: Input::new(weight),
         bias: Input::new(bias),
@@ -77,6 +93,7 @@ pub unsafe fn batch_norm_inference<T: Real>(
     };
     // SAFETY: the caller's promise.
     unsafe { run(&job, channels, shape.group(), 0.2 * (batch * spatial) as f64) }
+    });
 }
 
 /// The gradients of [`batch_norm`] (`training`: the statistics depend on `x`) or
@@ -97,7 +114,8 @@ pub unsafe fn batch_norm_gradient<T: Real>(
     training: bool,
 ) {
     let shape = Shape { batch, channels, spatial };
-    let job = Backward {
+    by_tile!(shape, |W| {
+        let job = Backward::<T, W> {
         dy: Input::new(dy),
         x: Input::new(x),
         mean: Input::new(mean),
@@ -111,6 +129,7 @@ pub unsafe fn batch_norm_gradient<T: Real>(
     };
     // SAFETY: the caller's promise.
     unsafe { run(&job, channels, shape.group(), 0.6 * (batch * spatial) as f64) }
+    });
 }
 
 #[derive(Clone, Copy)]
@@ -143,15 +162,12 @@ impl Shape {
 /// The channels `first .. first + count` of an array: the columns that a task works on.
 #[derive(Clone, Copy)]
 struct Columns {
-    /// The first column, and how many there are: at most `TILE` if there are several channels.
+    /// The first column, and how many there are: no more than a tile's if there are several channels.
     start: usize,
     columns: usize,
     channels: usize,
     spatial: usize,
 }
-
-/// A number per channel of a task, or per column of a tile.
-type PerColumn<T> = [T; TILE];
 
 impl Columns {
     #[inline(always)]
@@ -162,15 +178,19 @@ impl Columns {
 
     /// The tile at column `at` of the task: its length.
     #[inline(always)]
-    fn tile(&self, at: usize) -> usize {
-        (self.columns - at).min(TILE)
+    fn tile<const W: usize>(&self, at: usize) -> usize {
+        (self.columns - at).min(W)
     }
 
     /// Adds a tile's column totals to the totals per channel.
     #[inline(always)]
-    fn fold(&self, tile: usize, columns: &PerColumn<f64>, channels: &mut PerColumn<f64>) {
+    fn fold<const W: usize>(&self, tile: usize, columns: &[f64; W], channels: &mut [f64; W]) {
         if self.channels == 1 {
             channels[0] += sum(&columns[..tile]);
+        } else if self.spatial == 1 {
+            for i in 0..W {
+                channels[i] += columns[i];
+            }
         } else {
             for channel in 0..self.channels {
                 channels[channel] += sum(&columns[channel * self.spatial..(channel + 1) * self.spatial]);
@@ -180,14 +200,14 @@ impl Columns {
 
     /// Numbers per channel as numbers per column of a tile.
     #[inline(always)]
-    fn spread<T: Real>(&self, channels: &PerColumn<T>) -> PerColumn<T> {
+    fn spread<T: Real, const W: usize>(&self, channels: &[T; W]) -> [T; W] {
         if self.channels == 1 {
-            return [channels[0]; TILE];
+            return [channels[0]; W];
         }
         if self.spatial == 1 {
             return *channels;
         }
-        let mut columns = [T::ZERO; TILE];
+        let mut columns = [T::ZERO; W];
         for channel in 0..self.channels {
             columns[channel * self.spatial..(channel + 1) * self.spatial].fill(channels[channel]);
         }
@@ -212,13 +232,13 @@ fn sum(values: &[f64]) -> f64 {
     sum_lanes(partial)
 }
 
-/// The column totals over all rows of `K` terms, as `[PerColumn<f64>; K]`: a block adds the terms of one
+/// The column totals over all rows of `K` terms, as `[[f64; W]; K]`: a block adds the terms of one
 /// chunk of one row to `K` arrays of lanes.
 macro_rules! column_totals {
     ($real:ty, $terms:literal, $rows:expr, $columns:expr, |$row:ident, $at:ident, $length:ident, $sums:ident| $body:block) => {{
         let (rows, columns): (usize, usize) = ($rows, $columns);
-        let mut totals = [[0.0f64; TILE]; $terms];
-        let mut partial = [[<$real>::ZERO; TILE]; $terms];
+        let mut totals = [[0.0f64; W]; $terms];
+        let mut partial = [[<$real>::ZERO; W]; $terms];
         let mut first = 0;
         while first < rows {
             let flush = (first + STEPS).min(rows);
@@ -240,7 +260,7 @@ macro_rules! column_totals {
                 first = last;
             }
             for term in 0..$terms {
-                for i in 0..TILE {
+                for i in 0..W {
                     totals[term][i] += partial[term][i].to_f64();
                     partial[term][i] = <$real>::ZERO;
                 }
@@ -255,19 +275,19 @@ macro_rules! column_totals {
 /// # Safety
 /// `x` and `y` point to the tile's first element and hold its columns in every row.
 #[inline(always)]
-unsafe fn apply<S: Simd, T: Real>(
+unsafe fn apply<S: Simd, T: Real, const W: usize>(
     x: *const T,
     y: *mut T,
     shape: Shape,
     tile: usize,
-    mean: &PerColumn<T>,
-    scale: &PerColumn<T>,
-    shift: &PerColumn<T>,
+    mean: &[T; W],
+    scale: &[T; W],
+    shift: &[T; W],
 ) {
     for row in 0..shape.batch {
         let start = row * shape.row();
         chunks!(LANES, tile, |at, length| {
-            // SAFETY: the chunk is inside the tile, and `TILE` is a multiple of `LANES`.
+            // SAFETY: the chunk is inside the tile, and `W` is a multiple of `LANES`.
             unsafe {
                 let mut lanes: [T; LANES] = S::load_some(x.add(start + at), length, T::ZERO);
                 let mean: [T; LANES] = load(mean.as_ptr().add(at));
@@ -302,7 +322,7 @@ unsafe fn store_optional<T: Real>(result: Output<T>, index: usize, value: f64) {
     }
 }
 
-struct Forward<T> {
+struct Forward<T, const W: usize> {
     x: Input<T>,
     weight: Input<T>,
     bias: Input<T>,
@@ -314,7 +334,7 @@ struct Forward<T> {
     shape: Shape,
 }
 
-impl<T: Real> Job for Forward<T> {
+impl<T: Real, const W: usize> Job for Forward<T, W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let shape = self.shape;
@@ -322,26 +342,26 @@ impl<T: Real> Job for Forward<T> {
         let row = shape.row();
         // SAFETY: the caller's promise: the task's columns are inside the arrays.
         unsafe {
-            let mut sums = [0.0; TILE];
-            for at in (0..task.columns).step_by(TILE) {
+            let mut sums = [0.0; W];
+            for at in (0..task.columns).step_by(W) {
                 let x = self.x.at(task.start + at);
-                let totals = column_totals!(T, 1, shape.batch, task.tile(at), |r, c, length, sums| {
+                let totals = column_totals!(T, 1, shape.batch, task.tile::<W>(at), |r, c, length, sums| {
                     let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
                     for i in 0..LANES {
                         sums[0][i] += lanes[i];
                     }
                 });
-                task.fold(task.tile(at), &totals[0], &mut sums);
+                task.fold(task.tile::<W>(at), &totals[0], &mut sums);
             }
-            let mut means = [T::ZERO; TILE];
+            let mut means = [T::ZERO; W];
             for channel in 0..count {
                 means[channel] = T::from_f64(sums[channel] / shape.count());
             }
             let mean = task.spread(&means);
-            let mut moments = [[0.0; TILE]; 2];
-            for at in (0..task.columns).step_by(TILE) {
+            let mut moments = [[0.0; W]; 2];
+            for at in (0..task.columns).step_by(W) {
                 let x = self.x.at(task.start + at);
-                let totals = column_totals!(T, 2, shape.batch, task.tile(at), |r, c, length, sums| {
+                let totals = column_totals!(T, 2, shape.batch, task.tile::<W>(at), |r, c, length, sums| {
                     let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
                     let mean: [T; LANES] = load(mean.as_ptr().add(c));
                     for i in 0..LANES {
@@ -350,10 +370,10 @@ impl<T: Real> Job for Forward<T> {
                         sums[1][i] += centred * centred;
                     }
                 });
-                task.fold(task.tile(at), &totals[0], &mut moments[0]);
-                task.fold(task.tile(at), &totals[1], &mut moments[1]);
+                task.fold(task.tile::<W>(at), &totals[0], &mut moments[0]);
+                task.fold(task.tile::<W>(at), &totals[1], &mut moments[1]);
             }
-            let (mut scales, mut shifts) = ([T::ZERO; TILE], [T::ZERO; TILE]);
+            let (mut scales, mut shifts) = ([T::ZERO; W], [T::ZERO; W]);
             for channel in 0..count {
                 let index = first + channel;
                 let (correction, variance) = spread(moments[0][channel], moments[1][channel], shape.count());
@@ -366,15 +386,15 @@ impl<T: Real> Job for Forward<T> {
                 store_optional(self.rstd, index, rstd);
             }
             let (scale, shift) = (task.spread(&scales), task.spread(&shifts));
-            for at in (0..task.columns).step_by(TILE) {
+            for at in (0..task.columns).step_by(W) {
                 let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
-                apply::<S, T>(x, y, shape, task.tile(at), &mean, &scale, &shift);
+                apply::<S, T, W>(x, y, shape, task.tile::<W>(at), &mean, &scale, &shift);
             }
         }
     }
 }
 
-struct Inference<T> {
+struct Inference<T, const W: usize> {
     x: Input<T>,
     weight: Input<T>,
     bias: Input<T>,
@@ -385,11 +405,11 @@ struct Inference<T> {
     shape: Shape,
 }
 
-impl<T: Real> Job for Inference<T> {
+impl<T: Real, const W: usize> Job for Inference<T, W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let task = Columns::new(self.shape, first, count);
-        let (mut means, mut scales, mut shifts) = ([T::ZERO; TILE], [T::ZERO; TILE], [T::ZERO; TILE]);
+        let (mut means, mut scales, mut shifts) = ([T::ZERO; W], [T::ZERO; W], [T::ZERO; W]);
         // SAFETY: the caller's promise: the task's columns are inside the arrays.
         unsafe {
             for channel in 0..count {
@@ -400,15 +420,15 @@ impl<T: Real> Job for Inference<T> {
                 shifts[channel] = T::from_f64(optional(self.bias, index, T::ZERO));
             }
             let (mean, scale, shift) = (task.spread(&means), task.spread(&scales), task.spread(&shifts));
-            for at in (0..task.columns).step_by(TILE) {
+            for at in (0..task.columns).step_by(W) {
                 let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
-                apply::<S, T>(x, y, self.shape, task.tile(at), &mean, &scale, &shift);
+                apply::<S, T, W>(x, y, self.shape, task.tile::<W>(at), &mean, &scale, &shift);
             }
         }
     }
 }
 
-struct Backward<T> {
+struct Backward<T, const W: usize> {
     dy: Input<T>,
     x: Input<T>,
     mean: Input<T>,
@@ -421,7 +441,7 @@ struct Backward<T> {
     training: bool,
 }
 
-impl<T: Real> Job for Backward<T> {
+impl<T: Real, const W: usize> Job for Backward<T, W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let (shape, training) = (self.shape, self.training);
@@ -429,18 +449,18 @@ impl<T: Real> Job for Backward<T> {
         let row = shape.row();
         // SAFETY: the caller's promise: the task's columns are inside the arrays.
         unsafe {
-            let mut means = [T::ZERO; TILE];
+            let mut means = [T::ZERO; W];
             for channel in 0..count {
                 means[channel] = self.mean.at(first + channel).read();
             }
             let mean = task.spread(&means);
             // Sums of the upstream gradient, of that times `x - mean`, and of `x - mean`, which is what
             // the rounding of the mean left.
-            let mut sums = [[0.0; TILE]; 3];
+            let mut sums = [[0.0; W]; 3];
             if training || self.dweight.is_some() || self.dbias.is_some() {
-                for at in (0..task.columns).step_by(TILE) {
+                for at in (0..task.columns).step_by(W) {
                     let (dy, x) = (self.dy.at(task.start + at), self.x.at(task.start + at));
-                    let totals = column_totals!(T, 3, shape.batch, task.tile(at), |r, c, length, sums| {
+                    let totals = column_totals!(T, 3, shape.batch, task.tile::<W>(at), |r, c, length, sums| {
                         let upstream: [T; LANES] = S::load_some(dy.add(r * row + c), length, T::ZERO);
                         let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
                         let mean: [T; LANES] = load(mean.as_ptr().add(c));
@@ -452,11 +472,11 @@ impl<T: Real> Job for Backward<T> {
                         }
                     });
                     for term in 0..3 {
-                        task.fold(task.tile(at), &totals[term], &mut sums[term]);
+                        task.fold(task.tile::<W>(at), &totals[term], &mut sums[term]);
                     }
                 }
             }
-            let (mut scales, mut slopes, mut offsets) = ([T::ZERO; TILE], [T::ZERO; TILE], [T::ZERO; TILE]);
+            let (mut scales, mut slopes, mut offsets) = ([T::ZERO; W], [T::ZERO; W], [T::ZERO; W]);
             for channel in 0..count {
                 let index = first + channel;
                 let n = shape.count();
@@ -475,10 +495,10 @@ impl<T: Real> Job for Backward<T> {
                 return;
             }
             let (scale, slope, offset) = (task.spread(&scales), task.spread(&slopes), task.spread(&offsets));
-            for at in (0..task.columns).step_by(TILE) {
+            for at in (0..task.columns).step_by(W) {
                 for r in 0..shape.batch {
                     let start = task.start + at + r * row;
-                    chunks!(LANES, task.tile(at), |c, length| {
+                    chunks!(LANES, task.tile::<W>(at), |c, length| {
                         let mut lanes: [T; LANES] = S::load_some(self.dy.at(start + c), length, T::ZERO);
                         let scale: [T; LANES] = load(scale.as_ptr().add(c));
                         for i in 0..LANES {

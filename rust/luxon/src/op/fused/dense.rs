@@ -291,10 +291,10 @@ impl Family for Dense {
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit, [`Error::Type`] for operands that are not floating.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Map>) -> Result<Tensor> {
+    let cast: SmallVec<[Tensor; 3]>;
     let mut operands: SmallVec<[&Tensor; 3]> = smallvec![x, weight];
     operands.extend(bias);
     let dtype = joined_float("linear", &operands)?;
-    let cast: SmallVec<[Tensor; 3]>;
     if operands.iter().any(|operand| operand.dtype() != dtype) {
         cast = operands.iter().map(|operand| operand.cast(dtype)).collect::<Result<_>>()?;
         operands = cast.iter().collect();

@@ -14,7 +14,9 @@ use crate::transform::{jvp_through, vjp_through};
 pub mod dense;
 pub mod dropout;
 pub mod loss;
+pub mod losses;
 pub mod norm;
+pub mod normalise;
 pub mod softmax;
 
 /// Runs an expression with `$T` bound to f64 for that dtype, else to f32.

@@ -1,0 +1,46 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO_FLAGS ?= --release
+
+.PHONY: digits test install install-test rust-test python-test docs-test lint types bench clean
+
+digits: install  ## Train a network on handwritten digits.
+	$(BIN)/python examples/digits.py
+
+test: install-test lint types rust-test python-test  ## Build everything and check everything.
+
+$(BIN)/maturin:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "maturin>=1.9,<2"
+
+install: $(BIN)/maturin
+	$(BIN)/pip install --quiet --disable-pip-version-check "numpy>=2.1" "scikit-learn>=1.5" "matplotlib>=3.9"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+
+install-test: $(BIN)/maturin
+	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+
+rust-test:
+	cargo test $(CARGO_FLAGS) --package luxon
+
+python-test:
+	$(BIN)/python -m pytest -q
+
+lint:
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+	cd $(VENV) && bin/python -m mypy.stubtest luxon._core --allowlist ../tests/stubtest_allowlist.txt
+
+bench:
+	$(BIN)/python benches/run.py
+
+clean:
+	rm -rf target $(VENV)

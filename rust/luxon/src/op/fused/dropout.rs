@@ -1,0 +1,146 @@
+//! Dropout: elements are zeroed by coins that belong to (key, index of the element).
+//!
+//! For a fixed key it is a linear map with a diagonal matrix, so it is its own derivative in both modes,
+//! and nothing is saved: the backward pass tosses the same coins again.
+
+use smallvec::smallvec;
+
+use super::joined_float;
+use crate::cpu::random::{Key, dropout as kernel};
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::layout::{Shape, resolve_axes};
+use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
+use crate::tensor::{Tensor, Value};
+
+/// Keeps each element with probability `keep`, divided by it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Whose coins are tossed.
+    pub key: Key,
+    /// The probability of 1.
+    pub keep: f64,
+}
+
+impl Dropout {
+    fn fill<T: crate::cpu::random::Sample + Element>(&self, x: &Value, y: &mut Value) {
+        let count = x.count();
+        let Some(x) = x.as_slice::<T>() else { return };
+        // SAFETY: the output is fresh and contiguous and has the input's shape and dtype.
+        let y = unsafe { std::slice::from_raw_parts_mut(y.pointer_mut().cast::<T>(), count) };
+        kernel(self.key, self.keep, x, y);
+    }
+}
+
+impl Family for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
+        Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape: *inputs[0].shape() }])
+    }
+
+    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+        if outputs[0].count() == 0 {
+            return Ok(());
+        }
+        let x = inputs[0].to_contiguous()?;
+        match x.dtype() {
+            DType::BF16 => self.fill::<half::bf16>(&x, &mut outputs[0]),
+            DType::F16 => self.fill::<half::f16>(&x, &mut outputs[0]),
+            DType::F32 => self.fill::<f32>(&x, &mut outputs[0]),
+            DType::F64 => self.fill::<f64>(&x, &mut outputs[0]),
+            other => return Err(Error::unsupported("dropout", other, "floating types")),
+        }
+        Ok(())
+    }
+
+    fn saves(&self, _wanted: u32) -> Saves {
+        Saves::NOTHING
+    }
+
+    fn vjp(&self, _saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
+        Ok(smallvec![Some(apply(*self, &[dy])?)])
+    }
+
+    fn jvp(&self, _inputs: &[Tensor], _outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
+        tangents[0].as_ref().map(|tangent| apply(*self, &[tangent])).transpose()
+    }
+
+    fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
+        let define = || {
+            // The coins are tossed on the host and moved to where the input is.
+            let x = &inputs[0];
+            let coins = apply(*self, &[&Tensor::ones(x.shape(), x.dtype())?])?;
+            let coins = x.device().map_or(Ok(coins.clone()), |device| coins.to_device(device))?;
+            let kept = coins.not_equal(0.0)?;
+            let scaled = x.mul(&coins)?;
+            let y = crate::op::elementwise::map(crate::op::elementwise::Kernel::Where, &[(&kept).into(), (&scaled).into(), 0.0.into()])?;
+            Ok(smallvec![y])
+        };
+        Some(define())
+    }
+}
+
+/// Zeroes each element with probability `p` and divides the others by `1 - p`.
+///
+/// With `axes`, one coin is tossed for all elements that differ along the other axes only. The same key
+/// gives the same coins; `p = 1` gives exact zeros.
+///
+/// # Errors
+/// [`Error::Value`] for p outside \[0, 1\], [`Error::Type`] for dtypes that are not floating,
+/// [`Error::Index`] for an axis that is not there.
+pub fn dropout(x: &Tensor, key: Key, p: f64, axes: Option<&[isize]>) -> Result<Tensor> {
+    if !(0.0..=1.0).contains(&p) {
+        return Err(Error::value("dropout", format_args!("p must lie in [0, 1], got {p}")));
+    }
+    let dtype = joined_float("dropout", &[x])?;
+    let op = Dropout { key, keep: 1.0 - p };
+    let Some(axes) = axes else {
+        return if p == 0.0 { Ok(x.clone()) } else { apply(op, &[x]) };
+    };
+    let axes = resolve_axes("dropout", axes, x.rank())?;
+    let shape = Shape::collect(x.shape().iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { size } else { 1 }))?;
+    let mut coins = apply(op, &[&Tensor::ones(&shape, dtype)?])?;
+    if let Some(device) = x.device() {
+        coins = coins.to_device(device)?;
+    }
+    let kept = coins.not_equal(0.0)?;
+    crate::op::elementwise::map(crate::op::elementwise::Kernel::Where, &[(&kept).into(), (&x.mul(&coins)?).into(), 0.0.into()])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::op::testing::{check_gradients, sample};
+
+    #[test]
+    fn it_keeps_scales_and_differentiates() {
+        let x = sample(&[40, 50], 0.5, 1.5, 1);
+        let op = Dropout { key: Key::new(3), keep: 0.75 };
+        let y = apply(op, &[&x]).unwrap();
+        let defined = op.expand(std::slice::from_ref(&x)).unwrap().unwrap();
+        let (got, expected) = (y.to_vec::<f64>().unwrap(), defined[0].to_vec::<f64>().unwrap());
+        assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-15));
+        let kept = got.iter().filter(|&&value| value != 0.0).count();
+        assert!((1350..1650).contains(&kept), "{kept}");
+        check_gradients(|x| dropout(&x[0], Key::new(5), 0.4, None), &[sample(&[4, 3], -1.0, 1.0, 2)]);
+        check_gradients(|x| dropout(&x[0], Key::new(5), 0.4, Some(&[0])), &[sample(&[4, 3], -1.0, 1.0, 2)]);
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        let x = Tensor::new(&[1.0f32, f32::NAN, f32::INFINITY], &[3]).unwrap();
+        assert_eq!(dropout(&x, Key::new(1), 1.0, None).unwrap().to_vec::<f32>().unwrap(), [0.0; 3]);
+        assert_eq!(dropout(&x, Key::new(1), 0.0, None).unwrap().to_vec::<f32>().unwrap()[0], 1.0);
+        assert!(matches!(dropout(&x, Key::new(1), 1.5, None), Err(Error::Value(_))));
+        assert!(matches!(dropout(&x, Key::new(1), f64::NAN, None), Err(Error::Value(_))));
+        let rows = dropout(&Tensor::ones(&[64, 8], DType::F32).unwrap(), Key::new(9), 0.5, Some(&[0])).unwrap();
+        for row in rows.to_vec::<f32>().unwrap().chunks(8) {
+            assert!(row.iter().all(|&value| value == row[0]));
+        }
+        assert_eq!(dropout(&Tensor::ones(&[0, 3], DType::F16).unwrap(), Key::new(9), 0.5, None).unwrap().shape()[..], [0, 3]);
+    }
+}

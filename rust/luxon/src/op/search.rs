@@ -1,0 +1,270 @@
+//! What sorting makes possible: sets, quantiles, membership, and the places of what is not zero.
+//!
+//! The sizes of some results depend on the data (`nonzero`, the `unique_*` functions): those read their
+//! input, so they do not run on abstract tensors, and are not differentiated. Quantiles are definitions
+//! over `sort` and inherit its derivatives.
+
+use crate::cpu::scan::Cumulative;
+use crate::dtype::{DType, Scalar};
+use crate::error::{Error, Result};
+use crate::layout::{Axes, Shape, resolve_axes, show};
+use crate::op::apply;
+use crate::op::elementwise::{Kernel, map};
+use crate::op::index::nd::flat_nonzero;
+use crate::op::index::{Gather, beside};
+use crate::op::linear::concat;
+use crate::tensor::Tensor;
+
+/// The distinct elements of a tensor, ascending, and where they are; each NaN is distinct.
+#[derive(Clone, Debug)]
+pub struct Unique {
+    /// The distinct elements.
+    pub values: Tensor,
+    /// Where each occurs first in the flattened tensor.
+    pub indices: Tensor,
+    /// For each element of the tensor (in its shape), which of the values it is.
+    pub inverse: Tensor,
+    /// How often each occurs.
+    pub counts: Tensor,
+}
+
+/// The sorted elements of a flattened tensor with their positions, and where runs of equal ones start.
+fn runs(x: &Tensor) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
+    let count = x.count();
+    let (sorted, places) = x.detach().reshape(&[count as isize])?.sort_with_positions(0, false)?;
+    let first = beside(Tensor::ones(&[count.min(1)], DType::Bool)?, x)?;
+    let fresh = sorted.narrow(0, count.min(1), count.saturating_sub(1))?.not_equal(&sorted.narrow(0, 0, count.saturating_sub(1))?)?;
+    let fresh = concat(&[&first, &fresh], 0)?;
+    let starts = flat_nonzero(&fresh)?;
+    Ok((sorted, places, fresh, starts))
+}
+
+impl Tensor {
+    /// The distinct elements with their first positions, their counts, and the inverse mapping.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for an abstract tensor: the data decides the sizes.
+    pub fn unique_all(&self) -> Result<Unique> {
+        let count = self.count();
+        let (sorted, places, fresh, starts) = runs(self)?;
+        let number = fresh.cumulative(Cumulative::Sum, 0, false, false)?.sub(1i64)?;
+        let zeros = number.zeros_like()?;
+        let labels = Axes::from_slice(&[0])?;
+        let inverse = apply(Gather::Set { axis: 0, labels }, &[&zeros, &number, &places])?;
+        let end = beside(Tensor::new(&[count as i64], &[1])?, self)?;
+        let bounds = concat(&[&starts, &end], 0)?;
+        let groups = starts.count();
+        Ok(Unique {
+            values: sorted.take(&starts, 0)?,
+            indices: places.take(&starts, 0)?,
+            inverse: inverse.reshape_to(self.shape())?,
+            counts: bounds.narrow(0, 1, groups)?.sub(&bounds.narrow(0, 0, groups)?)?,
+        })
+    }
+
+    /// The distinct elements, ascending.
+    ///
+    /// # Errors
+    /// As [`Tensor::unique_all`].
+    pub fn unique_values(&self) -> Result<Tensor> {
+        let (sorted, _, _, starts) = runs(self)?;
+        sorted.take(&starts, 0)
+    }
+
+    /// The distinct elements and how often each occurs.
+    ///
+    /// # Errors
+    /// As [`Tensor::unique_all`].
+    pub fn unique_counts(&self) -> Result<(Tensor, Tensor)> {
+        let unique = self.unique_all()?;
+        Ok((unique.values, unique.counts))
+    }
+
+    /// The distinct elements and, for each element, which of them it is.
+    ///
+    /// # Errors
+    /// As [`Tensor::unique_all`].
+    pub fn unique_inverse(&self) -> Result<(Tensor, Tensor)> {
+        let unique = self.unique_all()?;
+        Ok((unique.values, unique.inverse))
+    }
+
+    /// The indices of the elements that are not zero, one tensor for each axis, in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a 0-d tensor, [`Error::Value`] for an abstract one.
+    pub fn nonzero(&self) -> Result<Vec<Tensor>> {
+        if self.rank() == 0 {
+            return Err(Error::shape("nonzero", "a 0-d tensor has no axes to index"));
+        }
+        let mask = if self.dtype() == DType::Bool { self.detach() } else { self.detach().not_equal(0i64)? };
+        let flat = flat_nonzero(&mask)?.to_host()?.to_vec::<i64>()?;
+        let mut stride = 1i64;
+        let mut out = Vec::with_capacity(self.rank());
+        for &size in self.shape().iter().rev() {
+            let size = size.max(1) as i64;
+            let numbers: Vec<i64> = flat.iter().map(|position| position / stride % size).collect();
+            out.push(beside(Tensor::new(&numbers, &[numbers.len()])?, self)?);
+            stride *= size;
+        }
+        out.reverse();
+        Ok(out)
+    }
+
+    /// The number of elements that are not zero.
+    ///
+    /// # Errors
+    /// As [`Tensor::reduce`].
+    pub fn count_nonzero(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+        self.reduce(crate::cpu::reduce::Reduction::CountNonzero, axes, keepdims)
+    }
+
+    /// Whether each element occurs in `others`; NaN never does.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn isin(&self, others: &Tensor) -> Result<Tensor> {
+        let count = others.count();
+        let dtype = self.dtype().promote(others.dtype());
+        let x = self.detach().cast(dtype)?;
+        if count == 0 {
+            return self.detach().not_equal(&self.detach())?.cast(DType::Bool)?.zeros_like();
+        }
+        let sorted = others.detach().cast(dtype)?.reshape(&[count as isize])?.sort(0, false)?;
+        let place = sorted.searchsorted(&x, false, None)?.minimum(count as i64 - 1)?;
+        sorted.take(&place, 0)?.equal(&x)
+    }
+
+    /// The quantiles `q` (each in \[0, 1\]) over `axes` (none for all), interpolated linearly between the
+    /// two nearest elements; the result has one more axis, the first, for `q`. NaN where any element is NaN.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a q outside \[0, 1\] or for no elements, [`Error::Index`] for an axis that is
+    /// not there.
+    pub fn quantile(&self, q: &[f64], axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+        let axes = match axes {
+            Some(axes) => resolve_axes("quantile", axes, self.rank())?,
+            None => Axes::collect(0..self.rank())?,
+        };
+        if let Some(wrong) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
+            return Err(Error::value("quantile", format_args!("{wrong} is not in [0, 1]")));
+        }
+        let kept: Vec<usize> = (0..self.rank()).filter(|axis| !axes.contains(axis)).collect();
+        let length: usize = axes.iter().map(|&axis| self.shape()[axis]).product();
+        if length == 0 {
+            return Err(Error::value("quantile", format_args!("shape {} has no elements along the axes", show(self.shape()))));
+        }
+        let order: Vec<isize> = kept.iter().chain(axes.iter()).map(|&axis| axis as isize).collect();
+        let outer = Shape::collect(kept.iter().map(|&axis| self.shape()[axis]))?;
+        let mut lines = outer;
+        lines.push(length)?;
+        let x = self.cast(self.dtype().to_float())?.permute(&order)?.reshape_to(&lines)?.sort(-1, false)?;
+
+        let (mut low, mut high, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        for q in q {
+            let place = q * (length - 1) as f64;
+            low.push(place.floor() as i64);
+            high.push(place.ceil() as i64);
+            parts.push(place - place.floor());
+        }
+        let list = |numbers: &[i64]| beside(Tensor::new(numbers, &[numbers.len()])?, &x);
+        let (a, b) = (x.take(&list(&low)?, -1)?, x.take(&list(&high)?, -1)?);
+        let part = beside(Tensor::new(&parts, &[parts.len()])?.cast(x.dtype())?, &x)?;
+        // The difference of equal infinities would be NaN.
+        let same = map(Kernel::LogicalAnd, &[(&a.equal(&b)?).into(), (&a.isinf()?).into()])?;
+        let gap = map(Kernel::Where, &[(&same).into(), Scalar::Float(0.0).into(), (&b.sub(&a)?).into()])?;
+        let between = a.add(&gap.mul(&part)?)?;
+        let last = x.narrow(lines.len() - 1, length - 1, 1)?;
+        let y = map(Kernel::Where, &[(&last.isnan()?).into(), (&last).into(), (&between).into()])?;
+        let mut front: Vec<isize> = vec![lines.len() as isize - 1];
+        front.extend(0..lines.len() as isize - 1);
+        let y = y.permute(&front)?;
+        if !keepdims {
+            return Ok(y);
+        }
+        let mut shape = Shape::from_slice(&[q.len()])?;
+        for axis in 0..self.rank() {
+            shape.push(if axes.contains(&axis) { 1 } else { self.shape()[axis] })?;
+        }
+        y.reshape_to(&shape)
+    }
+
+    /// The median over `axes` (none for all): the middle element, or the mean of the two middle ones.
+    ///
+    /// # Errors
+    /// As [`Tensor::quantile`].
+    pub fn median(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+        let y = self.quantile(&[0.5], axes, keepdims)?;
+        y.squeeze(&[0])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::op::testing::{check_gradients, sample};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn sets_equal_the_naive_ones(list in prop::collection::vec(-3i64..4, 0..20), others in prop::collection::vec(-3i64..4, 0..4)) {
+            let x = Tensor::new(&list, &[list.len(), 1]).unwrap();
+            let mut groups: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+            for (at, value) in list.iter().enumerate() {
+                groups.entry(*value).or_default().push(at as i64);
+            }
+            for dtype in [DType::I64, DType::F32, DType::BF16] {
+                let unique = x.cast(dtype).unwrap().unique_all().unwrap();
+                let values = unique.values.cast(DType::I64).unwrap().to_vec::<i64>().unwrap();
+                prop_assert_eq!(&values, &groups.keys().copied().collect::<Vec<_>>());
+                prop_assert_eq!(unique.indices.to_vec::<i64>().unwrap(), groups.values().map(|at| at[0]).collect::<Vec<_>>());
+                prop_assert_eq!(unique.counts.to_vec::<i64>().unwrap(), groups.values().map(|at| at.len() as i64).collect::<Vec<_>>());
+                prop_assert_eq!(unique.inverse.shape(), x.shape());
+                let back: Vec<i64> = unique.inverse.to_vec::<i64>().unwrap().iter().map(|&at| values[at as usize]).collect();
+                prop_assert_eq!(&back, &list);
+            }
+            let found = x.isin(&Tensor::new(&others, &[others.len()]).unwrap().cast(DType::F64).unwrap()).unwrap();
+            let expected: Vec<bool> = list.iter().map(|value| others.contains(value)).collect();
+            prop_assert_eq!(found.to_vec::<bool>().unwrap(), expected);
+            let places: Vec<i64> = (0..list.len() as i64).filter(|&at| list[at as usize] != 0).collect();
+            let found = x.nonzero().unwrap();
+            prop_assert_eq!(found[0].to_vec::<i64>().unwrap(), places.clone());
+            prop_assert_eq!(found[1].to_vec::<i64>().unwrap(), vec![0; places.len()]);
+            prop_assert_eq!(x.count_nonzero(None, false).unwrap().to_vec::<i64>().unwrap(), [places.len() as i64]);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_numpys() {
+        let x = Tensor::new(&[3.0f64, 1.0, 4.0, 1.0, 5.0, 9.0], &[2, 3]).unwrap();
+        let y = x.quantile(&[0.0, 0.25, 1.0], Some(&[1]), false).unwrap();
+        assert_eq!(y.shape()[..], [3, 2]);
+        assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 1.0, 2.0, 3.0, 4.0, 9.0]);
+        assert_eq!(x.median(None, true).unwrap().shape()[..], [1, 1]);
+        assert_eq!(x.median(None, false).unwrap().to_vec::<f64>().unwrap(), [3.5]);
+        assert_eq!(x.cast(DType::I32).unwrap().median(Some(&[0]), false).unwrap().to_vec::<f32>().unwrap(), [2.0, 3.0, 6.5]);
+        assert!(x.quantile(&[1.1], None, false).is_err());
+        assert!(x.quantile(&[f64::NAN], None, false).is_err());
+        assert!(Tensor::zeros(&[0], DType::F32).unwrap().median(None, false).is_err());
+        let x = Tensor::new(&[f32::INFINITY, f32::INFINITY, 1.0, f32::NAN], &[2, 2]).unwrap();
+        let y = x.median(Some(&[1]), false).unwrap().to_vec::<f32>().unwrap();
+        assert!(y[0] == f32::INFINITY && y[1].is_nan());
+    }
+
+    #[test]
+    fn derivatives_of_quantiles() {
+        let x = sample(&[3, 4], -1.0, 1.0, 4);
+        check_gradients(|x| x[0].quantile(&[0.2, 0.5], Some(&[0]), false)?.square(), &[x.clone()]);
+        check_gradients(|x| x[0].median(None, false)?.sin(), &[x]);
+    }
+
+    #[test]
+    fn each_nan_is_distinct() {
+        let x = Tensor::new(&[f32::NAN, 1.0, f32::NAN, 0.0, -0.0], &[5]).unwrap();
+        let unique = x.unique_all().unwrap();
+        assert_eq!(unique.counts.to_vec::<i64>().unwrap(), [2, 1, 1, 1]);
+        assert!(Tensor::scalar(1.0, DType::F32).nonzero().is_err());
+    }
+}
