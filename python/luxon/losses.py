@@ -110,7 +110,7 @@ def cross_entropy(
         prediction: logits (or probabilities with `from_logits=False`), classes along `axis`.
         target: class numbers of the prediction's shape without `axis`, or probabilities of its shape.
         axis: the classes' axis.
-        from_logits: whether the prediction still needs a softmax.
+        from_logits: whether the prediction still needs a softmax; probabilities are normalised.
         label_smoothing: mixes the target with the uniform distribution, in [0, 1].
         weight: one factor per class; the mean is then weighted, as in PyTorch.
         ignore_index: a class number that counts nothing.
@@ -120,50 +120,20 @@ def cross_entropy(
         ValueError: shapes that do not fit, label_smoothing outside [0, 1].
         IndexError: a class number outside the classes.
     """
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
     prediction, target = _core.asarray(prediction), _core.asarray(target)
-    if prediction.ndim == 0:
-        raise ValueError("cross_entropy: the prediction has no axis of classes, its shape is ()")
-    if not -prediction.ndim <= axis < prediction.ndim:
-        raise ValueError(f"cross_entropy: axis {axis} is not one of a prediction of shape {tuple(prediction.shape)}")
-    axis %= prediction.ndim
-    by_class = _core.isdtype(target.dtype, "integral")
-    expected = list(prediction.shape)
-    if by_class:
-        del expected[axis]
-    if list(target.shape) != expected:
-        kind = "class numbers" if by_class else "probabilities"
-        raise ValueError(
-            f"cross_entropy: prediction of shape {tuple(prediction.shape)} needs {kind} of shape {tuple(expected)}, "
-            f"got a target of shape {tuple(target.shape)}"
+    if not from_logits:
+        prediction = _log_probability(prediction, axis)
+    if callable(reduction):
+        values = _core.cross_entropy(
+            prediction, target, axis, label_smoothing, weight, ignore_index, "none"
         )
-    if axis != prediction.ndim - 1:
-        prediction = _core.moveaxis(prediction, axis, -1)
-        target = target if by_class else _core.moveaxis(target, axis, -1)
-    logits = prediction if from_logits else _core.log(prediction)
-    if by_class:
-        values = _core.cross_entropy(logits, target, label_smoothing, weight, ignore_index, from_logits)
-        if reduction == "mean" and (weight is not None or ignore_index is not None):
-            counted = _class_weights(target, weight, ignore_index, logits)
-            return _core.sum(values) / _core.sum(counted)
-        return _reduce(values, reduction)
-    log_probability = _core.log_softmax(logits) if from_logits else logits
-    if label_smoothing:
-        target = target * (1.0 - label_smoothing) + label_smoothing / target.shape[-1]
-    if weight is not None:
-        log_probability = log_probability * weight
-    return _reduce(-_core.sum(target * log_probability, axis=-1), reduction)
+        return reduction(values)
+    return _core.cross_entropy(prediction, target, axis, label_smoothing, weight, ignore_index, reduction)
 
 
-def _class_weights(target: Tensor, weight: Tensor | None, ignore_index: int | None, like: Tensor) -> Tensor:
-    if ignore_index is None:
-        assert weight is not None
-        return _core.take(weight, target, axis=0)
-    counted = target != ignore_index
-    if weight is None:
-        return _core.astype(counted, like.dtype)
-    return _core.where(counted, _core.take(weight, _core.where(counted, target, 0), axis=0), 0.0)
+def _log_probability(probability: Tensor, axis: int) -> Tensor:
+    """The logarithm of probabilities that sum to one, so that a softmax of it gives them back."""
+    return _core.log(probability / _core.sum(probability, axis=axis, keepdims=True))
 
 
 def binary_cross_entropy(

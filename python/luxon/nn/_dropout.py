@@ -54,13 +54,4 @@ class Dropout(Layer):
         if self.p == 0.0 or not st["training"]:
             return x, st
         key, following = st["key"].split(2)
-        if self.axes is None:
-            y = _core.dropout(key, x, self.p)
-        else:
-            shape = tuple(size if axis in self._axes(x.ndim) else 1 for axis, size in enumerate(x.shape))
-            y = x * _core.dropout(key, _core.ones(shape, dtype=x.dtype), self.p)
-        return y, updated(st, {"key": following})
-
-    def _axes(self, rank: int) -> set[int]:
-        assert self.axes is not None
-        return {axis + rank if axis < 0 else axis for axis in self.axes}
+        return _core.dropout(key, x, self.p, self.axes), updated(st, {"key": following})

@@ -15,6 +15,9 @@ mod function;
 mod gil;
 mod memory;
 mod numpy;
+mod file;
+mod network;
+mod random;
 mod tensor;
 
 /// The compiled core of luxon.
@@ -27,5 +30,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<device::PyDevice>()?;
     module.add_function(wrap_pyfunction!(tensor::protocol::_from_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(device::cpu, module)?)?;
+    network::register(module)?;
+    random::register(module)?;
+    file::register(module)?;
     function::register(module)
 }

@@ -158,19 +158,17 @@ pub fn show(shape: &[usize]) -> String {
 /// The number of elements of `shape`, or an error where it (or its bytes at 8 an element) overflows.
 #[inline]
 pub fn count(shape: &[usize]) -> Result<usize> {
-    let mut total: usize = 1;
-    let mut empty = false;
-    for &size in shape {
-        if size == 0 {
-            empty = true;
-        } else {
-            total = match total.checked_mul(size) {
-                Some(total) if total <= (isize::MAX as usize) / 8 => total,
-                _ => return Err(Error::Overflow(format!("a tensor of shape {} has too many elements", show(shape)))),
-            };
-        }
+    if shape.contains(&0) {
+        return Ok(0);
     }
-    Ok(if empty { 0 } else { total })
+    let mut total: usize = 1;
+    for &size in shape {
+        total = match total.checked_mul(size) {
+            Some(total) if total <= (isize::MAX as usize) / 8 => total,
+            _ => return Err(Error::Overflow(format!("a tensor of shape {} has too many elements", show(shape)))),
+        };
+    }
+    Ok(total)
 }
 
 /// The shape that both broadcast to, or an error that shows both.

@@ -570,8 +570,9 @@ per_isa! {
     }
 }
 
-/// Rows that a column search goes through before it looks at the next lanes.
-const SEARCHED: usize = 64;
+/// Rows that a column search goes through before it looks at the next lanes: many rows at a large
+/// stride would fall on one another in the cache.
+const SEARCHED: usize = 4;
 
 /// Searches rows of `WIDTH` lanes, unless all their positions are known.
 #[inline(always)]

@@ -19,8 +19,10 @@ use crate::cpu::fold::{BLOCK, Kernels, NARROW, Second, WIDENING, tables};
 use crate::dtype::DType;
 use crate::runtime::threads::parallel;
 
-/// Lanes of one unit.
-const TILE: usize = 1024;
+/// Lanes of one unit, at most: rows this long are read as a stream.
+const TILE: usize = 4096;
+/// Lanes for which a small buffer does.
+const FEW: usize = 64;
 /// The centers of folds that are not about a mean.
 static ZEROS: [u64; TILE] = [0; TILE];
 /// Elements that are worth a task.
@@ -96,7 +98,7 @@ pub unsafe fn reduce(
 }
 
 impl Plan {
-    #[inline]
+    #[inline(always)]
     fn new(
         dtype: DType,
         shape: &[usize],
@@ -191,8 +193,14 @@ impl Plan {
         }
         in_pieces(units, (GRAIN / (self.tile * self.depth)).max(1), nanoseconds, |range| {
             for unit in range {
-                // SAFETY: units have results of their own.
-                unsafe { self.unit(unit, source.get(), destination.get(), output) };
+                // SAFETY: units have results of their own, and no more lanes than there is room for.
+                unsafe {
+                    if self.tile <= FEW {
+                        self.unit::<FEW>(unit, source.get(), destination.get(), output);
+                    } else {
+                        self.unit::<TILE>(unit, source.get(), destination.get(), output);
+                    }
+                }
             }
         });
     }
@@ -205,14 +213,15 @@ impl Plan {
         }
     }
 
-    /// One unit from start to end.
-    unsafe fn unit(&self, unit: usize, source: *const u8, destination: *mut u8, output: usize) {
+    /// One unit from start to end, with room for `ROOM` lanes.
+    #[inline(never)]
+    unsafe fn unit<const ROOM: usize>(&self, unit: usize, source: *const u8, destination: *mut u8, output: usize) {
         let (from, to, lanes) = self.locate(unit);
-        let mut accumulators = [const { MaybeUninit::<u64>::uninit() }; TILE];
+        let mut accumulators = [const { MaybeUninit::<u64>::uninit() }; ROOM];
         let accumulators = accumulators.as_mut_ptr().cast::<u8>();
         let none = ZEROS.as_ptr().cast();
         let (all, stride) = (0..self.depth, self.lane.destination);
-        // SAFETY: a unit has at most TILE lanes and accumulators at most 8 bytes.
+        // SAFETY: a unit has at most ROOM lanes and accumulators at most 8 bytes.
         unsafe {
             let source = source.offset(from * self.element as isize);
             let destination = destination.offset(to * output as isize);
@@ -220,14 +229,14 @@ impl Plan {
             match self.second {
                 Second::Nothing => (self.first.finish)(accumulators, lanes, self.divisors.0, destination, stride),
                 Second::Spread(last) => {
-                    let mut centers = [const { MaybeUninit::<u64>::uninit() }; TILE];
+                    let mut centers = [const { MaybeUninit::<u64>::uninit() }; ROOM];
                     let centers = centers.as_mut_ptr().cast::<u8>();
                     (self.first.finish)(accumulators, lanes, self.divisors.0, centers, 1);
                     self.fold(last, source, lanes, all, centers, accumulators);
                     (last.finish)(accumulators, lanes, self.divisors.1, destination, stride);
                 }
                 Second::Search(..) => {
-                    let mut positions = [-1i64; TILE];
+                    let mut positions = [-1i64; ROOM];
                     self.search(source, lanes, all, accumulators, positions.as_mut_ptr());
                     for (lane, &position) in positions[..lanes].iter().enumerate() {
                         *destination.cast::<i64>().offset(lane as isize * stride) = position;

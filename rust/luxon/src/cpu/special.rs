@@ -55,7 +55,7 @@ const BERNOULLI: [f64; 8] =
 
 fn i1e(x: f64) -> f64 {
     let size = x.abs();
-    if x.is_nan() {
+    if x.is_nan() || x == 0.0 {
         return x;
     }
     let value = if size < 30.0 {

@@ -128,7 +128,7 @@ impl Tensor {
         let dtype = self.dtype().promote(others.dtype());
         let x = self.detach().cast(dtype)?;
         if count == 0 {
-            return self.detach().not_equal(&self.detach())?.cast(DType::Bool)?.zeros_like();
+            return x.equal(&x)?.zeros_like();
         }
         let sorted = others.detach().cast(dtype)?.reshape(&[count as isize])?.sort(0, false)?;
         let place = sorted.searchsorted(&x, false, None)?.minimum(count as i64 - 1)?;

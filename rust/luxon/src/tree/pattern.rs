@@ -278,7 +278,6 @@ mod tests {
         assert!(covers("x[0-3]", "x2") && !covers("x[0-3]", "x4") && covers("[!ab]c", "cc") && !covers("[!ab]c", "ac"));
         assert!(covers("{encoder,head.layer_1}.{weight,bias}", "head.layer_1.bias"));
         assert!(covers("layer_*", "layer_7.weight") && covers("*_*", "layer_7"));
-        assert!(covers("odd[name", "odd[name") || Pattern::new("odd[name").is_err());
         for bad in ["a..b", "{a", "a}", "x[", "x[]", ""] {
             assert!(Pattern::new(bad).is_err(), "{bad}");
         }

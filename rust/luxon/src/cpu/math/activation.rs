@@ -36,7 +36,7 @@ fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
         (0.0, 1.0, 1.0)
     };
     let q = factor * inverse * s1;
-    q.mul_add(error.mul_add(1.0 + p, p), q) * s2
+    (q.mul_add(error.mul_add(1.0 + p, p), q) * s2).copysign(factor)
 }
 
 /// `exp(-y)` for `0 <= y <= 760.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
@@ -64,7 +64,7 @@ fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
         (0.0, 1.0, 1.0)
     };
     let q = factor * inverse * s1;
-    q.mul_add(error.mul_add(1.0 + p, p), q) * s2
+    (q.mul_add(error.mul_add(1.0 + p, p), q) * s2).copysign(factor)
 }
 
 #[inline(always)]
@@ -153,7 +153,7 @@ pub(super) fn mish_f32(x: f32) -> f32 {
         },
         near,
     );
-    if positive { sum } else { sum * s2 }
+    (if positive { sum } else { sum * s2 }).copysign(x)
 }
 
 #[inline(always)]
@@ -173,7 +173,7 @@ pub(super) fn mish_f64(x: f64) -> f64 {
         },
         near,
     );
-    if positive { sum } else { sum * s2 }
+    (if positive { sum } else { sum * s2 }).copysign(x)
 }
 
 // 0.5 x (1 + tanh(u)) is x sigmoid(2 u), 2 u = x (a + b x^2) with a = sqrt(8 / pi), b = 0.044715 a. The exponential turns

@@ -139,24 +139,21 @@ pub(super) fn power_of_two_f64(t: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn exp_f32(x: f32) -> f32 {
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -104.0 { -104.0 } else { x };
+    let x = x.clamp(-104.0, 89.0);
     let (r, t) = reduce_f32(x);
     scale_f32(1.0 + (r * r).mul_add(tail_f32(r), r), t)
 }
 
 #[inline(always)]
 pub(super) fn exp_f64(x: f64) -> f64 {
-    let x = if x > 710.0 { 710.0 } else { x };
-    let x = if x < -746.0 { -746.0 } else { x };
+    let x = x.clamp(-746.0, 710.0);
     let (r, t) = reduce_f64(x);
     scale_f64(1.0 + (r * r).mul_add(tail_f64(r), r), t)
 }
 
 #[inline(always)]
 pub(super) fn exp2_f32(x: f32) -> f32 {
-    let x = if x > 129.0 { 129.0 } else { x };
-    let x = if x < -151.0 { -151.0 } else { x };
+    let x = x.clamp(-151.0, 129.0);
     let t = x + MAGIC_F32;
     let r = x - (t - MAGIC_F32);
     let p = polynomial!(
@@ -173,8 +170,7 @@ pub(super) fn exp2_f32(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn exp2_f64(x: f64) -> f64 {
-    let x = if x > 1025.0 { 1025.0 } else { x };
-    let x = if x < -1077.0 { -1077.0 } else { x };
+    let x = x.clamp(-1077.0, 1025.0);
     let t = x + MAGIC_F64;
     let r = x - (t - MAGIC_F64);
     let p = polynomial!(
@@ -199,8 +195,7 @@ pub(super) fn exp2_f64(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn expm1_f32(x: f32) -> f32 {
-    let y = if x > 89.0 { 89.0 } else { x };
-    let y = if y < -18.0 { -18.0 } else { y };
+    let y = x.clamp(-18.0, 89.0);
     let (r, t) = reduce_f32(y);
     // 2^128 is not representable: 2^127 doubled at the end.
     let doubled = t > MAGIC_F32 + 127.0;
@@ -212,8 +207,7 @@ pub(super) fn expm1_f32(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn expm1_f64(x: f64) -> f64 {
-    let y = if x > 710.0 { 710.0 } else { x };
-    let y = if y < -38.0 { -38.0 } else { y };
+    let y = x.clamp(-38.0, 710.0);
     let (r, t) = reduce_f64(y);
     let doubled = t > MAGIC_F64 + 1023.0;
     let s = power_of_two_f64(if doubled { MAGIC_F64 + 1023.0 } else { t });

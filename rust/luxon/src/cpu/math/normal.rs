@@ -7,9 +7,9 @@
 //! as a sum of two numbers and the exponential multiplies `R` before it is scaled by its power of two, so
 //! relative accuracy holds until the result underflows.
 //!
-//! `1 / (y + k)` is rounded twice, which amounts to a slightly different `y`. That difference is known, and so, well
-//! enough, is the logarithmic derivative of `R`: their product corrects the exponent, at the price of four
-//! operations instead of a longer arithmetic for `t`.
+//! `1 / (y + k)` is rounded twice, which amounts to a slightly different `y`. That difference is known, and so, to a few
+//! percent, is the logarithmic derivative of `R`: their product corrects the exponent, at the price of five
+//! operations instead of a longer arithmetic for `t`. In f64 the rounding of `t` itself is treated alike.
 
 use super::exp::{
     LN_2_F32, LN_2_F64, reduce_exactly_f32, reduce_exactly_f64, split_scale_down_f32,
@@ -45,7 +45,7 @@ fn mills_f32(y: f32) -> (f32, f32) {
         -5.6856686e-1,
         7.4520606e-1
     );
-    (p * inverse, 10.0 * error * inverse)
+    (p * inverse, error * inverse.mul_add(6.97, 0.8))
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 10.3, as a number and the relative correction that it lacks.
@@ -67,7 +67,7 @@ fn scaled_erfc_f32(y: f32) -> (f32, f32) {
         -7.661568e-1,
         1.0437663
     );
-    (p * inverse, 6.3 * error * inverse)
+    (p * inverse, error * inverse.mul_add(4.12, 0.85))
 }
 
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
@@ -126,10 +126,9 @@ pub(super) fn log_ndtr_f32(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn gelu_f32(x: f32) -> f32 {
-    let bounded = if x > 14.6 { 14.6 } else { x };
-    let bounded = if bounded < -14.6 { -14.6 } else { bounded };
+    let bounded = x.clamp(-14.6, 14.6);
     let lost = times_tail_f32(bounded, bounded.abs());
-    if x > 0.0 { x - lost } else { lost }
+    (if x > 0.0 { x - lost } else { lost }).copysign(x)
 }
 
 /// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
@@ -147,6 +146,7 @@ fn mills_f64(y: f64) -> (f64, f64) {
     const K: f64 = 5.96875;
     let (inverse, error) = reciprocal_f64(y, K);
     let t = inverse.mul_add(-2.0 * K, 1.0);
+    let t_low = inverse.mul_add(-2.0 * K, 1.0 - t);
     let p = polynomial!(
         t,
         1.1310559313719778e-9,
@@ -173,42 +173,49 @@ fn mills_f64(y: f64) -> (f64, f64) {
         -0.7001166371801388,
         0.7771515406810234
     );
-    (p * inverse, 26.5 * error * inverse)
+    (
+        p * inverse,
+        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(23.03, 0.07)),
+    )
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 27.3, as a number and the relative correction that it lacks.
 #[inline(always)]
 fn scaled_erfc_f64(y: f64) -> (f64, f64) {
-    const K: f64 = 4.03125;
+    const K: f64 = 3.828125;
     let (inverse, error) = reciprocal_f64(y, K);
     let t = inverse.mul_add(-2.0 * K, 1.0);
+    let t_low = inverse.mul_add(-2.0 * K, 1.0 - t);
     let p = polynomial!(
         t,
-        1.2427302036712823e-9,
-        7.750745251579377e-10,
-        -1.609581841033913e-8,
-        -7.89964245049539e-9,
-        1.2872701560501627e-7,
-        -1.0139658166283071e-8,
-        -9.316965489526378e-7,
-        1.0686523939087827e-6,
-        5.801240087247674e-6,
-        -1.8222774710063793e-5,
-        -1.3321852948668875e-5,
-        0.00019619257505600036,
-        -0.0004331403408077289,
-        -0.0005288340215898001,
-        0.006975708031725099,
-        -0.028403455115793515,
-        0.08006508398176149,
-        -0.17937072042384408,
-        0.3371782505465724,
-        -0.546822088837537,
-        0.7774848579055995,
-        -0.9785841310291883,
-        1.0964573700711933
+        -7.09738944356496e-10,
+        -4.809913769880251e-9,
+        -1.7547384294652276e-9,
+        4.122324698295748e-8,
+        2.728051263211141e-8,
+        -2.8728862912227416e-7,
+        -7.547852522246657e-8,
+        2.06467207337348e-6,
+        -1.3521295493994337e-6,
+        -1.4103625336278868e-5,
+        3.2047761140628606e-5,
+        5.9263535554180496e-5,
+        -0.00042248351880654354,
+        0.0006141435970362245,
+        0.002258252870068587,
+        -0.016385111262605875,
+        0.05718627376097209,
+        -0.1449042151926902,
+        0.29545160867379344,
+        -0.5067260507959482,
+        0.7483804543519524,
+        -0.9646134483004576,
+        1.0932725406451944
     );
-    (p * inverse, 17.5 * error * inverse)
+    (
+        p * inverse,
+        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(13.38, 0.22)),
+    )
 }
 
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
@@ -259,7 +266,8 @@ pub(super) fn log_ndtr_f64(x: f64) -> f64 {
     let upper = ln_1p_f64(-times_tail_f64(1.0, inside));
     // Far out R(y) = (1 - y^-2 + 3 y^-4 - ...) / (y sqrt(2 pi)), and y^2 / 2 dwarfs its logarithm.
     let z = 1.0 / (y * y);
-    let far = polynomial!(z, -15.0, 3.0, -1.0, 1.0) / (y * 2.506_628_274_631_000_7);
+    let far = polynomial!(z, 10395.0, -945.0, 105.0, -15.0, 3.0, -1.0, 1.0)
+        / (y * 2.506_628_274_631_000_7);
     let (ratio, correction) = mills_f64(inside);
     let lower = ln_f64(if y > 38.7 { far } else { ratio }) + (correction - 0.5 * y * y);
     if x > 0.0 { upper } else { lower }
@@ -267,8 +275,7 @@ pub(super) fn log_ndtr_f64(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn gelu_f64(x: f64) -> f64 {
-    let bounded = if x > 38.7 { 38.7 } else { x };
-    let bounded = if bounded < -38.7 { -38.7 } else { bounded };
+    let bounded = x.clamp(-38.7, 38.7);
     let lost = times_tail_f64(bounded, bounded.abs());
-    if x > 0.0 { x - lost } else { lost }
+    (if x > 0.0 { x - lost } else { lost }).copysign(x)
 }

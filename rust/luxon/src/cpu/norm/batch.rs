@@ -1,14 +1,14 @@
 //! Batch norm: every channel of (batch, channels, spatial) over batch and space.
 //!
 //! The array is seen as a matrix (batch, channels * spatial). A task owns a group of channels: as many as
-//! fill a tile of columns, or one channel that takes several tiles. Sums run down the columns of a
-//! tile, lanes along them, and are folded to channels at the end; per-channel numbers are spread over the
-//! columns before use. So images, whose planes are long, and feature vectors, whose planes are single
-//! numbers, take the same vector code, and no sum crosses tasks.
+//! fill a tile of columns, or one channel with long planes. In a tile sums run down the columns, lanes
+//! along them, and are folded to channels at the end; long planes are summed along. Numbers per channel
+//! are spread over the columns before use. So images, whose planes are long, and feature vectors, whose
+//! planes are single numbers, take the same code, and no sum crosses tasks.
 
-use super::super::real::Real;
 use super::super::lanes::{LANES, Simd, load, store, sum_lanes};
-use super::super::rows::{Input, Job, Output, chunks, run};
+use super::super::real::Real;
+use super::super::rows::{Input, Job, Output, chunks, run, totals};
 use super::{reciprocal_deviation, spread};
 
 /// Columns of a tile, unless the whole row is short.
@@ -162,7 +162,7 @@ impl Shape {
 /// The channels `first .. first + count` of an array: the columns that a task works on.
 #[derive(Clone, Copy)]
 struct Columns {
-    /// The first column, and how many there are: no more than a tile's if there are several channels.
+    /// The first column, and how many there are: no more than a tile's unless the channel is long.
     start: usize,
     columns: usize,
     channels: usize,
@@ -176,32 +176,29 @@ impl Columns {
         Columns { start: first * spatial, columns: count * spatial, channels: count, spatial }
     }
 
-    /// The tile at column `at` of the task: its length.
+    /// Whether this is a single channel, whose planes are long enough to be summed along.
     #[inline(always)]
-    fn tile<const W: usize>(&self, at: usize) -> usize {
-        (self.columns - at).min(W)
+    fn is_long(&self) -> bool {
+        self.spatial > TILE / 2
     }
 
-    /// Adds a tile's column totals to the totals per channel.
+    /// Column totals as totals per channel.
     #[inline(always)]
-    fn fold<const W: usize>(&self, tile: usize, columns: &[f64; W], channels: &mut [f64; W]) {
-        if self.channels == 1 {
-            channels[0] += sum(&columns[..tile]);
-        } else if self.spatial == 1 {
-            for i in 0..W {
-                channels[i] += columns[i];
-            }
-        } else {
-            for channel in 0..self.channels {
-                channels[channel] += sum(&columns[channel * self.spatial..(channel + 1) * self.spatial]);
-            }
+    fn fold<const W: usize>(&self, columns: [f64; W]) -> [f64; W] {
+        if self.spatial == 1 {
+            return columns;
         }
+        let mut channels = [0.0; W];
+        for channel in 0..self.channels {
+            channels[channel] = sum(&columns[channel * self.spatial..(channel + 1) * self.spatial]);
+        }
+        channels
     }
 
-    /// Numbers per channel as numbers per column of a tile.
+    /// Numbers per channel as numbers per column; those of a long channel repeat after `W` columns.
     #[inline(always)]
     fn spread<T: Real, const W: usize>(&self, channels: &[T; W]) -> [T; W] {
-        if self.channels == 1 {
+        if self.is_long() {
             return [channels[0]; W];
         }
         if self.spatial == 1 {
@@ -213,6 +210,13 @@ impl Columns {
         }
         columns
     }
+}
+
+/// The numbers of a chunk of columns, from what [`Columns::spread`] made.
+#[inline(always)]
+fn chunk<T: Real, const W: usize>(columns: &[T; W], at: usize) -> [T; LANES] {
+    // SAFETY: `W` is a multiple of `LANES`, and so is `at`.
+    unsafe { load(columns.as_ptr().add(at % W)) }
 }
 
 /// The sum of a slice by eight partial sums.
@@ -232,71 +236,81 @@ fn sum(values: &[f64]) -> f64 {
     sum_lanes(partial)
 }
 
-/// The column totals over all rows of `K` terms, as `[[f64; W]; K]`: a block adds the terms of one
+/// The totals per channel of `K` terms over all rows, as `[[f64; W]; K]`: a block adds the terms of one
 /// chunk of one row to `K` arrays of lanes.
-macro_rules! column_totals {
-    ($real:ty, $terms:literal, $rows:expr, $columns:expr, |$row:ident, $at:ident, $length:ident, $sums:ident| $body:block) => {{
-        let (rows, columns): (usize, usize) = ($rows, $columns);
+macro_rules! channel_totals {
+    ($real:ty, $terms:literal, $rows:expr, $task:expr, |$row:ident, $at:ident, $length:ident, $sums:ident| $body:block) => {{
+        let (rows, task): (usize, Columns) = ($rows, $task);
         let mut totals = [[0.0f64; W]; $terms];
-        let mut partial = [[<$real>::ZERO; W]; $terms];
-        let mut first = 0;
-        while first < rows {
-            let flush = (first + STEPS).min(rows);
-            // Four rows per visit of the partial sums, which would otherwise cost more than the data.
-            while first < flush {
-                let last = (first + 4).min(flush);
-                chunks!(LANES, columns, |$at, $length| {
-                    let mut $sums = [[<$real>::ZERO; LANES]; $terms];
-                    for $row in first..last $body
-                    for term in 0..$terms {
-                        let partial = partial[term].as_mut_ptr().add($at);
-                        let mut lanes: [$real; LANES] = load(partial);
-                        for i in 0..LANES {
-                            lanes[i] += $sums[term][i];
+        if task.is_long() {
+            for $row in 0..rows {
+                let parts = totals!($real, LANES, $terms, task.columns, |$at, $length, $sums| $body);
+                for term in 0..$terms {
+                    totals[term][0] += parts[term];
+                }
+            }
+        } else {
+            let mut partial = [[<$real>::ZERO; W]; $terms];
+            let mut first = 0;
+            while first < rows {
+                let flush = (first + STEPS).min(rows);
+                // Four rows per visit of the partial sums, which would otherwise cost more than the data.
+                while first < flush {
+                    let last = (first + 4).min(flush);
+                    chunks!(LANES, task.columns, |$at, $length| {
+                        let mut $sums = [[<$real>::ZERO; LANES]; $terms];
+                        for $row in first..last $body
+                        for term in 0..$terms {
+                            let partial = partial[term].as_mut_ptr().add($at);
+                            let mut lanes: [$real; LANES] = load(partial);
+                            for i in 0..LANES {
+                                lanes[i] += $sums[term][i];
+                            }
+                            store(partial, &lanes);
                         }
-                        store(partial, &lanes);
+                    });
+                    first = last;
+                }
+                for term in 0..$terms {
+                    for i in 0..W {
+                        totals[term][i] += partial[term][i].to_f64();
+                        partial[term][i] = <$real>::ZERO;
                     }
-                });
-                first = last;
+                }
             }
             for term in 0..$terms {
-                for i in 0..W {
-                    totals[term][i] += partial[term][i].to_f64();
-                    partial[term][i] = <$real>::ZERO;
-                }
+                totals[term] = task.fold(totals[term]);
             }
         }
         totals
     }};
 }
 
-/// `y = (x - mean) * scale + shift` for a tile, numbers per column.
+/// `y = (x - mean) * scale + shift` for the columns of a task, numbers per column.
 ///
 /// # Safety
-/// `x` and `y` point to the tile's first element and hold its columns in every row.
+/// `x` and `y` hold the columns in every row.
 #[inline(always)]
 unsafe fn apply<S: Simd, T: Real, const W: usize>(
-    x: *const T,
-    y: *mut T,
+    x: Input<T>,
+    y: Output<T>,
     shape: Shape,
-    tile: usize,
+    task: Columns,
     mean: &[T; W],
     scale: &[T; W],
     shift: &[T; W],
 ) {
     for row in 0..shape.batch {
-        let start = row * shape.row();
-        chunks!(LANES, tile, |at, length| {
-            // SAFETY: the chunk is inside the tile, and `W` is a multiple of `LANES`.
+        let start = row * shape.row() + task.start;
+        chunks!(LANES, task.columns, |at, length| {
+            // SAFETY: the chunk is inside the row.
             unsafe {
-                let mut lanes: [T; LANES] = S::load_some(x.add(start + at), length, T::ZERO);
-                let mean: [T; LANES] = load(mean.as_ptr().add(at));
-                let scale: [T; LANES] = load(scale.as_ptr().add(at));
-                let shift: [T; LANES] = load(shift.as_ptr().add(at));
+                let mut lanes: [T; LANES] = S::load_some(x.at(start + at), length, T::ZERO);
+                let (mean, scale, shift) = (chunk(mean, at), chunk(scale, at), chunk(shift, at));
                 for i in 0..LANES {
                     lanes[i] = (lanes[i] - mean[i]) * scale[i] + shift[i];
                 }
-                S::store_some(y.add(start + at), &lanes, length);
+                S::store_some(y.at(start + at), &lanes, length);
             }
         });
     }
@@ -342,37 +356,28 @@ impl<T: Real, const W: usize> Job for Forward<T, W> {
         let row = shape.row();
         // SAFETY: the caller's promise: the task's columns are inside the arrays.
         unsafe {
-            let mut sums = [0.0; W];
-            for at in (0..task.columns).step_by(W) {
-                let x = self.x.at(task.start + at);
-                let totals = column_totals!(T, 1, shape.batch, task.tile::<W>(at), |r, c, length, sums| {
-                    let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
-                    for i in 0..LANES {
-                        sums[0][i] += lanes[i];
-                    }
-                });
-                task.fold(task.tile::<W>(at), &totals[0], &mut sums);
-            }
+            let x = self.x.at(task.start);
+            let [sums] = channel_totals!(T, 1, shape.batch, task, |r, c, length, sums| {
+                let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
+                for i in 0..LANES {
+                    sums[0][i] += lanes[i];
+                }
+            });
             let mut means = [T::ZERO; W];
             for channel in 0..count {
                 means[channel] = T::from_f64(sums[channel] / shape.count());
             }
             let mean = task.spread(&means);
-            let mut moments = [[0.0; W]; 2];
-            for at in (0..task.columns).step_by(W) {
-                let x = self.x.at(task.start + at);
-                let totals = column_totals!(T, 2, shape.batch, task.tile::<W>(at), |r, c, length, sums| {
-                    let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
-                    let mean: [T; LANES] = load(mean.as_ptr().add(c));
-                    for i in 0..LANES {
-                        let centred = lanes[i] - mean[i];
-                        sums[0][i] += centred;
-                        sums[1][i] += centred * centred;
-                    }
-                });
-                task.fold(task.tile::<W>(at), &totals[0], &mut moments[0]);
-                task.fold(task.tile::<W>(at), &totals[1], &mut moments[1]);
-            }
+            let moments = channel_totals!(T, 2, shape.batch, task, |r, c, length, sums| {
+                let mean = chunk(&mean, c);
+                // Lanes beyond the end hold the mean, so that they add nothing.
+                let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, mean[0]);
+                for i in 0..LANES {
+                    let centred = lanes[i] - mean[i];
+                    sums[0][i] += centred;
+                    sums[1][i] += centred * centred;
+                }
+            });
             let (mut scales, mut shifts) = ([T::ZERO; W], [T::ZERO; W]);
             for channel in 0..count {
                 let index = first + channel;
@@ -386,10 +391,7 @@ impl<T: Real, const W: usize> Job for Forward<T, W> {
                 store_optional(self.rstd, index, rstd);
             }
             let (scale, shift) = (task.spread(&scales), task.spread(&shifts));
-            for at in (0..task.columns).step_by(W) {
-                let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
-                apply::<S, T, W>(x, y, shape, task.tile::<W>(at), &mean, &scale, &shift);
-            }
+            apply::<S, T, W>(self.x, self.y, shape, task, &mean, &scale, &shift);
         }
     }
 }
@@ -420,10 +422,7 @@ impl<T: Real, const W: usize> Job for Inference<T, W> {
                 shifts[channel] = T::from_f64(optional(self.bias, index, T::ZERO));
             }
             let (mean, scale, shift) = (task.spread(&means), task.spread(&scales), task.spread(&shifts));
-            for at in (0..task.columns).step_by(W) {
-                let (x, y) = (self.x.at(task.start + at), self.y.at(task.start + at));
-                apply::<S, T, W>(x, y, self.shape, task.tile::<W>(at), &mean, &scale, &shift);
-            }
+            apply::<S, T, W>(self.x, self.y, self.shape, task, &mean, &scale, &shift);
         }
     }
 }
@@ -458,23 +457,18 @@ impl<T: Real, const W: usize> Job for Backward<T, W> {
             // the rounding of the mean left.
             let mut sums = [[0.0; W]; 3];
             if training || self.dweight.is_some() || self.dbias.is_some() {
-                for at in (0..task.columns).step_by(W) {
-                    let (dy, x) = (self.dy.at(task.start + at), self.x.at(task.start + at));
-                    let totals = column_totals!(T, 3, shape.batch, task.tile::<W>(at), |r, c, length, sums| {
-                        let upstream: [T; LANES] = S::load_some(dy.add(r * row + c), length, T::ZERO);
-                        let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, T::ZERO);
-                        let mean: [T; LANES] = load(mean.as_ptr().add(c));
-                        for i in 0..LANES {
-                            let centred = lanes[i] - mean[i];
-                            sums[0][i] += upstream[i];
-                            sums[1][i] += upstream[i] * centred;
-                            sums[2][i] += centred;
-                        }
-                    });
-                    for term in 0..3 {
-                        task.fold(task.tile::<W>(at), &totals[term], &mut sums[term]);
+                let (dy, x) = (self.dy.at(task.start), self.x.at(task.start));
+                sums = channel_totals!(T, 3, shape.batch, task, |r, c, length, sums| {
+                    let mean = chunk(&mean, c);
+                    let upstream: [T; LANES] = S::load_some(dy.add(r * row + c), length, T::ZERO);
+                    let lanes: [T; LANES] = S::load_some(x.add(r * row + c), length, mean[0]);
+                    for i in 0..LANES {
+                        let centred = lanes[i] - mean[i];
+                        sums[0][i] += upstream[i];
+                        sums[1][i] += upstream[i] * centred;
+                        sums[2][i] += centred;
                     }
-                }
+                });
             }
             let (mut scales, mut slopes, mut offsets) = ([T::ZERO; W], [T::ZERO; W], [T::ZERO; W]);
             for channel in 0..count {
@@ -495,27 +489,23 @@ impl<T: Real, const W: usize> Job for Backward<T, W> {
                 return;
             }
             let (scale, slope, offset) = (task.spread(&scales), task.spread(&slopes), task.spread(&offsets));
-            for at in (0..task.columns).step_by(W) {
-                for r in 0..shape.batch {
-                    let start = task.start + at + r * row;
-                    chunks!(LANES, task.tile::<W>(at), |c, length| {
-                        let mut lanes: [T; LANES] = S::load_some(self.dy.at(start + c), length, T::ZERO);
-                        let scale: [T; LANES] = load(scale.as_ptr().add(c));
+            for r in 0..shape.batch {
+                let start = task.start + r * row;
+                chunks!(LANES, task.columns, |c, length| {
+                    let mut lanes: [T; LANES] = S::load_some(self.dy.at(start + c), length, T::ZERO);
+                    let scale = chunk(&scale, c);
+                    for i in 0..LANES {
+                        lanes[i] *= scale[i];
+                    }
+                    if training {
+                        let centred: [T; LANES] = S::load_some(self.x.at(start + c), length, T::ZERO);
+                        let (mean, slope, offset) = (chunk(&mean, c), chunk(&slope, c), chunk(&offset, c));
                         for i in 0..LANES {
-                            lanes[i] *= scale[i];
+                            lanes[i] += (centred[i] - mean[i]) * slope[i] + offset[i];
                         }
-                        if training {
-                            let centred: [T; LANES] = S::load_some(self.x.at(start + c), length, T::ZERO);
-                            let mean: [T; LANES] = load(mean.as_ptr().add(c));
-                            let slope: [T; LANES] = load(slope.as_ptr().add(c));
-                            let offset: [T; LANES] = load(offset.as_ptr().add(c));
-                            for i in 0..LANES {
-                                lanes[i] += (centred[i] - mean[i]) * slope[i] + offset[i];
-                            }
-                        }
-                        S::store_some(self.dx.at(start + c), &lanes, length);
-                    });
-                }
+                    }
+                    S::store_some(self.dx.at(start + c), &lanes, length);
+                });
             }
         }
     }

@@ -1,0 +1,190 @@
+//! The fused operations that layers and losses are made of.
+
+use std::collections::HashMap;
+
+use luxon::op::elementwise::{Kernel, Map};
+use luxon::op::fused::{dense, losses, normalise};
+use luxon::{Error, Scalar, Tensor, Value};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::convert::{ShapeArg, TensorArg};
+use crate::dtype::DTypeArg;
+use crate::error::Out;
+use crate::gil::released;
+use crate::tensor::PyTensor;
+
+/// Activation functions of this module, by the address of their Python object, as the dense operation fuses them.
+static FUSED: PyOnceLock<(HashMap<usize, Option<Map>>, Vec<Py<PyAny>>)> = PyOnceLock::new();
+
+/// The activations that the dense operation computes itself, with their default parameters.
+fn fusable() -> luxon::Result<Vec<(&'static str, Option<Map>)>> {
+    let plain = [
+        ("relu", Kernel::Relu),
+        ("relu6", Kernel::Relu6),
+        ("selu", Kernel::Selu),
+        ("silu", Kernel::Silu),
+        ("swish", Kernel::Silu),
+        ("hard_swish", Kernel::HardSwish),
+        ("mish", Kernel::Mish),
+        ("sigmoid", Kernel::Sigmoid),
+        ("hard_sigmoid", Kernel::HardSigmoid),
+        ("log_sigmoid", Kernel::LogSigmoid),
+        ("tanh", Kernel::Tanh),
+        ("tanh_shrink", Kernel::TanhShrink),
+        ("softsign", Kernel::Softsign),
+        ("gelu", Kernel::Gelu),
+        ("sin", Kernel::Sin),
+        ("cos", Kernel::Cos),
+    ];
+    let mut table = vec![("identity", None)];
+    for (name, kernel) in plain {
+        table.push((name, Some(dense::activation(kernel, &[])?)));
+    }
+    for (name, kernel, parameter) in [("leaky_relu", Kernel::LeakyRelu, 0.01), ("elu", Kernel::Elu, 1.0), ("celu", Kernel::Celu, 1.0)] {
+        table.push((name, Some(dense::activation(kernel, &[Scalar::Float(parameter)])?)));
+    }
+    Ok(table)
+}
+
+fn fused<'a>(py: Python<'a>, function: &Bound<'_, PyAny>) -> Out<Option<Option<Map>>> {
+    let (table, _) = FUSED.get_or_try_init(py, || -> PyResult<_> {
+        let module = py.import("luxon._core")?;
+        let (mut table, mut kept) = (HashMap::new(), Vec::new());
+        for (name, map) in fusable().map_err(crate::error::raise)? {
+            let function = module.getattr(name)?.unbind();
+            table.insert(function.as_ptr() as usize, map);
+            kept.push(function);
+        }
+        Ok((table, kept))
+    })?;
+    Ok(table.get(&(function.as_ptr() as usize)).copied())
+}
+
+/// activation(x W^T + b) for x (..., in), weight (out, in), bias (out,) or None.
+///
+/// All in one floating dtype. Activations of luxon are computed in the same pass; any other function is
+/// called on the product.
+#[pyfunction]
+#[pyo3(signature = (x, weight, bias = None, activation = None))]
+fn linear<'py>(
+    py: Python<'py>,
+    x: TensorArg,
+    weight: TensorArg,
+    bias: Option<TensorArg>,
+    activation: Option<&Bound<'py, PyAny>>,
+) -> Out<Bound<'py, PyAny>> {
+    let (x, weight, bias) = (&x.0, &weight.0, bias.as_ref().map(|bias| &bias.0));
+    if x.dtype() != weight.dtype() {
+        return Err(Error::dtype("linear", format_args!("input of dtype {} and weight of dtype {}; cast one with astype", x.dtype(), weight.dtype())).into());
+    }
+    let map = match activation {
+        None => Some(None),
+        Some(function) => fused(py, function)?,
+    };
+    let rows = weight.shape().first().copied().unwrap_or(1);
+    let nanoseconds = x.count() as f64 * rows as f64 * 0.02;
+    let y = released(py, nanoseconds, || dense::linear(x, weight, bias, map.flatten()))?;
+    let y = Bound::new(py, PyTensor(y))?.into_any();
+    match (map, activation) {
+        (None, Some(function)) => Ok(function.call1((y,))?),
+        _ => Ok(y),
+    }
+}
+
+fn optional(tensor: &Option<TensorArg>) -> Option<&Tensor> {
+    tensor.as_ref().map(|tensor| &tensor.0)
+}
+
+/// Normalisation over the last `axes` axes; see luxon.nn.LayerNorm.
+#[pyfunction]
+#[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5, axes = 1))]
+fn layer_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, bias: Option<TensorArg>, eps: f64, axes: usize) -> Out<PyTensor> {
+    let nanoseconds = x.0.count() as f64;
+    Ok(PyTensor(released(py, nanoseconds, || normalise::layer_norm(&x.0, optional(&weight), optional(&bias), axes, eps))?))
+}
+
+/// Division by the root mean square over the last `axes` axes; see luxon.nn.RMSNorm.
+#[pyfunction]
+#[pyo3(signature = (x, weight = None, eps = 1e-5, axes = 1))]
+fn rms_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, eps: f64, axes: usize) -> Out<PyTensor> {
+    Ok(PyTensor(released(py, x.0.count() as f64, || normalise::rms_norm(&x.0, optional(&weight), axes, eps))?))
+}
+
+/// Normalisation per channel by the batch's statistics: (y, mean, biased variance); see luxon.nn.BatchNorm.
+#[pyfunction]
+#[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5))]
+fn batch_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, bias: Option<TensorArg>, eps: f64) -> Out<(PyTensor, PyTensor, PyTensor)> {
+    let (y, mean, variance) = released(py, x.0.count() as f64, || normalise::batch_norm(&x.0, optional(&weight), optional(&bias), eps))?;
+    Ok((PyTensor(y), PyTensor(mean), PyTensor(variance)))
+}
+
+/// Normalisation per channel by given statistics.
+#[pyfunction]
+#[pyo3(signature = (x, mean, variance, weight = None, bias = None, eps = 1e-5))]
+fn batch_norm_inference(
+    py: Python<'_>,
+    x: TensorArg,
+    mean: TensorArg,
+    variance: TensorArg,
+    weight: Option<TensorArg>,
+    bias: Option<TensorArg>,
+    eps: f64,
+) -> Out<PyTensor> {
+    let run = || normalise::batch_norm_inference(&x.0, &mean.0, &variance.0, optional(&weight), optional(&bias), eps);
+    Ok(PyTensor(released(py, x.0.count() as f64, run)?))
+}
+
+/// Normalisation over groups of channels; see luxon.nn.GroupNorm.
+#[pyfunction]
+#[pyo3(signature = (x, groups, weight = None, bias = None, eps = 1e-5))]
+fn group_norm(py: Python<'_>, x: TensorArg, groups: usize, weight: Option<TensorArg>, bias: Option<TensorArg>, eps: f64) -> Out<PyTensor> {
+    Ok(PyTensor(released(py, x.0.count() as f64, || normalise::group_norm(&x.0, groups, optional(&weight), optional(&bias), eps))?))
+}
+
+/// Rows of `weight` (n, dim) at integer indices.
+#[pyfunction]
+#[pyo3(signature = (weight, indices))]
+fn embedding(weight: TensorArg, indices: TensorArg) -> Out<PyTensor> {
+    Ok(PyTensor(luxon::embedding(&weight.0, &indices.0)?))
+}
+
+/// Cross entropy of logits against classes or distributions; see luxon.losses.cross_entropy.
+#[pyfunction]
+#[pyo3(signature = (logits, targets, axis = -1, label_smoothing = 0.0, weight = None, ignore_index = None, reduction = "mean"))]
+fn cross_entropy(
+    py: Python<'_>,
+    logits: TensorArg,
+    targets: TensorArg,
+    axis: isize,
+    label_smoothing: f64,
+    weight: Option<TensorArg>,
+    ignore_index: Option<i64>,
+    reduction: &str,
+) -> Out<PyTensor> {
+    let reduction = match reduction {
+        "mean" => losses::LossReduction::Mean,
+        "sum" => losses::LossReduction::Sum,
+        "none" => losses::LossReduction::None,
+        other => return Err(Error::value("cross_entropy", format_args!("reduction must be mean, sum or none, got {other:?}")).into()),
+    };
+    let options = losses::CrossEntropyOptions { axis, label_smoothing, weight: optional(&weight), ignore_index, reduction };
+    Ok(PyTensor(released(py, 2.0 * logits.0.count() as f64, || losses::cross_entropy(&logits.0, &targets.0, &options))?))
+}
+
+/// A tensor of which only shape and dtype are known: operations on it give abstract tensors.
+#[pyfunction]
+#[pyo3(signature = (shape, dtype))]
+fn r#abstract(shape: ShapeArg, dtype: DTypeArg) -> Out<PyTensor> {
+    let shape = luxon::Shape::from_slice(&shape.sizes()?)?;
+    Ok(PyTensor(Tensor::from(Value::abstract_of(dtype.0, &shape)?)))
+}
+
+/// Adds the functions to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    macro_rules! add {
+        ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
+    }
+    add!(linear, layer_norm, rms_norm, batch_norm, batch_norm_inference, group_norm, embedding, cross_entropy, r#abstract);
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Every task once, whoever calls from wherever: threads, nesting, panics, interruption, forks.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+use std::panic::catch_unwind;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+fn once(tasks: usize, nanoseconds: f64) {
+    let times: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
+    parallel(tasks, nanoseconds, &|task| {
+        times[task].fetch_add(1, Ordering::Relaxed);
+    });
+    assert!(times.iter().all(|times| times.load(Ordering::Relaxed) == 1));
+}
+
+#[test]
+fn every_task_once() {
+    for count in [1, 2, 3, 8] {
+        with_threads(count, || {
+            for tasks in [0, 1, 2, 3, 17, 1000] {
+                for nanoseconds in [0.0, f64::NAN, 3e3, 1e6, f64::INFINITY] {
+                    (0..20).for_each(|_| once(tasks, nanoseconds));
+                }
+            }
+            once(3 << BITS, 1e7);
+        });
+    }
+}
+
+#[test]
+fn nested_and_concurrent() {
+    with_threads(3, || {
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        parallel(8, 1e6, &|_| once(20, 1e6));
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn panics_arrive() {
+    with_threads(4, || {
+        for task in 0..16 {
+            let result = catch_unwind(|| {
+                parallel(16, 1e6, &|now| {
+                    thread::sleep(Duration::from_micros(50));
+                    assert!(now != task, "task {task}");
+                });
+            });
+            assert_eq!(
+                *result.unwrap_err().downcast::<String>().unwrap(),
+                format!("task {task}")
+            );
+            once(100, 1e6);
+        }
+    });
+}
+
+#[test]
+fn guards_keep_workers_awake() {
+    with_threads(2, || {
+        once(4, 1e6);
+        thread::sleep(Duration::from_millis(5));
+        let _guard = keep_hot();
+        // Small jobs: workers are woken when enough of them were missed.
+        for _ in 0..100 {
+            once(10, 50_000.0);
+            thread::sleep(Duration::from_micros(100));
+        }
+        assert!(worth_splitting(1e6));
+    });
+}
+
+#[test]
+fn interruption_skips_the_rest() {
+    thread_local! {
+        static WANTED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+    for count in [1, 2] {
+        with_threads(count, || {
+            interrupt::set_hook(|| WANTED.with(std::cell::Cell::get));
+            WANTED.with(|wanted| wanted.set(true));
+            let ran = AtomicU32::new(0);
+            parallel(1000, 1e10, &|_| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(2));
+            });
+            WANTED.with(|wanted| wanted.set(false));
+            assert!((1..200).contains(&ran.load(Ordering::Relaxed)), "{ran:?}");
+            assert!(interrupt::pending());
+            parallel(10, 0.0, &|_| panic!("not to be run"));
+            assert!(interrupt::take());
+            assert!(!interrupt::take());
+            once(100, 1e6);
+        });
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn forked_children_have_workers() {
+    with_threads(2, || {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Another thread is inside a job whenever the fork happens.
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    parallel(8, 1e6, &|_| thread::sleep(Duration::from_micros(100)));
+                }
+            });
+            once(100, 1e6);
+            for _ in 0..10 {
+                thread::sleep(Duration::from_micros(300));
+                // SAFETY: the child runs only this pool and ends without returning.
+                let child = unsafe { libc::fork() };
+                assert!(child >= 0);
+                if child == 0 {
+                    for _ in 0..20 {
+                        let sum = AtomicUsize::new(0);
+                        parallel(50, 1e6, &|task| {
+                            sum.fetch_add(task, Ordering::Relaxed);
+                        });
+                        if sum.load(Ordering::Relaxed) != 1225 {
+                            // SAFETY: ends the child.
+                            unsafe { libc::_exit(1) };
+                        }
+                    }
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(0) };
+                }
+                let mut status = 0;
+                let since = Instant::now();
+                // SAFETY: waits for the child made above.
+                while unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } == 0 {
+                    assert!(since.elapsed() < Duration::from_secs(20), "the child hangs");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                assert_eq!(status, 0);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    });
+}
