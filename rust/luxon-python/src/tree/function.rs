@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use luxon::tree::{Alignment, Pattern, Structure, Tree, align, edit, nearest};
+use luxon::tree::{Alignment, Pattern, Structure, Tree, align, edit, near};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -179,19 +179,13 @@ fn tree_flatten<'py>(tree: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyList>, 
 
 /// The nest of this structure with these leaves.
 #[pyfunction]
-fn tree_unflatten(structure: &Bound<'_, PyStructure>, leaves: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+fn tree_unflatten(py: Python<'_>, structure: &Bound<'_, PyStructure>, leaves: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let leaves = leaves.try_iter()?.map(|leaf| Ok(Leaf(leaf?.unbind()))).collect::<PyResult<Vec<_>>>()?;
     let structure = &structure.get().0;
     if leaves.len() != structure.slots() {
         return Err(PyValueError::new_err(format!("unflatten: {} leaves for a structure of {}", leaves.len(), structure.slots())));
     }
-    nest::unflatten(structure_token(), structure, leaves)
-}
-
-/// The interpreter that runs this function.
-fn structure_token<'py>() -> Python<'py> {
-    // SAFETY: only called from functions that Python calls, so the thread is attached.
-    unsafe { Python::assume_attached() }
+    nest::unflatten(py, structure, leaves)
 }
 
 /// Names, nesting and ties.
@@ -296,8 +290,7 @@ fn covered(structure: &Structure, which: &Bound<'_, PyAny>) -> PyResult<Vec<bool
             }
         }
         if !found {
-            let near = nearest(pattern.text(), structure.all_paths(), 6);
-            let near = if near.is_empty() { "the tree is empty".to_string() } else { format!("nearest: {}", near.join(", ")) };
+            let near = near(pattern.text(), structure.all_paths());
             return Err(PyValueError::new_err(format!("{:?} matches nothing in the tree; {near}", pattern.text())));
         }
     }
@@ -369,7 +362,7 @@ fn tree_tie(tree: &Bound<'_, PyAny>, sharing: &Bound<'_, PyAny>, values: Option<
     for group in &groups {
         let Some((first, others)) = group.split_first() else { continue };
         for path in others {
-            same_kinds(&contents, first, path)?;
+            same_kinds(py, &contents, first, path)?;
         }
     }
     let tied = contents.tie(&groups).map_err(|error| PyValueError::new_err(format!("tie: {error}")))?;
@@ -404,8 +397,7 @@ fn tree_tie(tree: &Bound<'_, PyAny>, sharing: &Bound<'_, PyAny>, values: Option<
 }
 
 /// Refuses to tie subtrees whose leaves differ in shape or dtype.
-fn same_kinds(tree: &Tree<Leaf>, first: &str, other: &str) -> PyResult<()> {
-    let py = structure_token();
+fn same_kinds(py: Python<'_>, tree: &Tree<Leaf>, first: &str, other: &str) -> PyResult<()> {
     let (Some(left), Some(right)) = (tree.find(first), tree.find(other)) else { return Ok(()) };
     let Ok(alignment) = align(left.structure(), right.structure()) else { return Ok(()) };
     let paths = first_paths(left.structure());

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use luxon::tree::{Kind, Structure, Tree, View, nearest};
+use luxon::tree::{Structure, Tree, View, near, no_path};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -98,9 +98,7 @@ impl PyTree {
 /// The error for a path that is nowhere in a tree.
 #[cold]
 pub fn missing(structure: &Structure, path: &str) -> PyErr {
-    let near = nearest(path, structure.all_paths(), 4);
-    let near = if near.is_empty() { "the tree is empty".to_string() } else { format!("nearest: {}", near.join(", ")) };
-    PyKeyError::new_err(format!("no entry {path:?} in the tree; {near}"))
+    PyKeyError::new_err(no_path(structure, path).to_string())
 }
 
 /// `collections.abc.<name>(tree)`.
@@ -164,9 +162,7 @@ impl PyTree {
                 return error;
             }
             let names = this.structure().names().iter().map(|name| name.to_string());
-            let near = nearest(text, names, 3);
-            let near = if near.is_empty() { "the tree is empty".to_string() } else { format!("nearest: {}", near.join(", ")) };
-            PyAttributeError::new_err(format!("the tree has no entry {text:?}; {near}"))
+            PyAttributeError::new_err(format!("the tree has no entry {text:?}; {}", near(text, names)))
         })
     }
 
@@ -377,9 +373,4 @@ fn join(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>
     all.update(left.cast::<PyMapping>()?)?;
     all.update(right.cast::<PyMapping>()?)?;
     Ok(Py::new(py, PyTree::new(nest::to_tree(all.as_any(), Containers::Frozen)?))?.into_any())
-}
-
-/// Whether a structure is a mapping.
-pub fn is_mapping(structure: &Structure) -> bool {
-    structure.kind() == Kind::Mapping
 }

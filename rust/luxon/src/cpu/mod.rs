@@ -19,6 +19,7 @@ pub mod norm;
 pub mod optimize;
 pub mod random;
 pub mod real;
+pub mod recurrence;
 pub mod reduce;
 pub(crate) mod rows;
 pub mod scan;

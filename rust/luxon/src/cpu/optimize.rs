@@ -8,8 +8,8 @@
 //! Results may overwrite their sources. Formulas are PyTorch's; products and sums are rounded
 //! separately, so every instruction set gives the same bits at the speed of memory.
 
-use super::real::Real;
 use super::lanes::{LANES, Simd};
+use super::real::Real;
 use super::rows::{Input, Job, Output, run};
 
 /// The update of one element, given `SLOTS` numbers of state.
@@ -272,7 +272,15 @@ mod tests {
     }
 
     /// PyTorch's loop, written out in double precision.
-    fn adam(p: &mut [f64], g: &[f64], state: &mut [Vec<f64>; 3], step: i32, decay: f64, decoupled: bool, amsgrad: bool) {
+    fn adam(
+        p: &mut [f64],
+        g: &[f64],
+        state: &mut [Vec<f64>; 3],
+        step: i32,
+        decay: f64,
+        decoupled: bool,
+        amsgrad: bool,
+    ) {
         for i in 0..p.len() {
             let mut gradient = g[i];
             if decoupled {
@@ -324,7 +332,9 @@ mod tests {
 
     #[test]
     fn sgd_is_torchs() {
-        for (momentum, dampening, decay, nesterov) in [(0.0, 0.0, 0.1, false), (0.9, 0.2, 0.1, false), (0.9, 0.0, 0.0, true)] {
+        for (momentum, dampening, decay, nesterov) in
+            [(0.0, 0.0, 0.1, false), (0.9, 0.2, 0.1, false), (0.9, 0.0, 0.0, true)]
+        {
             let mut p = numbers::<f64>(100, 3, 0.0);
             let mut buffer = [vec![0.0; 100]];
             let (mut expected, mut expected_buffer) = (p.clone(), vec![0.0; 100]);

@@ -250,7 +250,7 @@ impl Tensor {
         }
         let mut shape = *self.shape();
         for (size, &(before, after)) in shape.iter_mut().zip(widths) {
-            if *size == 0 && before + after > 0 {
+            if *size == 0 && before.max(after) > 0 {
                 return Err(Error::value("pad", format_args!("shape {} has an axis without elements to continue", show(self.shape()))));
             }
             *size = size.checked_add(before).and_then(|size| size.checked_add(after)).ok_or_else(|| too_large("pad"))?;

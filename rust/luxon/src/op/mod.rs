@@ -16,15 +16,22 @@ use crate::runtime::interrupt;
 use crate::tensor::{Tensor, Value};
 use crate::transform::level::{InputRecord, Mode, Record, Trace};
 
+pub mod band;
+pub mod create;
 pub mod custom;
+pub mod einsum;
 pub mod elementwise;
 pub mod fused;
 pub mod index;
+pub mod linalg;
 pub mod linear;
+pub mod manipulate;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
 pub mod scan;
+pub mod search;
+pub mod sort;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 pub(crate) mod testing;
@@ -182,6 +189,12 @@ ops! {
     Linear(linear::Linear),
     /// Gathering and scattering by index tensors.
     Gather(index::Gather),
+    /// A cumulative operation, or a linear recurrence.
+    Scan(scan::Scan),
+    /// Sorting and searching.
+    Order(sort::Order),
+    /// Bands and diagonals of matrices.
+    Band(band::Band),
     /// A reduction over axes.
     Reduce(reduce::Reduce),
     /// A product of matrices.

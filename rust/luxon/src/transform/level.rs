@@ -204,9 +204,15 @@ impl Tensor {
         (node.level.stamp == stamp && !node.level.closed.load(Ordering::Relaxed)).then_some(node)
     }
 
+    /// Whether the tensor has a trace of the level `stamp` or one above it.
+    #[inline]
+    pub fn reaches(&self, stamp: u64) -> bool {
+        self.node.as_ref().is_some_and(|node| node.level.stamp >= stamp)
+    }
+
     /// The tensor as the levels below `stamp` see it.
     #[inline]
-    pub(crate) fn lower(&self, stamp: u64) -> Tensor {
+    pub fn lower(&self, stamp: u64) -> Tensor {
         let mut node = self.node.as_ref();
         while let Some(top) = node {
             if top.level.stamp < stamp {

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::tree::align::{Alignment, align, describe, join};
-use crate::tree::pattern::nearest;
+use crate::tree::pattern::near;
 use crate::tree::structure::{Draft, Kind, Structure};
 
 /// A new structure with, for each of its slots, the old slot whose leaf it gets.
@@ -76,9 +76,7 @@ fn find(structure: &Arc<Structure>, path: &str) -> Result<(Arc<Structure>, crate
 /// The error for a path that is nowhere.
 #[cold]
 pub fn no_path(structure: &Structure, path: &str) -> Error {
-    let near = nearest(path, structure.all_paths(), 4);
-    let near = if near.is_empty() { "the tree is empty".into() } else { format!("nearest: {}", near.join(", ")) };
-    Error::Value(format!("no entry {path:?} in the tree; {near}"))
+    Error::Value(format!("no entry {path:?} in the tree; {}", near(path, structure.all_paths())))
 }
 
 /// Gives every place a slot of its own.

@@ -26,7 +26,7 @@ pub mod structure;
 
 pub use align::{Alignment, Mismatch, align};
 pub use edit::no_path;
-pub use pattern::{Pattern, nearest};
+pub use pattern::{Pattern, near, nearest};
 pub use structure::{Child, Draft, Kind, MAX_DEPTH, Structure, View};
 
 /// A nest of named leaves; see the module.

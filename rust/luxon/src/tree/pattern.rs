@@ -223,6 +223,9 @@ fn expand(text: &str) -> Result<Vec<String>> {
     Ok(all)
 }
 
+/// An error message lists no more candidates than this.
+const SHOWN: usize = 5;
+
 /// The candidates most like `name`, best first, at most `count` of them; those that have nothing in
 /// common with it are left out unless nothing else is there.
 pub fn nearest(name: &str, candidates: impl IntoIterator<Item = String>, count: usize) -> Vec<String> {
@@ -240,6 +243,12 @@ pub fn nearest(name: &str, candidates: impl IntoIterator<Item = String>, count: 
     let near = scored.iter().filter(|(distance, _)| *distance <= limit).count();
     scored.truncate(if near > 0 { near.min(count) } else { count });
     scored.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// The nearest candidates as the end of an error message.
+pub fn near(name: &str, candidates: impl IntoIterator<Item = String>) -> String {
+    let found = nearest(name, candidates, SHOWN);
+    if found.is_empty() { "the tree is empty".into() } else { format!("nearest: {}", found.join(", ")) }
 }
 
 /// Insertions, deletions and substitutions (Levenshtein) that turn one text into the other.

@@ -140,8 +140,8 @@ pub unsafe fn gemm_batched<T: Element>(problem: &Gemm<T>, offsets: &[(isize, isi
         // SAFETY: passed on.
         unsafe { gemm(&shifted, None) }
     };
-    // Few large entries are better shared one by one; the bits are the same.
-    if offsets.len() < 2 * threads::threads() && one > 20_000.0 {
+    // Few or very large entries are better shared one by one; the bits are the same.
+    if (offsets.len() < 2 * threads::threads() && one > 20_000.0) || one > 5e6 {
         (0..offsets.len()).for_each(entry);
     } else {
         threads::parallel(offsets.len(), one * offsets.len() as f64, &entry);

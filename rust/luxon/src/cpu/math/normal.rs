@@ -45,7 +45,7 @@ fn mills_f32(y: f32) -> (f32, f32) {
         -5.6856686e-1,
         7.4520606e-1
     );
-    (p * inverse, error * inverse.mul_add(6.97, 0.8))
+    (p * inverse, error * inverse.mul_add(7.14, 0.78))
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 10.3, as a number and the relative correction that it lacks.
@@ -67,7 +67,7 @@ fn scaled_erfc_f32(y: f32) -> (f32, f32) {
         -7.661568e-1,
         1.0437663
     );
-    (p * inverse, error * inverse.mul_add(4.12, 0.85))
+    (p * inverse, error * inverse.mul_add(4.15, 0.85))
 }
 
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
@@ -145,8 +145,9 @@ fn reciprocal_f64(y: f64, k: f64) -> (f64, f64) {
 fn mills_f64(y: f64) -> (f64, f64) {
     const K: f64 = 5.96875;
     let (inverse, error) = reciprocal_f64(y, K);
-    let t = inverse.mul_add(-2.0 * K, 1.0);
-    let t_low = inverse.mul_add(-2.0 * K, 1.0 - t);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
     let p = polynomial!(
         t,
         1.1310559313719778e-9,
@@ -175,46 +176,47 @@ fn mills_f64(y: f64) -> (f64, f64) {
     );
     (
         p * inverse,
-        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(23.03, 0.07)),
+        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(26.49, -0.22)),
     )
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 27.3, as a number and the relative correction that it lacks.
 #[inline(always)]
 fn scaled_erfc_f64(y: f64) -> (f64, f64) {
-    const K: f64 = 3.828125;
+    const K: f64 = 3.953125;
     let (inverse, error) = reciprocal_f64(y, K);
-    let t = inverse.mul_add(-2.0 * K, 1.0);
-    let t_low = inverse.mul_add(-2.0 * K, 1.0 - t);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
     let p = polynomial!(
         t,
-        -7.09738944356496e-10,
-        -4.809913769880251e-9,
-        -1.7547384294652276e-9,
-        4.122324698295748e-8,
-        2.728051263211141e-8,
-        -2.8728862912227416e-7,
-        -7.547852522246657e-8,
-        2.06467207337348e-6,
-        -1.3521295493994337e-6,
-        -1.4103625336278868e-5,
-        3.2047761140628606e-5,
-        5.9263535554180496e-5,
-        -0.00042248351880654354,
-        0.0006141435970362245,
-        0.002258252870068587,
-        -0.016385111262605875,
-        0.05718627376097209,
-        -0.1449042151926902,
-        0.29545160867379344,
-        -0.5067260507959482,
-        0.7483804543519524,
-        -0.9646134483004576,
-        1.0932725406451944
+        5.20699888752124e-10,
+        -2.2179813836314835e-9,
+        -1.2995296409395763e-8,
+        1.778770649793017e-8,
+        1.077939776654872e-7,
+        -1.6702053274440235e-7,
+        -6.735437171921712e-7,
+        1.8278379978864744e-6,
+        2.9631776032625857e-6,
+        -1.883841249806189e-5,
+        9.209202169198484e-6,
+        0.00014556436016909734,
+        -0.0004695926820603717,
+        3.890065326269476e-5,
+        0.004912080251154252,
+        -0.023443860668296405,
+        0.07096263701897151,
+        -0.16600447495398563,
+        0.3212953994403455,
+        -0.5317661571320811,
+        0.7666606334782958,
+        -0.9734205184813284,
+        1.0952845400902893
     );
     (
         p * inverse,
-        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(13.38, 0.22)),
+        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(16.2, -0.07)),
     )
 }
 

@@ -50,18 +50,18 @@ pub unsafe fn batch_norm<T: Real>(
     let shape = Shape { batch, channels, spatial };
     by_tile!(shape, |W| {
         let job = Forward::<T, W> {
-        x: Input::new(x),
-        weight: Input::new(weight),
-        bias: Input::new(bias),
-        eps,
-        y: Output::new(y),
-        mean: Output::new(mean),
-        variance: Output::new(variance),
-        rstd: Output::new(rstd),
-        shape,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { run(&job, channels, shape.group(), 0.4 * (batch * spatial) as f64) }
+            x: Input::new(x),
+            weight: Input::new(weight),
+            bias: Input::new(bias),
+            eps,
+            y: Output::new(y),
+            mean: Output::new(mean),
+            variance: Output::new(variance),
+            rstd: Output::new(rstd),
+            shape,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { run(&job, channels, shape.group(), 0.4 * (batch * spatial) as f64) }
     });
 }
 
@@ -82,17 +82,17 @@ pub unsafe fn batch_norm_inference<T: Real>(
     let shape = Shape { batch, channels, spatial };
     by_tile!(shape, |W| {
         let job = Inference::<T, W> {
-        x: Input::new(x),
-        weight: Input::new(weight),
-        bias: Input::new(bias),
-        mean: Input::new(mean),
-        variance: Input::new(variance),
-        eps,
-        y: Output::new(y),
-        shape,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { run(&job, channels, shape.group(), 0.2 * (batch * spatial) as f64) }
+            x: Input::new(x),
+            weight: Input::new(weight),
+            bias: Input::new(bias),
+            mean: Input::new(mean),
+            variance: Input::new(variance),
+            eps,
+            y: Output::new(y),
+            shape,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { run(&job, channels, shape.group(), 0.2 * (batch * spatial) as f64) }
     });
 }
 
@@ -116,19 +116,19 @@ pub unsafe fn batch_norm_gradient<T: Real>(
     let shape = Shape { batch, channels, spatial };
     by_tile!(shape, |W| {
         let job = Backward::<T, W> {
-        dy: Input::new(dy),
-        x: Input::new(x),
-        mean: Input::new(mean),
-        rstd: Input::new(rstd),
-        weight: Input::new(weight),
-        dx: Output::new(dx),
-        dweight: Output::new(dweight),
-        dbias: Output::new(dbias),
-        shape,
-        training,
-    };
-    // SAFETY: the caller's promise.
-    unsafe { run(&job, channels, shape.group(), 0.6 * (batch * spatial) as f64) }
+            dy: Input::new(dy),
+            x: Input::new(x),
+            mean: Input::new(mean),
+            rstd: Input::new(rstd),
+            weight: Input::new(weight),
+            dx: Output::new(dx),
+            dweight: Output::new(dweight),
+            dbias: Output::new(dbias),
+            shape,
+            training,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { run(&job, channels, shape.group(), 0.6 * (batch * spatial) as f64) }
     });
 }
 
@@ -154,7 +154,8 @@ impl Shape {
     fn group(&self) -> usize {
         let spatial = self.spatial.max(1);
         let fill = TILE / spatial;
-        let enough = (32768 / (self.batch * spatial).max(1)).max(self.channels.div_ceil(8)).max(LANES / spatial);
+        let enough =
+            (32768 / (self.batch * spatial).max(1)).max(self.channels.div_ceil(8)).max(LANES / spatial);
         fill.min(enough).max(1)
     }
 }
@@ -530,7 +531,12 @@ mod tests {
     ];
 
     /// Batch norm in double precision: (y, mean, biased variance, rstd).
-    fn definition(x: &[f64], weight: &[f64], bias: &[f64], (batch, channels, spatial): (usize, usize, usize)) -> [Vec<f64>; 4] {
+    fn definition(
+        x: &[f64],
+        weight: &[f64],
+        bias: &[f64],
+        (batch, channels, spatial): (usize, usize, usize),
+    ) -> [Vec<f64>; 4] {
         let mut results = [x.to_vec(), vec![], vec![], vec![]];
         for channel in 0..channels {
             let own: Vec<usize> = (0..batch * spatial)
@@ -542,7 +548,9 @@ mod tests {
             let mean = own.iter().map(|&i| x[i] - origin).sum::<f64>() / n;
             let variance = own.iter().map(|&i| (x[i] - origin - mean).powi(2)).sum::<f64>() / n;
             let rstd = 1.0 / (variance + 1e-5).sqrt();
-            own.iter().for_each(|&i| results[0][i] = (x[i] - origin - mean) * rstd * weight[channel] + bias[channel]);
+            own.iter().for_each(|&i| {
+                results[0][i] = (x[i] - origin - mean) * rstd * weight[channel] + bias[channel]
+            });
             results[1].push(origin + mean);
             results[2].push(variance);
             results[3].push(rstd);
@@ -596,7 +604,9 @@ mod tests {
                 let (m, r) = (given[1].as_ptr(), given[3].as_ptr());
                 let (dw, db) = (dweight.as_mut_ptr(), dbias.as_mut_ptr());
                 // SAFETY: the arrays have their sizes; `dx` may be `dy`.
-                unsafe { batch_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, training) };
+                unsafe {
+                    batch_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, training)
+                };
                 let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                     let mut y = vec![0.0; x.len()];
                     let (m, v) = (given[1].as_ptr(), given[2].as_ptr());
@@ -613,8 +623,18 @@ mod tests {
                     assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
                 }
                 for i in 0..channels {
-                    assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
-                    assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
+                    assert_close(
+                        &dweight[i..=i],
+                        &[slope(&weight, i, |w| objective(&x, w, &bias))],
+                        1e-7,
+                        "dweight",
+                    );
+                    assert_close(
+                        &dbias[i..=i],
+                        &[slope(&bias, i, |b| objective(&x, &weight, b))],
+                        1e-7,
+                        "dbias",
+                    );
                 }
             }
         }

@@ -2,14 +2,18 @@
 //!
 //! The array is (batch, channels, spatial) with `channels` in `groups` equal groups, so a row of
 //! `channels / groups * spatial` elements is contiguous. Instance norm is `groups == channels`.
-//! Backward writes each (example, channel)'s share of the gradients of weight and bias to a small
-//! table, which is then summed over the batch in order.
+//! Where channels are narrow, rows are those of layer norm with weights that repeat after `groups` rows.
+//! Otherwise a row is taken channel by channel, and backward writes each (example, channel)'s share of
+//! the gradients of weight and bias to a small table, which is then summed over the batch in order.
 
-use super::super::real::Real;
 use super::super::lanes::Simd;
+use super::super::real::Real;
 use super::super::rows::{Input, Job, Output, Scratch, by_width, chunks, rows_each, run, totals};
-use super::layer::{AddPortions, row_statistics};
+use super::layer::{AddPortions, backward, forward, row_statistics};
 use crate::error::Result;
+
+/// Channels of fewer elements than this do not fill a chunk of their own.
+const NARROW: usize = 64;
 
 /// Normalises every group of every example, then scales and shifts by channel; `mean` and `rstd` (not
 /// stored where null) are (batch, groups).
@@ -27,8 +31,16 @@ pub unsafe fn group_norm<T: Real>(
     rstd: *mut T,
     (batch, channels, spatial): (usize, usize, usize),
     groups: usize,
-) {
+) -> Result<()> {
     let shape = Shape { groups, channels: channels / groups, spatial };
+    if spatial < NARROW {
+        let (weight, bias) =
+            (Expanded::new(weight, channels, spatial)?, Expanded::new(bias, channels, spatial)?);
+        let (rows, columns, [w, b]) = (batch * groups, shape.row(), [weight.pointer, bias.pointer]);
+        // SAFETY: the caller's promise.
+        unsafe { forward::<T, true>(x, w, b, eps, y, mean, rstd, rows, columns, groups) }
+        return Ok(());
+    }
     by_width!(spatial, |N| {
         let job = Forward::<T, N> {
             x: Input::new(x),
@@ -43,6 +55,7 @@ pub unsafe fn group_norm<T: Real>(
         // SAFETY: the caller's promise.
         unsafe { run(&job, batch * groups, rows_each(shape.row()), shape.nanoseconds()) }
     });
+    Ok(())
 }
 
 /// The gradients of [`group_norm`]; each of `dx`, `dweight` and `dbias` may be null.
@@ -62,6 +75,23 @@ pub unsafe fn group_norm_gradient<T: Real>(
     groups: usize,
 ) -> Result<()> {
     let shape = Shape { groups, channels: channels / groups, spatial };
+    if spatial < NARROW {
+        let weight = Expanded::new(weight, channels, spatial)?;
+        let sums = Scratch::<T>::zeroed(2 * channels * spatial)?;
+        let (rows, columns, w) = (batch * groups, shape.row(), weight.pointer);
+        let wanted = |result: *mut T, part: usize| {
+            // SAFETY: both parts are inside the scratch memory.
+            if result.is_null() { result } else { unsafe { sums.pointer().add(part * channels * spatial) } }
+        };
+        let (dw, db) = (wanted(dweight, 0), wanted(dbias, 1));
+        // SAFETY: the caller's promise; `dw` and `db` have an element per column of an example.
+        unsafe {
+            backward::<T, true>(dy, x, mean, rstd, w, dx, dw, db, rows, columns, groups)?;
+            fold(dw, dweight, channels, spatial);
+            fold(db, dbias, channels, spatial);
+        }
+        return Ok(());
+    }
     let table = Scratch::<f64>::zeroed(2 * batch * channels)?;
     // SAFETY: the second half of the table.
     let halves = unsafe { [table.pointer(), table.pointer().add(batch * channels)] };
@@ -84,7 +114,8 @@ pub unsafe fn group_norm_gradient<T: Real>(
         if !result.is_null() {
             let sums = Scratch::<f64>::zeroed(channels)?;
             let total = Output::new(sums.pointer());
-            let job = AddPortions { sums: Input::new(half), stride: channels, portions: batch, result: total };
+            let job =
+                AddPortions { sums: Input::new(half), stride: channels, portions: batch, result: total };
             // SAFETY: the table has `batch` rows of `channels`.
             unsafe { run(&job, channels, 1024, 0.1 * batch as f64) }
             for channel in 0..channels {
@@ -94,6 +125,46 @@ pub unsafe fn group_norm_gradient<T: Real>(
         }
     }
     Ok(())
+}
+
+/// The numbers of a channel, once for each of its elements; the given ones where it has just one.
+struct Expanded<T: Real> {
+    pointer: *const T,
+    _memory: Option<Scratch<T>>,
+}
+
+impl<T: Real> Expanded<T> {
+    /// `values` is null or holds `channels` elements.
+    fn new(values: *const T, channels: usize, spatial: usize) -> Result<Self> {
+        if values.is_null() || spatial == 1 {
+            return Ok(Expanded { pointer: values, _memory: None });
+        }
+        let memory = Scratch::<T>::zeroed(channels * spatial)?;
+        for i in 0..channels * spatial {
+            // SAFETY: both indices are below the lengths.
+            unsafe { memory.pointer().add(i).write(values.add(i / spatial).read()) }
+        }
+        Ok(Expanded { pointer: memory.pointer(), _memory: Some(memory) })
+    }
+}
+
+/// Adds the elements of every channel, unless the result is not wanted.
+///
+/// # Safety
+/// `columns` holds channels * spatial elements, `result` is null or holds `channels`.
+unsafe fn fold<T: Real>(columns: *const T, result: *mut T, channels: usize, spatial: usize) {
+    if result.is_null() {
+        return;
+    }
+    for channel in 0..channels {
+        let mut total = 0.0;
+        for i in channel * spatial..(channel + 1) * spatial {
+            // SAFETY: the caller's promise.
+            total += unsafe { columns.add(i).read() }.to_f64();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { result.add(channel).write(T::from_f64(total)) }
+    }
 }
 
 /// How a row is made up.
@@ -187,7 +258,8 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                 let (mut upstream, mut product, mut rest) = (0.0, 0.0, 0.0);
                 for channel in 0..channels {
                     let index = row % groups * channels + channel;
-                    let weight = if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
+                    let weight =
+                        if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
                     let (dy, x) = (dy.add(channel * spatial), x.add(channel * spatial));
                     let sums = totals!(T, N, 3, spatial, |at, length, sums| {
                         let lanes: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
@@ -219,7 +291,8 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                 let slope = T::from_f64(slope);
                 for channel in 0..channels {
                     let index = row % groups * channels + channel;
-                    let weight = if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
+                    let weight =
+                        if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
                     let scale = T::from_f64(deviation * weight);
                     let start = channel * spatial;
                     chunks!(N, spatial, |at, length| {
@@ -242,8 +315,16 @@ mod tests {
     use super::super::super::rows::testing::{assert_close, assert_reproducible, numbers, slope, wide};
     use super::*;
 
-    const SHAPES: [((usize, usize, usize), usize); 6] =
-        [((2, 4, 1), 2), ((3, 6, 5), 3), ((2, 4, 30), 4), ((2, 6, 100), 1), ((0, 2, 3), 1), ((3, 3, 1), 1)];
+    const SHAPES: [((usize, usize, usize), usize); 8] = [
+        ((2, 4, 1), 2),
+        ((3, 6, 5), 3),
+        ((2, 4, 30), 4),
+        ((2, 6, 100), 1),
+        ((2, 4, 70), 2),
+        ((0, 2, 3), 1),
+        ((3, 3, 1), 1),
+        ((300, 4, 1), 2),
+    ];
 
     fn definition(x: &[f64], weight: &[f64], bias: &[f64], spatial: usize, groups: usize) -> [Vec<f64>; 3] {
         let channels = weight.len();
@@ -263,13 +344,20 @@ mod tests {
         results
     }
 
-    fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], shape: (usize, usize, usize), groups: usize) -> [Vec<T>; 3] {
+    fn forward<T: Real>(
+        x: &[T],
+        weight: &[T],
+        bias: &[T],
+        shape: (usize, usize, usize),
+        groups: usize,
+    ) -> [Vec<T>; 3] {
         let rows = shape.0 * groups;
         let mut results = [vec![T::ZERO; x.len()], vec![T::ZERO; rows], vec![T::ZERO; rows]];
         let [y, mean, rstd] = &mut results;
         let [y, mean, rstd] = [y.as_mut_ptr(), mean.as_mut_ptr(), rstd.as_mut_ptr()];
         // SAFETY: the arrays have their sizes.
-        unsafe { group_norm(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), 1e-5, y, mean, rstd, shape, groups) };
+        unsafe { group_norm(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), 1e-5, y, mean, rstd, shape, groups) }
+            .unwrap();
         results
     }
 
@@ -301,7 +389,8 @@ mod tests {
             let (g, w, m, r) = (dx.as_mut_ptr(), weight.as_ptr(), mean.as_ptr(), rstd.as_ptr());
             let (dw, db) = (dweight.as_mut_ptr(), dbias.as_mut_ptr());
             // SAFETY: the arrays have their sizes; `dx` may be `dy`.
-            unsafe { group_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, groups) }.unwrap();
+            unsafe { group_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, groups) }
+                .unwrap();
             let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                 definition(x, w, b, spatial, groups)[0].iter().zip(&dy).map(|(y, dy)| y * dy).sum()
             };
@@ -309,7 +398,12 @@ mod tests {
                 assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
             }
             for i in 0..channels {
-                assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
+                assert_close(
+                    &dweight[i..=i],
+                    &[slope(&weight, i, |w| objective(&x, w, &bias))],
+                    1e-7,
+                    "dweight",
+                );
                 assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
             }
         }

@@ -5,8 +5,8 @@
 //! row's share of the weight's and bias's gradient, which goes to an accumulator of its portion of rows.
 //! RMS norm is the same without a mean.
 
-use super::super::real::Real;
 use super::super::lanes::{LANES, Simd, load, store};
+use super::super::real::Real;
 use super::super::rows::{Input, Job, Output, Scratch, by_width, chunks, rows_each, run, totals};
 use super::{reciprocal_deviation, spread};
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub unsafe fn layer_norm<T: Real>(
     columns: usize,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { forward::<T, true>(x, weight, bias, eps, y, mean, rstd, rows, columns) }
+    unsafe { forward::<T, true>(x, weight, bias, eps, y, mean, rstd, rows, columns, 1) }
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` per row, with `rstd` (not stored where null).
@@ -47,7 +47,7 @@ pub unsafe fn rms_norm<T: Real>(
 ) {
     let none = std::ptr::null_mut();
     // SAFETY: the caller's promise.
-    unsafe { forward::<T, false>(x, weight, none, eps, y, none, rstd, rows, columns) }
+    unsafe { forward::<T, false>(x, weight, none, eps, y, none, rstd, rows, columns, 1) }
 }
 
 /// The gradients of [`layer_norm`]; each of `dx`, `dweight` and `dbias` may be null.
@@ -67,7 +67,7 @@ pub unsafe fn layer_norm_gradient<T: Real>(
     columns: usize,
 ) -> Result<()> {
     // SAFETY: the caller's promise.
-    unsafe { backward::<T, true>(dy, x, mean, rstd, weight, dx, dweight, dbias, rows, columns) }
+    unsafe { backward::<T, true>(dy, x, mean, rstd, weight, dx, dweight, dbias, rows, columns, 1) }
 }
 
 /// The gradients of [`rms_norm`]; `dx` and `dweight` may be null.
@@ -86,10 +86,14 @@ pub unsafe fn rms_norm_gradient<T: Real>(
 ) -> Result<()> {
     let none = std::ptr::null_mut();
     // SAFETY: the caller's promise.
-    unsafe { backward::<T, false>(dy, x, none, rstd, weight, dx, dweight, none, rows, columns) }
+    unsafe { backward::<T, false>(dy, x, none, rstd, weight, dx, dweight, none, rows, columns, 1) }
 }
 
-unsafe fn forward<T: Real, const CENTRED: bool>(
+/// Layer norm where row `r` has the weights and biases that start at `r % groups * columns`.
+///
+/// # Safety
+/// As [`layer_norm`], with `groups` times as many weights and biases.
+pub(super) unsafe fn forward<T: Real, const CENTRED: bool>(
     x: *const T,
     weight: *const T,
     bias: *const T,
@@ -99,6 +103,7 @@ unsafe fn forward<T: Real, const CENTRED: bool>(
     rstd: *mut T,
     rows: usize,
     columns: usize,
+    groups: usize,
 ) {
     by_width!(columns, |N| {
         let job = Forward::<T, N, CENTRED> {
@@ -110,6 +115,7 @@ unsafe fn forward<T: Real, const CENTRED: bool>(
             mean: Output::new(mean),
             rstd: Output::new(rstd),
             columns,
+            groups,
         };
         // SAFETY: the caller's promise.
         unsafe { run(&job, rows, rows_each(columns), 15.0 + 0.25 * columns as f64) }
@@ -125,6 +131,13 @@ struct Forward<T, const N: usize, const CENTRED: bool> {
     mean: Output<T>,
     rstd: Output<T>,
     columns: usize,
+    groups: usize,
+}
+
+/// The first weight of a row. A division per row would show where rows are short.
+#[inline(always)]
+fn weight_start(row: usize, columns: usize, groups: usize) -> usize {
+    if groups == 1 { 0 } else { row % groups * columns }
 }
 
 /// `(first mean, correction of it, reciprocal deviation)` of a row; no mean unless `CENTRED`.
@@ -169,6 +182,7 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Forward<T, N, CENTRED
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let Forward { weight, bias, columns, .. } = *self;
         for row in first..first + count {
+            let own = weight_start(row, columns, self.groups);
             // SAFETY: the row is inside all arrays.
             unsafe {
                 let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
@@ -180,13 +194,13 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Forward<T, N, CENTRED
                         lanes[i] = (lanes[i] - mean) * scale + shift;
                     }
                     if weight.is_some() {
-                        let weight: [T; N] = S::load_some(weight.at(at), length, T::ZERO);
+                        let weight: [T; N] = S::load_some(weight.at(own + at), length, T::ZERO);
                         for i in 0..N {
                             lanes[i] *= weight[i];
                         }
                     }
                     if bias.is_some() {
-                        let bias: [T; N] = S::load_some(bias.at(at), length, T::ZERO);
+                        let bias: [T; N] = S::load_some(bias.at(own + at), length, T::ZERO);
                         for i in 0..N {
                             lanes[i] += bias[i];
                         }
@@ -204,7 +218,11 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Forward<T, N, CENTRED
     }
 }
 
-unsafe fn backward<T: Real, const CENTRED: bool>(
+/// The gradients of [`forward`]: `dweight` and `dbias` are as long as the weights.
+///
+/// # Safety
+/// As [`layer_norm_gradient`], with `groups` times as many weights and biases.
+pub(super) unsafe fn backward<T: Real, const CENTRED: bool>(
     dy: *const T,
     x: *const T,
     mean: *const T,
@@ -215,15 +233,17 @@ unsafe fn backward<T: Real, const CENTRED: bool>(
     dbias: *mut T,
     rows: usize,
     columns: usize,
+    groups: usize,
 ) -> Result<()> {
     // Portions are long enough to pay for their accumulator and short enough for plain sums in it.
-    let shortest = (4096 / columns.max(1)).max(8);
-    let each = (rows / 16).clamp(shortest, shortest.max(128));
+    let shortest = (4096 / columns.max(1)).max(8 * groups);
+    let each = (rows / 16).clamp(shortest, shortest.max(128 * groups));
     let portions = rows.div_ceil(each);
     let wants_sums = !(dweight.is_null() && dbias.is_null());
-    let stride = if wants_sums { 2 * columns.next_multiple_of(LANES) } else { 0 };
-    let sums = Scratch::<T>::zeroed(portions * stride)?;
     by_width!(columns, |N| {
+        let padded = columns.next_multiple_of(N);
+        let stride = if wants_sums { 2 * groups * padded } else { 0 };
+        let sums = Scratch::<T>::zeroed(portions * stride)?;
         let job = Backward::<T, N, CENTRED> {
             dy: Input::new(dy),
             x: Input::new(x),
@@ -234,19 +254,25 @@ unsafe fn backward<T: Real, const CENTRED: bool>(
             sums: Output::new(sums.pointer()),
             stride,
             columns,
+            groups,
         };
         // SAFETY: the caller's promise; there is an accumulator per portion.
         unsafe { run(&job, rows, each, 15.0 + 0.5 * columns as f64) }
-    });
-    for (part, result) in [dweight, dbias].into_iter().enumerate() {
-        if !result.is_null() {
-            // SAFETY: the part is inside every accumulator.
-            let first = unsafe { sums.pointer().add(part * stride / 2) };
-            let job = AddPortions { sums: Input::new(first), stride, portions, result: Output::new(result) };
-            // SAFETY: the caller's promise.
-            unsafe { run(&job, columns, 1024, 0.1 * portions as f64) }
+        for (part, result) in [dweight, dbias].into_iter().enumerate() {
+            if result.is_null() {
+                continue;
+            }
+            for group in 0..groups {
+                // SAFETY: the part of the group is inside every accumulator, and inside the result.
+                unsafe {
+                    let first = sums.pointer().add(part * stride / 2 + group * padded);
+                    let result = Output::new(result.add(group * columns));
+                    let job = AddPortions { sums: Input::new(first), stride, portions, result };
+                    run(&job, columns, 1024, 0.1 * portions as f64)
+                }
+            }
         }
-    }
+    });
     Ok(())
 }
 
@@ -257,10 +283,12 @@ struct Backward<T, const N: usize, const CENTRED: bool> {
     rstd: Input<T>,
     weight: Input<T>,
     dx: Output<T>,
-    /// Per portion, the sums for the weight and those for the bias; unused where `stride` is 0.
+    /// Per portion, the sums for the weights and those for the biases, every group's padded to whole chunks;
+    /// unused where `stride` is 0.
     sums: Output<T>,
     stride: usize,
     columns: usize,
+    groups: usize,
 }
 
 impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRED> {
@@ -268,6 +296,7 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
     unsafe fn run<S: Simd>(&self, task: usize, first: usize, count: usize) {
         let Backward { weight, columns, stride, .. } = *self;
         for row in first..first + count {
+            let own = weight_start(row, columns, self.groups);
             // SAFETY: the row is inside all arrays, and the accumulator belongs to this task.
             unsafe {
                 let (dy, x) = (self.dy.at(row * columns), self.x.at(row * columns));
@@ -279,7 +308,7 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                     let mut lanes: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
                     let centred: [T; N] = S::load_some(x.add(at), length, mean);
                     if weight.is_some() {
-                        let weight: [T; N] = S::load_some(weight.at(at), length, T::ZERO);
+                        let weight: [T; N] = S::load_some(weight.at(own + at), length, T::ZERO);
                         for i in 0..N {
                             lanes[i] *= weight[i];
                         }
@@ -299,7 +328,8 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                 let offset = -r * upstream / n - slope * correction;
                 let (slope, offset) = (T::from_f64(slope), T::from_f64(offset));
                 let shift = T::from_f64(-correction * r);
-                let accumulator = self.sums.at(task * stride);
+                let accumulator =
+                    self.sums.at(task * stride + weight_start(row, columns.next_multiple_of(N), self.groups));
                 chunks!(N, columns, |at, length| {
                     let upstream: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
                     let mut centred: [T; N] = S::load_some(x.add(at), length, mean);
@@ -309,7 +339,7 @@ impl<T: Real, const N: usize, const CENTRED: bool> Job for Backward<T, N, CENTRE
                     if self.dx.is_some() {
                         let mut lanes = upstream;
                         if weight.is_some() {
-                            let weight: [T; N] = S::load_some(weight.at(at), length, T::ZERO);
+                            let weight: [T; N] = S::load_some(weight.at(own + at), length, T::ZERO);
                             for i in 0..N {
                                 lanes[i] *= weight[i];
                             }
@@ -461,9 +491,19 @@ mod tests {
                     assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
                 }
                 for i in 0..columns {
-                    assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
+                    assert_close(
+                        &dweight[i..=i],
+                        &[slope(&weight, i, |w| objective(&x, w, &bias))],
+                        1e-7,
+                        "dweight",
+                    );
                     if centred {
-                        assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
+                        assert_close(
+                            &dbias[i..=i],
+                            &[slope(&bias, i, |b| objective(&x, &weight, b))],
+                            1e-7,
+                            "dbias",
+                        );
                     }
                 }
             }
@@ -482,7 +522,8 @@ mod tests {
             let (m, r) = (mean.as_ptr(), rstd.as_ptr());
             // SAFETY: the arrays have their sizes.
             unsafe {
-                layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, null(), gx, gw, gb, rows, columns).unwrap();
+                layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, null(), gx, gw, gb, rows, columns)
+                    .unwrap();
             }
             [dx, dw, db]
         };
@@ -529,7 +570,9 @@ mod tests {
         x[3] = f32::NAN;
         let mut y = vec![0.0f32; 140];
         // SAFETY: the arrays have their sizes; results may be absent.
-        unsafe { layer_norm(x.as_ptr(), null(), null(), 1e-5, y.as_mut_ptr(), null_mut(), null_mut(), 2, 70) };
+        unsafe {
+            layer_norm(x.as_ptr(), null(), null(), 1e-5, y.as_mut_ptr(), null_mut(), null_mut(), 2, 70)
+        };
         assert!(y[..70].iter().all(|y| y.is_nan()) && y[70..].iter().all(|y| y.is_finite()));
     }
 }

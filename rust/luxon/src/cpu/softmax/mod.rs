@@ -137,12 +137,16 @@ unsafe fn backward<T: Real, const LOG: bool>(
 /// What to subtract in log-sum-exp: the maximum, unless that is infinite.
 #[inline(always)]
 fn finite_shift<T: Real>(maximum: T) -> T {
-    if maximum - maximum == T::ZERO { maximum } else { T::ZERO }
+    if maximum.abs() < T::from_f64(f64::INFINITY) { maximum } else { T::ZERO }
 }
 
 /// Turns the upstream gradient of a chunk into that of its input.
 #[inline(always)]
-fn differentiate<T: Real, const N: usize, const LOG: bool>(upstream: &mut [T; N], result: &[T; N], totals: &[T; N]) {
+fn differentiate<T: Real, const N: usize, const LOG: bool>(
+    upstream: &mut [T; N],
+    result: &[T; N],
+    totals: &[T; N],
+) {
     for i in 0..N {
         upstream[i] = if LOG {
             upstream[i] - result[i].exp() * totals[i]
@@ -178,7 +182,12 @@ mod tests {
         (2, 4, 130),
     ];
 
-    fn apply<T: Real>(kernel: Kernel<T>, x: &[T], (outer, axis, inner): (usize, usize, usize), length: usize) -> Vec<T> {
+    fn apply<T: Real>(
+        kernel: Kernel<T>,
+        x: &[T],
+        (outer, axis, inner): (usize, usize, usize),
+        length: usize,
+    ) -> Vec<T> {
         let mut y = vec![T::ZERO; length];
         // SAFETY: the arrays have the shape's sizes.
         unsafe { kernel(x.as_ptr(), y.as_mut_ptr(), outer, axis, inner) };
@@ -261,7 +270,8 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        for (seed, shape) in [(2, 1, 1), (3, 7, 1), (2, 70, 1), (2, 5, 3), (1, 4, 70)].into_iter().enumerate() {
+        for (seed, shape) in [(2, 1, 1), (3, 7, 1), (2, 70, 1), (2, 5, 3), (1, 4, 70)].into_iter().enumerate()
+        {
             let (outer, axis, inner) = shape;
             let size = outer * axis * inner;
             let x = numbers::<f64>(size, seed as u64, 0.0);

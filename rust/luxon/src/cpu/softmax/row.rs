@@ -12,7 +12,10 @@ use super::{differentiate, finite_shift};
 /// # Safety
 /// `x` holds `columns` elements.
 #[inline(always)]
-pub(in super::super) unsafe fn row_maximum<S: Simd, T: Real, const N: usize>(x: *const T, columns: usize) -> T {
+pub(in super::super) unsafe fn row_maximum<S: Simd, T: Real, const N: usize>(
+    x: *const T,
+    columns: usize,
+) -> T {
     let mut largest = [T::NEGATIVE_INFINITY; N];
     chunks!(N, columns, |at, length| {
         // SAFETY: the chunk is inside the row.
@@ -113,7 +116,7 @@ unsafe fn short_rows<S: Simd, T: Real, const N: usize, const LOG: bool>(
     // SAFETY: the caller's promise.
     unsafe {
         let mut group = Group::<T, N>::new();
-                    group.read::<S>(x, rows, columns, T::NEGATIVE_INFINITY);
+        group.read::<S>(x, rows, columns, T::NEGATIVE_INFINITY);
         let maxima = group.reduce(rows, largest_lane);
         group.each(rows, |row, lanes| subtract(lanes, maxima[row]));
         let mut factors = if LOG {

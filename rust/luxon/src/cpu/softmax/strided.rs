@@ -40,7 +40,12 @@ macro_rules! lane_totals {
 
 /// Per lane, the largest element along the axis.
 #[inline(always)]
-unsafe fn lane_maximum<S: Simd, T: Real, const N: usize>(x: *const T, axis: usize, inner: usize, length: usize) -> [T; N] {
+unsafe fn lane_maximum<S: Simd, T: Real, const N: usize>(
+    x: *const T,
+    axis: usize,
+    inner: usize,
+    length: usize,
+) -> [T; N] {
     let mut largest = [T::NEGATIVE_INFINITY; N];
     for step in 0..axis {
         // SAFETY: the caller's promise: `length` elements at every step.
@@ -112,7 +117,8 @@ impl<T: Real, const N: usize, const LOG: bool> Job for LaneForward<T, N, LOG> {
                     let from = if LOG { x.add(step * inner) } else { y.add(step * inner).cast_const() };
                     let mut lanes: [T; N] = S::load_some(from, length, T::ZERO);
                     for i in 0..N {
-                        lanes[i] = if LOG { (lanes[i] - maximum[i]) - factor[i] } else { lanes[i] * factor[i] };
+                        lanes[i] =
+                            if LOG { (lanes[i] - maximum[i]) - factor[i] } else { lanes[i] * factor[i] };
                     }
                     S::store_some(y.add(step * inner), &lanes, length);
                 }

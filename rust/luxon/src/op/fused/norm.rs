@@ -222,7 +222,7 @@ impl Family for Norm {
                     Over::Rms { .. } => kernel::rms_norm(x, weight, eps, y, result(), outer, middle),
                     Over::Batch => kernel::batch_norm(x, weight, bias, eps, y, result(), result(), result(), (outer, middle, inner)),
                     Over::Given => kernel::batch_norm_inference(x, weight, bias, input(Some(1)), input(Some(2)), eps, y, (outer, middle, inner)),
-                    Over::Group { groups } => kernel::group_norm(x, weight, bias, eps, y, result(), result(), (outer, middle, inner), groups),
+                    Over::Group { groups } => kernel::group_norm(x, weight, bias, eps, y, result(), result(), (outer, middle, inner), groups)?,
                 }
             }
         });

@@ -24,7 +24,7 @@ fn every_task_once() {
                     (0..20).for_each(|_| once(tasks, nanoseconds));
                 }
             }
-            once(3 << BITS, 1e7);
+            once(3 << 20, 1e7);
         });
     }
 }
