@@ -12,6 +12,7 @@ from ._basic import (
     SelectDim,
     WrappedFunction,
 )
+from ._compact import compact, param, state
 from ._containers import (
     BranchLayer,
     Chain,
@@ -21,10 +22,13 @@ from ._containers import (
     RepeatedLayer,
     SkipConnection,
 )
+from ._debug import DebugLayer, NonFiniteError, debug_mode
 from ._dense import Bilinear, Dense, Embedding, Scale
 from ._display import Summary, SummaryRow, output_shape, summary
 from ._dropout import Dropout
+from ._freeze import FrozenLayer, freeze, unfreeze
 from ._layer import Container, Layer, Wrapper
+from ._layer_map import layer_map
 from ._normalise import BatchNorm, LayerNorm, RMSNorm
 from ._setup import (
     apply,
@@ -37,6 +41,7 @@ from ._setup import (
     trainmode,
     update_state,
 )
+from ._share import share_parameters, unshare_parameters
 from ._stateful import StatefulLayer
 
 __all__ = [
@@ -46,14 +51,17 @@ __all__ = [
     "BranchLayer",
     "Chain",
     "Container",
+    "DebugLayer",
     "Dense",
     "Dropout",
     "Embedding",
     "FlattenLayer",
+    "FrozenLayer",
     "Layer",
     "LayerNorm",
     "Maxout",
     "NoOpLayer",
+    "NonFiniteError",
     "PairwiseFusion",
     "Parallel",
     "RMSNorm",
@@ -70,13 +78,22 @@ __all__ = [
     "Wrapper",
     "apply",
     "cast",
+    "compact",
+    "debug_mode",
+    "freeze",
+    "layer_map",
     "output_shape",
+    "param",
     "parameter_length",
     "setup",
+    "share_parameters",
+    "state",
     "state_length",
     "stateless_apply",
     "summary",
     "testmode",
     "trainmode",
+    "unfreeze",
+    "unshare_parameters",
     "update_state",
 ]

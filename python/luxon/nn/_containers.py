@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .. import _core
+from .._core import Tree
 from ._basic import WrappedFunction
 from ._errors import add_path
 from ._layer import Children, Container, Layer, Params, States, Wrapper, describe_value
@@ -168,9 +169,7 @@ class Chain(NamedLayers):
 
 def updated(st: States, changed: dict[str, Any]) -> States:
     """`st` with some entries replaced; of the kind that was given."""
-    if isinstance(st, Mapping) and not hasattr(st, "replace"):
-        return {**st, **changed}
-    return st.replace(changed)
+    return st.replace(changed) if isinstance(st, Tree) else {**st, **changed}
 
 
 def call_child(name: str, layer: Layer, x: Any, ps: Params, st: States, changed: dict[str, Any]) -> Any:

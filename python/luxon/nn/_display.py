@@ -13,7 +13,8 @@ from typing import Any
 
 from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
-from ._layer import Children, Layer
+from ._freeze import FrozenLayer
+from ._layer import EMPTY, Children, Layer, abstract_leaves, abstract_parameters
 from ._setup import _count, rebuild
 
 
@@ -30,18 +31,6 @@ def as_abstract(spec: Any) -> Any:
     if hasattr(spec, "shape") and hasattr(spec, "dtype"):
         return _core.abstract(tuple(spec.shape), spec.dtype)
     raise TypeError(f"x_spec must be a shape, a luxon.ShapeDtype or a nest of those, got {type(spec).__name__}")
-
-
-def _abstract_leaves(value: Any) -> Any:
-    def one(leaf: Any) -> Any:
-        return _core.abstract(leaf.shape, leaf.dtype) if isinstance(leaf, _core.Tensor) else leaf
-
-    return tree.map(one, value)
-
-
-def abstract_parameters(model: Layer) -> Any:
-    """The model's parameter tree with abstract leaves."""
-    return _abstract_leaves(model.initial_parameters(random.key(0)))
 
 
 @dataclasses.dataclass
@@ -64,17 +53,17 @@ class _Probe(Layer):
         return self.layer.describe()
 
     def initial_parameters(self, key: random.Key) -> Tree:
-        return Tree({})
+        return EMPTY
 
     def initial_states(self, key: random.Key) -> Tree:
-        return Tree({})
+        return EMPTY
 
     def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, Any]:
         layer = self.layer
         settle = getattr(layer, "with_input", None)
         if settle is not None and hasattr(x, "shape"):
             layer = self.layer = settle(tuple(x.shape))
-        states = _abstract_leaves(layer.initial_states(random.key(0)))
+        states = abstract_leaves(layer.initial_states(random.key(0)))
         y, _ = layer(x, abstract_parameters(layer), states)
         self.calls.append(_Call(self.path, layer, x, y))
         return y, st
@@ -89,16 +78,16 @@ def abstract_call(model: Layer, x_spec: Any) -> tuple[Any, list[_Call], Layer]:
         probes[path] = _Probe(layer, path, calls)
         return probes[path]
 
-    probed = rebuild(model, probe)
+    # What is frozen has the same shapes, so frozen layers are looked through.
+    probed = rebuild(model, probe, thawed=lambda frozen, inner: inner)
     key = random.key(0)
     y, _ = probed(as_abstract(x_spec), probed.initial_parameters(key), probed.initial_states(key))
-    settled = rebuild(model, lambda layer, path: probes[path].layer)
+    settled = rebuild(model, lambda layer, path: probes[path].layer, thawed=FrozenLayer.with_layer)
     return y, calls, settled
 
 
-def resolve_sizes(model: Layer, x_spec: Any, key: random.Key) -> Layer:
+def resolve_sizes(model: Layer, x_spec: Any) -> Layer:
     """The model with every size that was None taken from what an input of `x_spec` gives."""
-    del key
     return abstract_call(model, x_spec)[2]
 
 
@@ -127,76 +116,109 @@ def output_shape(model: Layer, x_spec: Any) -> Any:
     return _shapes(abstract_call(model, x_spec)[0])
 
 
-def _plural(count: int) -> str:
-    return f"{count:,} parameter{'' if count == 1 else 's'}"
+def _counted(trainable: int, other: int) -> str:
+    """`2 parameters, plus 4 non-trainable`."""
+    text = f"{trainable:,} parameter{'' if trainable == 1 else 's'}"
+    return f"{text}, plus {other:,} non-trainable" if other else text
 
 
-def _counts(layer: Layer) -> tuple[int, int] | None:
-    """Trainable and non-trainable numbers; None where sizes are still open."""
-    try:
-        trainable = _count(layer.initial_parameters(random.key(0)))
-        return trainable, _count(layer.initial_states(random.key(0)))
-    except ValueError:
-        return None
+class _Counter:
+    """Counts the numbers of a model's layers; those that freezing has moved to the states are non-trainable."""
+
+    def __init__(self, model: Layer) -> None:
+        try:
+            self.trained: Tree | None = abstract_parameters(model)
+        except ValueError:
+            self.trained = None  # A size is still open.
+
+    def part(self, path: str) -> Any:
+        """The trained parameters below a path; None where sizes are still open."""
+        if self.trained is None:
+            return None
+        return self.trained if not path else self.trained.get(path, EMPTY)
+
+    def leaf(self, layer: Layer, path: str) -> tuple[int, int] | None:
+        """Trainable and non-trainable numbers of a leaf layer; None where its sizes are still open."""
+        try:
+            everything = _count(abstract_parameters(layer))
+            states = _count(layer.initial_states(random.key(0)))
+        except ValueError:
+            return None
+        part = self.part(path)
+        trainable = everything if part is None else _count(part)
+        return trainable, everything - trainable + states
+
+    def own(self, children: Children, path: str) -> int:
+        """The trained numbers at a path that belong to no child."""
+        part = self.part(path)
+        if part is None:
+            return 0
+        return sum(_count(entry) for name, entry in part.items() if name not in children)
 
 
-def _lines(name: str, layer: Layer, depth: int) -> Iterator[str]:
+def _lines(name: str, layer: Layer, path: str, depth: int, counter: _Counter) -> Iterator[str]:
     indent = "    " * depth
     label = f"{name}: " if name else ""
-    inner = layer.inner()
-    while isinstance(inner, Layer):
-        # A wrapper is shown with what it wraps.
-        label += f"{layer.describe()} of "
-        layer, inner = inner, inner.inner()
+    while True:
+        # A wrapper, and a frozen layer, is shown with what it is around.
+        if isinstance(layer, FrozenLayer):
+            label += "FrozenLayer of " if layer.which is None else f"FrozenLayer({', '.join(layer.which)}) of "
+            layer = layer.layer
+        elif isinstance(inner := layer.inner(), Layer):
+            label += f"{layer.describe()} of "
+            layer = inner
+        else:
+            break
     if inner is None:
-        counts = _counts(layer)
-        note = ""
-        if counts is not None and any(counts):
-            trainable, other = counts
-            note = f"  # {_plural(trainable)}" if trainable or not other else "  #"
-            note += f"{', plus' if trainable else ''} {other:,} non-trainable" if other else ""
+        counts = counter.leaf(layer, path)
+        note = f"  # {_counted(*counts)}" if counts is not None and any(counts) else ""
         yield f"{indent}{label}{layer.describe()},{note}"
         return
-    yield f"{indent}{label}{layer.describe()}("
-    yield from _child_lines(inner, depth + 1)
+    own = counter.own(inner, path)
+    yield f"{indent}{label}{layer.describe()}(" + (f"  # {_counted(own, 0)} of its own" if own else "")
+    yield from _child_lines(inner, path, depth + 1, counter)
     yield f"{indent}),"
 
 
-def _child_lines(children: Children, depth: int) -> Iterator[str]:
-    for (_, group) in itertools.groupby(children.items(), key=lambda item: item[1] if isinstance(item[1], Layer) else id(item[1])):
+def _child_lines(children: Children, path: str, depth: int, counter: _Counter) -> Iterator[str]:
+    def kind(item: tuple[str, Any]) -> Any:
+        name, child = item
+        where = f"{path}.{name}" if path else name
+        # Equal layers of which not the same parts are frozen print differently.
+        return (child, tree.structure(counter.part(where))) if isinstance(child, Layer) else id(child)
+
+    for _, group in itertools.groupby(children.items(), key=kind):
         members = list(group)
-        name, child = members[0]
-        if len(members) > 2:
-            name = f"{name} to {members[-1][0]}"
         shown = members[:1] if len(members) > 2 else members
-        for position, (child_name, child) in enumerate(shown):
-            label = name if position == 0 else child_name
+        for name, child in shown:
+            label = f"{name} to {members[-1][0]}" if len(members) > 2 else name
+            where = f"{path}.{name}" if path else name
             if isinstance(child, Layer):
-                yield from _lines(label, child, depth)
+                yield from _lines(label, child, where, depth, counter)
             else:
                 indent = "    " * depth
                 yield f"{indent}{label}: ("
-                yield from _child_lines(child, depth + 1)
+                yield from _child_lines(child, where, depth + 1, counter)
                 yield f"{indent}),"
 
 
 def model_text(model: Layer) -> str:
     """The tree of layers with counts per leaf and in total; runs of identical children collapse."""
-    if model.inner() is None:
+    if model.inner() is None and not isinstance(model, FrozenLayer):
         return model.describe()
-    lines = list(_lines("", model, 0))
+    counter = _Counter(model)
+    lines = list(_lines("", model, "", 0, counter))
+    if len(lines) == 1:
+        return lines[0].replace(",  #", "  #").rstrip(",")
     lines[-1] = lines[-1].rstrip(",")
-    counts = _counts(model)
-    if counts is not None:
-        trainable, other = counts
-        plus = f", plus {other:,} non-trainable" if other else ""
-        lines[-1] += f"  # {_plural(trainable)}{plus}"
+    if counter.trained is not None:
+        lines[-1] += f"  # {_counted(_count(counter.trained), _count(model.initial_states(random.key(0))))}"
     return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True)
 class SummaryRow:
-    """One leaf layer of a summary."""
+    """One leaf layer of a summary; parameters and bytes are those that are trained."""
 
     path: str
     layer: str
@@ -268,15 +290,15 @@ def summary(model: Layer, x_spec: Any) -> Summary:
         total                                         51    204    455
     """
     _, calls, settled = abstract_call(model, x_spec)
+    counter = _Counter(settled)
     rows, seen = [], set()
     for call in calls:
-        ps = abstract_parameters(call.layer)
-        repeated = call.path in seen
+        # A layer that is called several times has its parameters once.
+        ps = EMPTY if call.path in seen else counter.part(call.path)
         seen.add(call.path)
-        numbers = 0 if repeated else _count(ps)
-        size = 0 if repeated else sum(leaf.nbytes for leaf in tree.leaves(ps) if isinstance(leaf, _core.Tensor))
-        rows.append(SummaryRow(call.path, call.layer.describe(), _shapes(call.outputs), numbers, size, _flops(call)))
-    trainable, other = _counts(settled) or (0, 0)
-    return Summary(tuple(rows), trainable, other)
+        size = sum(leaf.nbytes for leaf in tree.leaves(ps) if isinstance(leaf, _core.Tensor))
+        shape = _shapes(call.outputs)
+        rows.append(SummaryRow(call.path, call.layer.describe(), shape, _count(ps), size, _flops(call)))
+    return Summary(tuple(rows), _count(counter.trained), _count(settled.initial_states(random.key(0))))
 
 

@@ -12,14 +12,27 @@ _MARK = "in layer "
 
 
 def add_path(error: BaseException, name: str, layer: Any = None) -> None:
-    """Puts `name` in front of the path that `error` carries; `layer` is described where the path starts."""
+    """Puts `name` in front of the path that `error` carries; `layer` is described where the path starts.
+
+    A layer's own message, which begins with its description, gets the path in front as well.
+    """
     notes: list[str] = getattr(error, "__notes__", [])
     for position, note in enumerate(notes):
         if note.startswith(_MARK):
-            notes[position] = f"{_MARK}{name}.{note.removeprefix(_MARK)}"
+            known = note.removeprefix(_MARK)
+            notes[position] = f"{_MARK}{name}.{known}"
+            _put_in_front(error, known.split(":")[0], f"{name}.")
             return
-    described = f": {layer.describe()}" if hasattr(layer, "describe") else ""
-    error.add_note(f"{_MARK}{name}{described}")
+    described = layer.describe() if hasattr(layer, "describe") else ""
+    error.add_note(f"{_MARK}{name}: {described}" if described else f"{_MARK}{name}")
+    if described:
+        _put_in_front(error, described, f"{name}: ")
+
+
+def _put_in_front(error: BaseException, start: str, text: str) -> None:
+    """Puts `text` in front of the message if that is a lone text with this start."""
+    if len(error.args) == 1 and isinstance(error.args[0], str) and error.args[0].startswith(start):
+        error.args = (text + error.args[0],)
 
 
 def path_of(error: BaseException) -> str | None:
@@ -28,8 +41,3 @@ def path_of(error: BaseException) -> str | None:
         if note.startswith(_MARK):
             return str(note).removeprefix(_MARK).split(":")[0]
     return None
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as Python prints a tuple."""
-    return str(tuple(shape))

@@ -8,10 +8,11 @@ its trees are the inner layer's, so it adds no component to any path.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from .. import random
+from .. import _core, random, tree
 from .._core import Tree
 
 Params: TypeAlias = Any
@@ -169,6 +170,36 @@ def initial_trees(children: Children, key: random.Key, method: str) -> dict[str,
     return trees
 
 
+def as_tree(value: Any) -> Tree:
+    """A Tree as it is, a nest as a Tree."""
+    return value if isinstance(value, Tree) else Tree(value)
+
+
+def abstract_leaves(value: Any) -> Any:
+    """The tree with tensors of which only shape and dtype are known."""
+    return tree.map(
+        lambda leaf: _core.abstract(leaf.shape, leaf.dtype) if isinstance(leaf, _core.Tensor) else leaf, value
+    )
+
+
+def abstract_parameters(layer: Layer) -> Tree:
+    """The layer's parameter tree with abstract leaves, worked out once per layer.
+
+    Raises:
+        ValueError: a size is still open.
+    """
+    try:
+        hash(layer)
+    except TypeError:  # A container whose field is a list of layers.
+        return _abstract_parameters.__wrapped__(layer)
+    return _abstract_parameters(layer)
+
+
+@functools.lru_cache(maxsize=512)
+def _abstract_parameters(layer: Layer) -> Tree:
+    return as_tree(abstract_leaves(layer.initial_parameters(random.key(0))))
+
+
 def is_nest(value: Any) -> bool:
     """Whether a field's value is a list, tuple or mapping that holds a layer at some depth."""
     if isinstance(value, Mapping):
@@ -219,7 +250,7 @@ def fields_with_layers(layer: Layer) -> dict[str, Layer | Children]:
     if not dataclasses.is_dataclass(layer):
         raise TypeError(
             f"{type(layer).__name__} is a container but no dataclass; decorate it with "
-            "@dataclasses.dataclass(frozen=True), or define children() and with_children()"
+            "@dataclasses.dataclass(frozen=True), or define children() and with_inner()"
         )
     found: dict[str, Layer | Children] = {}
     for field in dataclasses.fields(layer):

@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
-from ._layer import Children, Layer, Params, States
+from ._freeze import FROZEN_PARAMETERS, INNER_STATES, FrozenLayer
+from ._layer import Children, Layer, Params, States, abstract_parameters, as_tree
 
 
 def as_key(rng: int | random.Key | np.random.Generator) -> random.Key:
@@ -68,16 +69,11 @@ def setup(
     if x_spec is not None:
         from ._display import resolve_sizes
 
-        model = resolve_sizes(model, x_spec, key)
+        model = resolve_sizes(model, x_spec)
     wanted = np.dtype(dtype) if dtype is not None else _core.float32
     ps = as_tree(model.initial_parameters(key))
     st = as_tree(model.initial_states(key))
     return cast(ps, wanted), cast(st, wanted)
-
-
-def as_tree(value: Any) -> Tree:
-    """A Tree as it is, a nest as a Tree."""
-    return value if isinstance(value, Tree) else Tree(value)
 
 
 def cast(value: Any, dtype: Any) -> Any:
@@ -130,24 +126,12 @@ def check_parameters(model: Layer, ps: Params) -> None:
     Raises:
         ValueError: naming the missing and the extra paths.
     """
-    wanted = list(expected_paths(model))
-    have = list(tree.paths(ps))
+    wanted, have = tree.paths(abstract_parameters(model)), tree.paths(ps)
     missing = [path for path in wanted if path not in set(have)]
     extra = [path for path in have if path not in set(wanted)]
     if missing or extra:
-        parts = []
-        if missing:
-            parts.append(f"missing {', '.join(missing)}")
-        if extra:
-            parts.append(f"extra {', '.join(extra)}")
+        parts = [f"{what} {', '.join(paths)}" for what, paths in (("missing", missing), ("extra", extra)) if paths]
         raise ValueError(f"the parameters do not fit the model: {'; '.join(parts)}")
-
-
-def expected_paths(model: Layer) -> tuple[str, ...]:
-    """The paths of a model's parameters, worked out without random numbers and kept per model."""
-    from ._display import abstract_parameters
-
-    return tuple(tree.paths(abstract_parameters(model)))
 
 
 def _switch(st: States, training: bool) -> Any:
@@ -201,18 +185,15 @@ def update_state(st: States, name: str, value: Any) -> Any:
     return new
 
 
-FROZEN = "frozen_params"
-"""The state entry that holds a frozen layer's parameters."""
-
-
 def set_entries(st: Any, name: str, value: Any, found: list[str] | None = None) -> Any:
     """Replaces entries called `name` in a nest of mappings, outside frozen parameters."""
     if not isinstance(st, Mapping):
         return st
+    if set(st) == {FROZEN_PARAMETERS, INNER_STATES}:
+        inner = set_entries(st[INNER_STATES], name, value, found)
+        return st if inner is st[INNER_STATES] else type(st)({**st, INNER_STATES: inner})
     changed: dict[str, Any] = {}
     for key, entry in st.items():
-        if key == FROZEN:
-            continue
         if key == name and not (isinstance(entry, Mapping) and isinstance(value, bool)):
             changed[key] = value
             if found is not None:
@@ -245,8 +226,6 @@ def parameter_length(model_or_ps: Layer | Params) -> int:
         9
     """
     if isinstance(model_or_ps, Layer):
-        from ._display import abstract_parameters
-
         return _count(abstract_parameters(model_or_ps))
     return _count(model_or_ps)
 
@@ -264,39 +243,29 @@ def state_length(model_or_st: Layer | States) -> int:
     return _count(model_or_st)
 
 
-def walk(layer: Layer, path: str = "") -> Any:
-    """Every leaf layer with its path, in declaration order; wrappers add no component."""
-    inner = layer.inner()
-    if inner is None:
-        yield path, layer
-    elif isinstance(inner, Layer):
-        yield from walk(inner, path)
-    else:
-        yield from _walk_children(inner, path)
+def rebuild(
+    layer: Layer,
+    change: Callable[[Layer, str], Layer],
+    path: str = "",
+    thawed: Callable[[FrozenLayer, Layer], Layer] | None = None,
+) -> Layer:
+    """The model with every leaf layer replaced by `change(leaf, path)`.
 
-
-def _walk_children(children: Children, path: str) -> Any:
-    for name, child in children.items():
-        where = f"{path}.{name}" if path else name
-        if isinstance(child, Layer):
-            yield from walk(child, where)
-        else:
-            yield from _walk_children(child, where)
-
-
-def rebuild(layer: Layer, change: Callable[[Layer, str], Layer], path: str = "") -> Layer:
-    """The model with every leaf layer replaced by `change(leaf, path)`."""
+    A frozen layer is a leaf, unless `thawed(frozen, inner)` says how to put its rebuilt inner layer back.
+    """
+    if thawed is not None and isinstance(layer, FrozenLayer):
+        return thawed(layer, rebuild(layer.layer, change, path, thawed))
     inner = layer.inner()
     if inner is None:
         return change(layer, path)
     if isinstance(inner, Layer):
-        return layer.with_inner(rebuild(inner, change, path))
-    return layer.with_inner(_rebuild_children(inner, change, path))
+        return layer.with_inner(rebuild(inner, change, path, thawed))
 
+    def several(children: Children, path: str) -> dict[str, Any]:
+        new: dict[str, Any] = {}
+        for name, child in children.items():
+            where = f"{path}.{name}" if path else name
+            new[name] = rebuild(child, change, where, thawed) if isinstance(child, Layer) else several(child, where)
+        return new
 
-def _rebuild_children(children: Children, change: Callable[[Layer, str], Layer], path: str) -> dict[str, Any]:
-    new: dict[str, Any] = {}
-    for name, child in children.items():
-        where = f"{path}.{name}" if path else name
-        new[name] = rebuild(child, change, where) if isinstance(child, Layer) else _rebuild_children(child, change, where)
-    return new
+    return layer.with_inner(several(inner, path))

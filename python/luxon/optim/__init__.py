@@ -14,6 +14,6 @@ Example:
 """
 
 from ._rules import SGD, Adam, AdamW, Rule
-from ._update import adjust, learning_rate, setup, update
+from ._update import adjust, learning_rate, merge, partition, setup, update
 
-__all__ = ["SGD", "Adam", "AdamW", "Rule", "adjust", "learning_rate", "setup", "update"]
+__all__ = ["SGD", "Adam", "AdamW", "Rule", "adjust", "learning_rate", "merge", "partition", "setup", "update"]

@@ -19,6 +19,12 @@ def setup(rule: Rule, ps: Any) -> Tree:
 
     Raises:
         TypeError: `rule` is no rule.
+
+    Example:
+        >>> import luxon as lx
+        >>> from luxon import optim
+        >>> list(optim.setup(optim.Adam(), lx.Tree({"w": lx.ones(2)})).paths())
+        ['step.w', 'exp_avg.w', 'exp_avg_sq.w']
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"optim.setup needs a rule of luxon.optim, got {type(rule).__name__}")
@@ -36,28 +42,40 @@ def _zeros(leaf: Any) -> Any:
 
 def learning_rate(rule: Rule, step: int) -> float:
     """The rule's rate at a step, counted from 0."""
-    return float(rule.lr(step)) if callable(rule.lr) else float(rule.lr)
+    lr = rule.lr
+    return float(lr(step)) if callable(lr) else float(lr)
 
 
-def update(rule: Rule, state: Tree, ps: Any, grads: Any, *, donate: bool = False) -> tuple[Tree, Tree]:
+def update(rule: Rule, state: Any, ps: Any, grads: Any) -> tuple[Tree, Tree]:
     """The parameters and the rule's state after one step.
 
     Args:
         rule, state: the rule and its state.
         ps: the parameters.
-        grads: gradients in their structure; None skips a leaf completely.
-        donate: the given parameters' and state's buffers may be overwritten.
+        grads: gradients in their structure; None skips a leaf completely, and a zero gradient does not.
 
     Raises:
-        ValueError: gradients or state that do not fit the parameters, naming the first path.
+        ValueError: gradients or state that do not fit the parameters, naming the first path; nothing has
+            changed then.
+        TypeError: parameters or gradients under differentiation.
     """
-    lr = rule.lr
-    rate = float(lr(_current_step(state))) if callable(lr) else lr
-    return _core.optim_update(rule.settings(rate), ps, grads, state, donate)
+    rate = rule.lr if not callable(rule.lr) else learning_rate(rule, _current_step(state))
+    return _core.optim_update(rule.settings(rate), ps, grads, state)
 
 
-def _current_step(state: Tree) -> int:
+def _current_step(state: Any) -> int:
     return max((int(step) for step in tree.leaves(state["step"])), default=0)
+
+
+def partition(state: Tree, which: Any) -> tuple[Tree, Tree]:
+    """The parts of a state that belong to the parameters which `which` names, and those of the others."""
+    parts = {name: tree.partition(entry, which) for name, entry in state.items()}
+    return Tree({name: part[0] for name, part in parts.items()}), Tree({name: part[1] for name, part in parts.items()})
+
+
+def merge(state: Tree, other: Tree, ps: Tree) -> Tree:
+    """The states of two parts of the parameters `ps` in one."""
+    return Tree({name: tree.merge(entry, other[name], like=ps) for name, entry in state.items()})
 
 
 def adjust(rule: Rule, **hyperparameters: Any) -> Rule:
@@ -65,6 +83,11 @@ def adjust(rule: Rule, **hyperparameters: Any) -> Rule:
 
     Raises:
         TypeError: a name that the rule does not have, listing those that it has.
+
+    Example:
+        >>> from luxon import optim
+        >>> optim.adjust(optim.SGD(0.1), momentum=0.9).momentum
+        0.9
     """
     names = [field.name for field in dataclasses.fields(rule) if field.init]
     for name in hyperparameters:

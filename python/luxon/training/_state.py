@@ -15,7 +15,7 @@ class DonatedError(RuntimeError):
     """A training state was used after its buffers had been given to the next one (`donate=True`)."""
 
 
-@dataclasses.dataclass(frozen=True, init=False, repr=False)
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class TrainState:
     """Everything that a training run carries from one step to the next; immutable.
 
@@ -50,11 +50,24 @@ class TrainState:
             raise TypeError(f"TrainState needs a rule of luxon.optim, got {type(optimizer).__name__}")
         parameters = as_tree(parameters)
         state = optim.setup(optimizer, parameters)
-        self._fill(model, parameters, as_tree(states), optimizer, state, 0)
+        parts = (model, parameters, as_tree(states), optimizer, state, 0)
+        self.__dict__.update(zip(_PARTS, parts, strict=True))
 
-    def _fill(self, *parts: Any) -> None:
-        for name, part in zip(_PARTS, parts, strict=True):
-            object.__setattr__(self, name, part)
+    @classmethod
+    def _of(
+        cls, model: Layer, parameters: Tree, states: Tree, optimizer: optim.Rule, optimizer_state: Tree, step: int
+    ) -> TrainState:
+        """A state of known parts; nothing is checked."""
+        new = object.__new__(cls)
+        new.__dict__.update(
+            model=model,
+            parameters=parameters,
+            states=states,
+            optimizer=optimizer,
+            optimizer_state=optimizer_state,
+            step=step,
+        )
+        return new
 
     @classmethod
     def create(cls, rng: Any, model: Layer, optimizer: optim.Rule, device: Any = None) -> TrainState:
@@ -67,23 +80,13 @@ class TrainState:
         return cls(model, ps, st, optimizer)
 
     def _with(self, **changes: Any) -> TrainState:
-        new = object.__new__(TrainState)
-        parts = {name: getattr(self, name) for name in _PARTS}
-        parts.update(changes)
-        new._fill(*parts.values())
-        return new
-
-    def _donate(self) -> None:
-        """Makes every further use of this state an error: its buffers belong to its successor."""
-        for name in _PARTS:
-            object.__delattr__(self, name)
+        if not self.__dict__:
+            raise _donated("parts")
+        return self._of(**{**self.__dict__, **changes})
 
     def __getattr__(self, name: str) -> Any:
         if name in _PARTS:
-            raise DonatedError(
-                f"this TrainState was donated to the next step, so its {name} no longer exists; use the state "
-                "that the step returned, or call with donate=False"
-            )
+            raise _donated(name)
         raise AttributeError(f"TrainState has no attribute {name!r}")
 
     @property
@@ -92,10 +95,19 @@ class TrainState:
         return optim.learning_rate(self.optimizer, self.step)
 
     def __repr__(self) -> str:
+        if not self.__dict__:
+            return "TrainState(donated to the next step)"
         trainable, other = parameter_length(self.parameters), state_length(self.states)
         plus = f", plus {other:,} non-trainable" if other else ""
         name = self.model.describe()
         return f"TrainState({name}: {trainable:,} parameters{plus}; {self.optimizer!r}; step {self.step})"
+
+
+def _donated(name: str) -> DonatedError:
+    return DonatedError(
+        f"this TrainState was donated to the next step, so its {name} no longer exists; use the state that the "
+        "step returned, or call with donate=False"
+    )
 
 
 _PARTS = ("model", "parameters", "states", "optimizer", "optimizer_state", "step")

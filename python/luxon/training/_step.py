@@ -60,14 +60,18 @@ def compute_gradients(ad: Any, objective: Objective, data: Any, ts: TrainState) 
         TypeError: the objective does not return three things, or `ad` is no backend.
         ValueError: the loss is not a scalar.
     """
+    grads, loss, stats, states = _differentiate(ad, objective, data, ts)
+    return grads, loss, stats, ts._with(states=states)
+
+
+def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple[Any, Any, Any, Tree]:
     backend = getattr(ad, "value_and_gradient", None)
     if backend is None:
         raise TypeError(
             f"ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_gradient, got {ad!r}"
         )
-    function = _Traced(objective, ts.model, ts.states, data)
-    loss, (st, stats), grads = backend(function, ts.parameters)
-    return grads, loss, stats, ts._with(states=as_tree(st))
+    loss, (states, stats), grads = backend(_Traced(objective, ts.model, ts.states, data), ts.parameters)
+    return grads, loss, stats, as_tree(states)
 
 
 def apply_gradients(ts: TrainState, grads: Any, donate: bool = False) -> TrainState:
@@ -77,16 +81,35 @@ def apply_gradients(ts: TrainState, grads: Any, donate: bool = False) -> TrainSt
         ts: the state, which stays as it is (unless donated).
         grads: gradients in the structure of the parameters; a leaf whose gradient is None is skipped
             completely, a zero gradient is not.
-        donate: reuse the given state's buffers; any later use of it raises `DonatedError`.
+        donate: the given state's buffers may be reused; any later use of it raises `DonatedError`.
 
     Raises:
         ValueError: gradients of another structure or shape; nothing has changed then.
     """
-    ps, state = optim.update(ts.optimizer, ts.optimizer_state, ts.parameters, grads, donate=donate)
-    new = ts._with(parameters=ps, optimizer_state=state, step=ts.step + 1)
+    return _update(ts, ts.states, grads, donate)
+
+
+def _update(ts: TrainState, states: Tree, grads: Any, donate: bool) -> TrainState:
+    rule = ts.optimizer
+    settings = rule.settings(optim.learning_rate(rule, ts.step))
     if donate:
-        ts._donate()
-    return new
+        return _update_donated(ts, states, grads, settings)
+    ps, state = _core.optim_update(settings, ts.parameters, grads, ts.optimizer_state)
+    return TrainState._of(ts.model, ps, states, rule, state, ts.step + 1)
+
+
+def _update_donated(ts: TrainState, states: Tree, grads: Any, settings: tuple[Any, ...]) -> TrainState:
+    parts = dict(ts.__dict__)
+    # The list is to hold the only references, so that the core may see what nobody else can reach.
+    given = [parts.pop("parameters"), parts.pop("optimizer_state")]
+    ts.__dict__.clear()
+    try:
+        ps, state = _core.optim_update_donated(settings, given, grads)
+    except BaseException:
+        if given:
+            ts.__dict__.update(parts, parameters=given[0], optimizer_state=given[1])
+        raise
+    return TrainState._of(parts["model"], ps, states, parts["optimizer"], state, parts["step"] + 1)
 
 
 def single_train_step(
@@ -104,11 +127,8 @@ def single_train_step(
         >>> ts.step
         1
     """
-    grads, loss, stats, new = compute_gradients(ad, objective, data, ts)
-    new = apply_gradients(new, grads, donate)
-    if donate:
-        ts._donate()
-    return grads, loss, stats, new
+    grads, loss, stats, states = _differentiate(ad, objective, data, ts)
+    return grads, loss, stats, _update(ts, states, grads, donate)
 
 
 def adjust(ts: TrainState, lr: Any = None, **hyperparameters: Any) -> TrainState:

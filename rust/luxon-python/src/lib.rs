@@ -15,10 +15,13 @@ mod function;
 mod gil;
 mod memory;
 mod numpy;
+mod optimize;
 mod file;
 mod network;
 mod random;
 mod tensor;
+mod transform;
+mod tree;
 
 /// The compiled core of luxon.
 #[pymodule]
@@ -33,5 +36,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     network::register(module)?;
     random::register(module)?;
     file::register(module)?;
+    optimize::register(module)?;
+    tree::register(module)?;
+    transform::register(module)?;
     function::register(module)
 }

@@ -45,7 +45,7 @@ pub use op::fused::dense::{activation, linear};
 pub use op::fused::dropout::dropout;
 pub use op::fused::losses::{BinaryCrossEntropyOptions, CrossEntropyOptions, LossReduction, binary_cross_entropy, cross_entropy, huber, mae, mse};
 pub use op::fused::normalise::{batch_norm, batch_norm_inference, group_norm, instance_norm, layer_norm, rms_norm};
-pub use op::linalg::{MatrixNorm, cross, diagonal, matrix_norm, outer, trace, vecdot, vector_norm};
+pub use op::linalg::{MatrixNorm, cross, matrix_norm, outer, vecdot, vector_norm};
 pub use op::matmul::matmul;
 pub use op::linear::{broadcast_tensors, concat, stack};
 pub use op::random::Key;

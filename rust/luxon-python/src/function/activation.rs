@@ -5,9 +5,9 @@ use luxon::{Error, Tensor};
 use pyo3::prelude::*;
 
 use super::elementwise::{one, unary};
-use crate::convert::{Argument, TensorArg};
+use crate::convert::{Argument, AxesArg, TensorArg};
 use crate::error::Out;
-use crate::gil::released;
+use crate::gil::{elements, released};
 use crate::tensor::PyTensor;
 
 unary! { register_plain:
@@ -109,13 +109,35 @@ fn glu(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
     Ok(released(py, x.count() as f64, run)?.into())
 }
 
+/// exp(x) / sum(exp(x)) along an axis, without overflow.
+#[pyfunction]
+#[pyo3(signature = (x, axis=-1))]
+fn softmax(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
+    Ok(released(py, elements(x.count()), || x.softmax(axis))?.into())
+}
+
+/// The logarithm of the softmax along an axis, accurate also where that underflows.
+#[pyfunction]
+#[pyo3(signature = (x, axis=-1))]
+fn log_softmax(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
+    Ok(released(py, elements(x.count()), || x.log_softmax(axis))?.into())
+}
+
+/// log(sum(exp(x))) over axes, without overflow.
+#[pyfunction]
+#[pyo3(signature = (x, axis=None, keepdims=false))]
+fn logsumexp(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, keepdims: bool) -> Out<PyTensor> {
+    let axes = axis.map(|axis| axis.0);
+    Ok(released(py, elements(x.count()), || x.logsumexp(axes.as_deref(), keepdims))?.into())
+}
+
 /// Adds the functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     register_plain(module)?;
     register_numbers(module)?;
-    module.add_function(wrap_pyfunction!(identity, module)?)?;
-    module.add_function(wrap_pyfunction!(gelu, module)?)?;
-    module.add_function(wrap_pyfunction!(hard_tanh, module)?)?;
-    module.add_function(wrap_pyfunction!(softplus, module)?)?;
-    module.add_function(wrap_pyfunction!(glu, module)?)
+    macro_rules! add {
+        ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
+    }
+    add!(identity, gelu, hard_tanh, softplus, glu, softmax, log_softmax, logsumexp);
+    Ok(())
 }

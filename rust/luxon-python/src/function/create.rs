@@ -1,7 +1,8 @@
 //! Functions that make tensors.
 
-use luxon::{DType, Scalar, Tensor};
+use luxon::{DType, Error, Indexing, Scalar, Tensor};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::convert::{ShapeArg, TensorArg, scalar_of, to_tensor};
 use crate::device::{DeviceArg, moved};
@@ -178,17 +179,108 @@ fn astype(py: Python<'_>, x: TensorArg, dtype: DTypeArg, copy: bool, device: Opt
     Ok(moved(cast, device)?.into())
 }
 
+/// A number argument.
+fn number(object: &Bound<'_, PyAny>, what: &str) -> Out<Scalar> {
+    if let Some(scalar) = scalar_of(object)? {
+        return Ok(scalar);
+    }
+    match object.cast::<PyTensor>() {
+        Ok(tensor) if tensor.get().0.rank() == 0 => Ok(tensor.get().0.item()?),
+        _ => Err(Error::dtype(what, "the bounds must be numbers").into()),
+    }
+}
+
+/// The numbers from start (0 unless given) in steps up to, but not including, stop.
+#[pyfunction]
+#[pyo3(signature = (start, /, stop=None, step=None, *, dtype=None, device=None))]
+fn arange(
+    start: &Bound<'_, PyAny>,
+    stop: Option<&Bound<'_, PyAny>>,
+    step: Option<&Bound<'_, PyAny>>,
+    dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
+) -> Out<PyTensor> {
+    let first = number(start, "arange")?;
+    let (first, last) = match stop {
+        Some(stop) => (first, number(stop, "arange")?),
+        None => (Scalar::Int(0), first),
+    };
+    let step = step.map_or(Ok(Scalar::Int(1)), |step| number(step, "arange"))?;
+    Ok(moved(luxon::arange(first, last, step, dtype.map(|dtype| dtype.0))?, device)?.into())
+}
+
+/// `num` evenly spaced numbers from start to stop, which is one of them with `endpoint`.
+#[pyfunction]
+#[pyo3(signature = (start, stop, /, num, *, dtype=None, device=None, endpoint=true))]
+fn linspace(
+    start: &Bound<'_, PyAny>,
+    stop: &Bound<'_, PyAny>,
+    num: usize,
+    dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
+    endpoint: bool,
+) -> Out<PyTensor> {
+    let (start, stop) = (number(start, "linspace")?.as_f64(), number(stop, "linspace")?.as_f64());
+    Ok(moved(luxon::linspace(start, stop, num, endpoint, or_float(dtype))?, device)?.into())
+}
+
+/// A matrix with ones on diagonal k and zeros elsewhere.
+#[pyfunction]
+#[pyo3(signature = (n_rows, n_cols=None, /, *, k=0, dtype=None, device=None))]
+fn eye(n_rows: usize, n_cols: Option<usize>, k: isize, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+    Ok(moved(luxon::eye(n_rows, n_cols.unwrap_or(n_rows), k, or_float(dtype))?, device)?.into())
+}
+
+/// The coordinates of the grid that 1-d tensors span, one tensor for each.
+#[pyfunction]
+#[pyo3(signature = (*arrays, indexing="xy"))]
+fn meshgrid(arrays: &Bound<'_, PyTuple>, indexing: &str) -> Out<Vec<PyTensor>> {
+    let lists = super::manipulate::tensors(arrays)?;
+    let indexing = match indexing {
+        "xy" => Indexing::Xy,
+        "ij" => Indexing::Ij,
+        other => return Err(Error::value("meshgrid", format_args!("indexing must be \"xy\" or \"ij\", not {other:?}")).into()),
+    };
+    let grids = luxon::meshgrid(&lists.iter().collect::<Vec<_>>(), indexing)?;
+    Ok(grids.into_iter().map(PyTensor).collect())
+}
+
+/// For each integer a new last axis of size n with 1 at its place and 0 elsewhere.
+#[pyfunction]
+#[pyo3(signature = (indices, n, dtype=None))]
+fn one_hot(indices: TensorArg, n: usize, dtype: Option<DTypeArg>) -> Out<PyTensor> {
+    Ok(luxon::one_hot(&indices, n, or_float(dtype))?.into())
+}
+
+/// The lower triangle of each matrix: zeros above diagonal k.
+#[pyfunction]
+#[pyo3(signature = (x, /, *, k=0))]
+fn tril(x: TensorArg, k: isize) -> Out<PyTensor> {
+    Ok(x.tril(k)?.into())
+}
+
+/// The upper triangle of each matrix: zeros below diagonal k.
+#[pyfunction]
+#[pyo3(signature = (x, /, *, k=0))]
+fn triu(x: TensorArg, k: isize) -> Out<PyTensor> {
+    Ok(x.triu(k)?.into())
+}
+
+/// A matrix with a 1-d tensor as diagonal k, or diagonal k of a matrix.
+#[pyfunction]
+#[pyo3(signature = (x, k=0))]
+fn diag(x: TensorArg, k: isize) -> Out<PyTensor> {
+    Ok(x.diag(k)?.into())
+}
+
 /// Adds the functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(asarray, module)?)?;
-    module.add_function(wrap_pyfunction!(from_dlpack, module)?)?;
-    module.add_function(wrap_pyfunction!(zeros, module)?)?;
-    module.add_function(wrap_pyfunction!(ones, module)?)?;
-    module.add_function(wrap_pyfunction!(empty, module)?)?;
-    module.add_function(wrap_pyfunction!(full, module)?)?;
-    module.add_function(wrap_pyfunction!(zeros_like, module)?)?;
-    module.add_function(wrap_pyfunction!(ones_like, module)?)?;
-    module.add_function(wrap_pyfunction!(empty_like, module)?)?;
-    module.add_function(wrap_pyfunction!(full_like, module)?)?;
-    module.add_function(wrap_pyfunction!(astype, module)?)
+    macro_rules! add {
+        ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
+    }
+    add!(
+        asarray, from_dlpack, zeros, ones, empty, full, zeros_like, ones_like, empty_like, full_like, astype, arange, linspace,
+        eye, meshgrid, one_hot, tril, triu, diag,
+    );
+    Ok(())
 }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::convert::Argument;
 use crate::error::Out;
-use crate::gil::released;
+use crate::gil::{elements, released};
 use crate::tensor::PyTensor;
 
 /// A kernel of one argument.
@@ -197,24 +197,11 @@ fn round(x: &Bound<'_, PyAny>, decimals: i32) -> Out<PyTensor> {
 #[pyfunction]
 #[pyo3(signature = (x, /, min=None, max=None))]
 pub fn clip(x: &Bound<'_, PyAny>, min: Option<&Bound<'_, PyAny>>, max: Option<&Bound<'_, PyAny>>) -> Out<PyTensor> {
+    let py = x.py();
     let x = Argument::any(x)?.into_tensor();
-    match (min, max) {
-        (None, None) => Ok(x.into()),
-        (Some(min), None) => {
-            let min = Argument::any(min)?;
-            let below = map(Kernel::Less, &[(&x).into(), min.operand()])?;
-            Ok(map(Kernel::Where, &[(&below).into(), min.operand(), (&x).into()])?.into())
-        }
-        (None, Some(max)) => {
-            let max = Argument::any(max)?;
-            let above = map(Kernel::Greater, &[(&x).into(), max.operand()])?;
-            Ok(map(Kernel::Where, &[(&above).into(), max.operand(), (&x).into()])?.into())
-        }
-        (Some(min), Some(max)) => {
-            let (min, max) = (Argument::any(min)?, Argument::any(max)?);
-            Ok(map(Kernel::Clip, &[(&x).into(), min.operand(), max.operand()])?.into())
-        }
-    }
+    let (min, max) = (min.map(Argument::any).transpose()?, max.map(Argument::any).transpose()?);
+    let (min, max) = (min.as_ref().map(Argument::operand), max.as_ref().map(Argument::operand));
+    Ok(released(py, elements(x.count()), || x.clip(min, max))?.into())
 }
 
 /// x1 where the condition holds, else x2.
@@ -235,5 +222,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let special = PyModule::new(module.py(), "special")?;
     register_special_unary(&special)?;
     register_special_binary(&special)?;
-    module.add_submodule(&special)
+    module.add_submodule(&special)?;
+    // A submodule of an extension module is importable by its full name only once it is listed.
+    module.py().import("sys")?.getattr("modules")?.set_item("luxon._core.special", &special)
 }

@@ -1,11 +1,10 @@
 //! Functions that rearrange elements: views wherever layouts can express the result.
 
-use luxon::layout::{resolve_axis, show};
-use luxon::{Error, Tensor};
+use luxon::{Error, Padding, Repeats, Scalar, Sections, Tensor};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyList, PyTuple};
 
-use crate::convert::{AxesArg, ShapeArg, TensorArg, index_list, to_tensor};
+use crate::convert::{AxesArg, ShapeArg, TensorArg, index_list, integer, scalar_of, to_tensor};
 use crate::error::Out;
 use crate::gil::{elements, released};
 use crate::tensor::PyTensor;
@@ -45,21 +44,7 @@ fn swapaxes(x: TensorArg, axis1: isize, axis2: isize) -> Out<PyTensor> {
 #[pyfunction]
 #[pyo3(signature = (x, source, destination, /))]
 fn moveaxis(x: TensorArg, source: AxesArg, destination: AxesArg) -> Out<PyTensor> {
-    let (from, to) = (source.0, destination.0);
-    if from.len() != to.len() {
-        return Err(Error::value("moveaxis", format_args!("{} axes are to go to {} places", from.len(), to.len())).into());
-    }
-    let resolve = |axes: &[isize]| axes.iter().map(|&axis| resolve_axis("moveaxis", axis, x.rank())).collect::<luxon::Result<Vec<_>>>();
-    let (from, to) = (resolve(&from)?, resolve(&to)?);
-    let mut places = vec![None; x.rank()];
-    for (&source, &place) in from.iter().zip(&to) {
-        if places[place].replace(source as isize).is_some() {
-            return Err(Error::value("moveaxis", format_args!("place {place} is given twice")).into());
-        }
-    }
-    let mut rest = (0..x.rank()).filter(|axis| !from.contains(axis));
-    let order: Vec<isize> = places.into_iter().filter_map(|place| place.or_else(|| rest.next().map(|axis| axis as isize))).collect();
-    Ok(x.permute(&order)?.into())
+    Ok(x.moveaxis(&source.0, &destination.0)?.into())
 }
 
 /// A new axis of size 1 at each given place of the result.
@@ -141,10 +126,7 @@ fn stack(py: Python<'_>, arrays: &Bound<'_, PyAny>, axis: isize) -> Out<PyTensor
 #[pyfunction]
 #[pyo3(signature = (x, /, axis=0))]
 fn unstack<'py>(py: Python<'py>, x: TensorArg, axis: isize) -> Out<Bound<'py, PyTuple>> {
-    let axis = resolve_axis("unstack", axis, x.rank())?;
-    let part = |index| -> luxon::Result<PyTensor> { Ok(x.narrow(axis, index, 1)?.squeeze(&[axis as isize])?.into()) };
-    let parts = (0..x.shape()[axis]).map(part).collect::<luxon::Result<Vec<_>>>()?;
-    Ok(PyTuple::new(py, parts)?)
+    Ok(PyTuple::new(py, x.unstack(axis)?.into_iter().map(PyTensor))?)
 }
 
 /// The elements along the given axes in reverse order; along all for None.
@@ -166,41 +148,150 @@ fn ravel(x: TensorArg) -> Out<PyTensor> {
 #[pyfunction]
 #[pyo3(signature = (x, /, indices_or_sections, axis=0))]
 fn split(x: TensorArg, indices_or_sections: &Bound<'_, PyAny>, axis: isize) -> Out<Vec<PyTensor>> {
-    let axis = resolve_axis("split", axis, x.rank())?;
-    let size = x.shape()[axis];
-    let cuts: Vec<usize> = if indices_or_sections.is_instance_of::<pyo3::types::PyInt>() {
-        let sections = indices_or_sections.extract::<usize>().unwrap_or(0);
-        if sections == 0 || size % sections != 0 {
-            let shape = show(x.shape());
-            return Err(Error::value("split", format_args!("axis {axis} of shape {shape} has no {indices_or_sections} equal parts")).into());
-        }
-        (1..sections).map(|section| section * (size / sections)).collect()
+    let parts = if is_list(indices_or_sections) {
+        x.split(Sections::At(&index_list(indices_or_sections, "indices_or_sections")?), axis)?
     } else {
-        let end = size as isize;
-        let clamp = |cut: isize| (if cut < 0 { cut.saturating_add(end) } else { cut }).clamp(0, end) as usize;
-        index_list(indices_or_sections, "indices_or_sections")?.into_iter().map(clamp).collect()
+        let count = integer(indices_or_sections, "indices_or_sections")?;
+        let count = usize::try_from(count).map_err(|_| Error::value("split", format_args!("there are no {count} parts")))?;
+        x.split(Sections::Equal(count), axis)?
     };
-    let starts = std::iter::once(0).chain(cuts.iter().copied());
-    let ends = cuts.iter().copied().chain(std::iter::once(size));
-    let parts = starts.zip(ends).map(|(start, end)| Ok(x.narrow(axis, start, end.saturating_sub(start))?.into()));
-    Ok(parts.collect::<luxon::Result<_>>()?)
+    Ok(parts.into_iter().map(PyTensor).collect())
+}
+
+fn is_list(object: &Bound<'_, PyAny>) -> bool {
+    object.is_instance_of::<PyTuple>() || object.is_instance_of::<PyList>()
+}
+
+/// The elements moved by `shift` places along an axis, those that leave at one end coming in at the other.
+#[pyfunction]
+#[pyo3(signature = (x, /, shift, *, axis=None))]
+fn roll(py: Python<'_>, x: TensorArg, shift: AxesArg, axis: Option<AxesArg>) -> Out<PyTensor> {
+    let mut shifts = shift.0;
+    let axes = axis.map(|axis| axis.0);
+    if let (Some(axes), [one]) = (&axes, shifts.as_slice()) {
+        shifts = vec![*one; axes.len()];
+    }
+    Ok(released(py, elements(x.count()), || x.roll(&shifts, axes.as_deref()))?.into())
+}
+
+/// The elements along an axis (of the flattened tensor for None) each repeated so many times.
+#[pyfunction]
+#[pyo3(signature = (x, repeats, /, *, axis=None))]
+fn repeat(py: Python<'_>, x: TensorArg, repeats: &Bound<'_, PyAny>, axis: Option<isize>) -> Out<PyTensor> {
+    if let Some(Scalar::Int(count)) = scalar_of(repeats)? {
+        let count = usize::try_from(count).map_err(|_| Error::value("repeat", "repeats must not be negative"))?;
+        let total = elements(x.count()) * count as f64;
+        return Ok(released(py, total, || x.repeat(Repeats::Each(count), axis))?.into());
+    }
+    let list = to_tensor(repeats)?;
+    Ok(released(py, elements(x.count()), || x.repeat(Repeats::List(&list), axis))?.into())
+}
+
+/// The tensor repeated as a whole, so many times along each axis.
+#[pyfunction]
+#[pyo3(signature = (x, repetitions, /))]
+fn tile(py: Python<'_>, x: TensorArg, repetitions: ShapeArg) -> Out<PyTensor> {
+    let times = repetitions.sizes()?;
+    let total = times.iter().fold(elements(x.count()), |total, &times| total * times as f64);
+    Ok(released(py, total, || x.tile(&times))?.into())
+}
+
+/// The tensor turned k times by 90 degrees in the plane of two axes, from the first towards the second.
+#[pyfunction]
+#[pyo3(signature = (x, k=1, axes=(0, 1)))]
+fn rot90(x: TensorArg, k: isize, axes: (isize, isize)) -> Out<PyTensor> {
+    Ok(x.rot90(k, axes)?.into())
+}
+
+/// One (before, after) pair for each axis, from NumPy's forms: n, (before, after), or a pair an axis.
+fn widths(object: &Bound<'_, PyAny>, rank: usize) -> Out<Vec<(usize, usize)>> {
+    let width = |entry: &Bound<'_, PyAny>| -> Out<usize> {
+        let width = integer(entry, "pad_width")?;
+        Ok(usize::try_from(width).map_err(|_| Error::value("pad", format_args!("a width of {width} is negative")))?)
+    };
+    if !is_list(object) {
+        let both = width(object)?;
+        return Ok(vec![(both, both); rank]);
+    }
+    let entries = object.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    if entries.len() == 2 && !is_list(&entries[0]) {
+        return Ok(vec![(width(&entries[0])?, width(&entries[1])?); rank]);
+    }
+    let mut pairs = Vec::new();
+    for entry in &entries {
+        let pair = if is_list(entry) { entry.try_iter()?.collect::<PyResult<Vec<_>>>()? } else { Vec::new() };
+        match pair.as_slice() {
+            [both] => pairs.push((width(both)?, width(both)?)),
+            [before, after] => pairs.push((width(before)?, width(after)?)),
+            _ => return Err(Error::value("pad", "pad_width must be an int, a pair, or a pair for each axis").into()),
+        }
+    }
+    if let [pair] = pairs.as_slice() {
+        pairs = vec![*pair; rank];
+    }
+    Ok(pairs)
+}
+
+/// The tensor with elements added around it: `mode` is "constant", "reflect", "edge" or "wrap".
+#[pyfunction]
+#[pyo3(signature = (x, /, pad_width, mode="constant", constant_values=None))]
+fn pad(py: Python<'_>, x: TensorArg, pad_width: &Bound<'_, PyAny>, mode: &str, constant_values: Option<&Bound<'_, PyAny>>) -> Out<PyTensor> {
+    let widths = widths(pad_width, x.rank())?;
+    let value = match constant_values {
+        Some(value) => scalar_of(value)?.ok_or_else(|| Error::dtype("pad", "constant_values must be a number"))?,
+        None => Scalar::Int(0),
+    };
+    let padding = match mode {
+        "constant" => Padding::Constant(value),
+        "reflect" => Padding::Reflect,
+        "edge" => Padding::Edge,
+        "wrap" => Padding::Wrap,
+        other => {
+            let text = format!("mode must be \"constant\", \"reflect\", \"edge\" or \"wrap\", not {other:?}");
+            return Err(Error::value("pad", text).into());
+        }
+    };
+    Ok(released(py, 2.0 * elements(x.count()), || x.pad(&widths, padding))?.into())
+}
+
+/// The differences of neighbours along an axis, taken n times; `prepend` and `append` are joined on before.
+#[pyfunction]
+#[pyo3(signature = (x, /, *, axis=-1, n=1, prepend=None, append=None))]
+fn diff(py: Python<'_>, x: TensorArg, axis: isize, n: usize, prepend: Option<TensorArg>, append: Option<TensorArg>) -> Out<PyTensor> {
+    let parts: Vec<&Tensor> = [prepend.as_ref(), Some(&x), append.as_ref()].into_iter().flatten().map(|part| &part.0).collect();
+    let joined = luxon::concat(&parts, axis)?;
+    Ok(released(py, elements(x.count()), || joined.diff(n, axis))?.into())
+}
+
+/// NaN and the infinities replaced; infinities by the largest finite numbers unless given.
+#[pyfunction]
+#[pyo3(signature = (x, /, nan=0.0, posinf=None, neginf=None))]
+fn nan_to_num(py: Python<'_>, x: TensorArg, nan: f64, posinf: Option<f64>, neginf: Option<f64>) -> Out<PyTensor> {
+    Ok(released(py, elements(x.count()), || x.nan_to_num(nan, posinf, neginf))?.into())
+}
+
+/// Whether elements are within atol + rtol * |x2| of each other.
+#[pyfunction]
+#[pyo3(signature = (x1, x2, /, rtol=1e-5, atol=1e-8, equal_nan=false))]
+fn isclose(x1: TensorArg, x2: TensorArg, rtol: f64, atol: f64, equal_nan: bool) -> Out<PyTensor> {
+    Ok(x1.isclose(&x2, rtol, atol, equal_nan)?.into())
+}
+
+/// Whether all elements are within atol + rtol * |x2| of each other.
+#[pyfunction]
+#[pyo3(signature = (x1, x2, /, rtol=1e-5, atol=1e-8, equal_nan=false))]
+fn allclose(x1: TensorArg, x2: TensorArg, rtol: f64, atol: f64, equal_nan: bool) -> Out<bool> {
+    Ok(x1.allclose(&x2, rtol, atol, equal_nan)?)
 }
 
 /// Adds the functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(reshape, module)?)?;
-    module.add_function(wrap_pyfunction!(permute_dims, module)?)?;
-    module.add_function(wrap_pyfunction!(swapaxes, module)?)?;
-    module.add_function(wrap_pyfunction!(moveaxis, module)?)?;
-    module.add_function(wrap_pyfunction!(expand_dims, module)?)?;
-    module.add_function(wrap_pyfunction!(squeeze, module)?)?;
-    module.add_function(wrap_pyfunction!(broadcast_to, module)?)?;
-    module.add_function(wrap_pyfunction!(broadcast_arrays, module)?)?;
-    module.add_function(wrap_pyfunction!(broadcast_shapes, module)?)?;
-    module.add_function(wrap_pyfunction!(concat, module)?)?;
-    module.add_function(wrap_pyfunction!(stack, module)?)?;
-    module.add_function(wrap_pyfunction!(unstack, module)?)?;
-    module.add_function(wrap_pyfunction!(split, module)?)?;
-    module.add_function(wrap_pyfunction!(flip, module)?)?;
-    module.add_function(wrap_pyfunction!(ravel, module)?)
+    macro_rules! add {
+        ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
+    }
+    add!(
+        reshape, permute_dims, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, broadcast_arrays, broadcast_shapes,
+        concat, stack, unstack, split, flip, ravel, roll, repeat, tile, rot90, pad, diff, nan_to_num, isclose, allclose,
+    );
+    Ok(())
 }

@@ -7,6 +7,7 @@ pub mod create;
 pub mod elementwise;
 pub mod linalg;
 pub mod manipulate;
+pub mod order;
 pub mod reduce;
 pub mod types;
 
@@ -18,5 +19,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     manipulate::register(module)?;
     reduce::register(module)?;
     linalg::register(module)?;
+    order::register(module)?;
     types::register(module)
 }

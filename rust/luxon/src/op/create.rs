@@ -64,7 +64,12 @@ fn empty_list(op: &str, count: f64, dtype: DType) -> Result<(Value, usize)> {
 /// # Errors
 /// [`Error::Value`] for a step of 0 or bounds that are not finite, [`Error::Overflow`] for too many
 /// elements or integers that the dtype cannot hold, [`Error::Type`] for bool.
-pub fn arange(start: impl Into<Scalar>, stop: impl Into<Scalar>, step: impl Into<Scalar>, dtype: Option<DType>) -> Result<Tensor> {
+pub fn arange(
+    start: impl Into<Scalar>,
+    stop: impl Into<Scalar>,
+    step: impl Into<Scalar>,
+    dtype: Option<DType>,
+) -> Result<Tensor> {
     let (start, stop, step) = (start.into(), stop.into(), step.into());
     let integral = [start, stop, step].iter().all(|scalar| !matches!(scalar, Scalar::Float(_)));
     let dtype = dtype.unwrap_or(if integral { DType::DEFAULT_INT } else { DType::DEFAULT_FLOAT });
@@ -80,11 +85,13 @@ pub fn arange(start: impl Into<Scalar>, stop: impl Into<Scalar>, step: impl Into
         let length = if reach > 0 { (reach - 1) / i128::from(step.unsigned_abs()) + 1 } else { 0 };
         let (mut value, count) = empty_list("arange", length as f64, dtype)?;
         if count > 0 {
-            let last = first + (count as i64 - 1) * step;
+            let last = first.wrapping_add((count as i64 - 1).wrapping_mul(step));
             Scalar::Int(first).check_fits(dtype)?;
             Scalar::Int(last).check_fits(dtype)?;
         }
-        with_element!(dtype, T => generate::<T>(&mut value, count, |index| T::from_integer(first + index as i64 * step)));
+        // Every element fits in i64, so what a wrapped product leaves out comes back in the wrapped sum.
+        let element = |index: usize| first.wrapping_add((index as i64).wrapping_mul(step));
+        with_element!(dtype, T => generate::<T>(&mut value, count, |index| T::from_integer(element(index))));
         return Ok(value.into());
     }
     let (first, end, step) = (start.as_f64(), stop.as_f64(), step.as_f64());
@@ -231,7 +238,10 @@ mod tests {
         assert!(matches!(arange(0, 10, 0, None), Err(Error::Value(_))));
         assert!(matches!(arange(0.0, f64::NAN, 1.0, None), Err(Error::Value(_))));
         assert!(matches!(arange(0, 2, 1, Some(DType::Bool)), Err(Error::Type(_))));
-        assert_eq!(arange(i64::MIN, i64::MAX, i64::MAX, None).unwrap().to_vec::<i64>().unwrap(), [i64::MIN, -1, i64::MAX - 1]);
+        assert_eq!(
+            arange(i64::MIN, i64::MAX, i64::MAX, None).unwrap().to_vec::<i64>().unwrap(),
+            [i64::MIN, -1, i64::MAX - 1]
+        );
         assert_eq!(arange(1.0, 0.0, 1.0, None).unwrap().count(), 0);
         assert_eq!(arange(0.0, 1.0, 0.25, Some(DType::F64)).unwrap().to_vec::<f64>().unwrap(), [0.0, 0.25, 0.5, 0.75]);
     }
@@ -243,7 +253,10 @@ mod tests {
         assert_eq!(linspace(0.0, 1.0, 4, false, DType::F32).unwrap().to_vec::<f32>().unwrap(), [0.0, 0.25, 0.5, 0.75]);
         assert_eq!(linspace(3.0, 9.0, 1, true, DType::F32).unwrap().to_vec::<f32>().unwrap(), [3.0]);
         assert_eq!(linspace(3.0, 9.0, 0, true, DType::F16).unwrap().count(), 0);
-        assert_eq!(linspace(f64::MIN, f64::MAX, 3, true, DType::F64).unwrap().to_vec::<f64>().unwrap(), [f64::MIN, 0.0, f64::MAX]);
+        assert_eq!(
+            linspace(f64::MIN, f64::MAX, 3, true, DType::F64).unwrap().to_vec::<f64>().unwrap(),
+            [f64::MIN, 0.0, f64::MAX]
+        );
         assert!(linspace(0.0, 1.0, usize::MAX, true, DType::F32).is_err());
         assert!(linspace(0.0, 1.0, 3, true, DType::I64).is_err());
     }

@@ -75,6 +75,16 @@ impl Pullback for Transposed {
     }
 }
 
+/// Refuses results that the level differentiates by another way than the rule: what the rule closes over
+/// would silently get no gradient.
+fn check_closed(rule: &dyn CustomRule, outputs: &[Tensor], stamp: u64) -> Result<()> {
+    if !outputs.iter().any(|output| output.node_at(stamp).is_some()) {
+        return Ok(());
+    }
+    let name = rule.name();
+    Err(Error::Value(format!("{name}: the function uses a tensor under differentiation that is not one of its arguments; pass it as one")))
+}
+
 #[cold]
 fn no_rule(rule: &dyn CustomRule) -> Error {
     Error::Value(format!("{}: has no derivative rule; define one with defvjp or defjvp", rule.name()))
@@ -101,6 +111,7 @@ pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>
                     (outputs, Arc::new(transposed) as Arc<dyn Pullback>)
                 }
             };
+            check_closed(rule.as_ref(), &outputs, stamp)?;
             Ok(attach(&level, nodes, &outputs, pullback))
         }
         Mode::Forward => {
@@ -115,6 +126,7 @@ pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>
                 Some(pushed) => pushed?,
                 None => push_through(rule, &lowered, &tangents)?,
             };
+            check_closed(rule.as_ref(), &outputs, stamp)?;
             Ok(outputs
                 .into_iter()
                 .zip(pushed)

@@ -69,7 +69,8 @@ impl Tensor {
     /// [`Error::Value`] where there are not as many shifts as axes, [`Error::Index`] for an axis that is not there.
     pub fn roll(&self, shifts: &[isize], axes: Option<&[isize]>) -> Result<Tensor> {
         let Some(axes) = axes else {
-            let total = shifts.iter().fold(0isize, |sum, &shift| sum.wrapping_add(shift % self.count().max(1) as isize));
+            let total =
+                shifts.iter().fold(0isize, |sum, &shift| sum.wrapping_add(shift % self.count().max(1) as isize));
             return self.ravel()?.roll(&[total], Some(&[0]))?.reshape_to(self.shape());
         };
         if shifts.len() != axes.len() {
@@ -106,7 +107,10 @@ impl Tensor {
                 }
                 if list.rank() > 1 || (list.count() != 1 && list.count() != size) {
                     let list = show(list.shape());
-                    return Err(Error::shape("repeat", format_args!("repeats of shape {list} for an axis of size {size}")));
+                    return Err(Error::shape(
+                        "repeat",
+                        format_args!("repeats of shape {list} for an axis of size {size}"),
+                    ));
                 }
                 let counts = list.detach().to_host()?.cast(DType::I64)?.to_vec::<i64>()?;
                 if let Some(count) = counts.iter().find(|count| **count < 0) {
@@ -179,16 +183,23 @@ impl Tensor {
         let size = self.shape()[axis];
         match sections {
             Sections::Equal(count) => {
-                if count == 0 || size % count != 0 {
-                    return Err(Error::value("split", format_args!("{count} equal parts do not divide axis {axis} of size {size}")));
+                if count == 0 || !size.is_multiple_of(count) {
+                    return Err(Error::value(
+                        "split",
+                        format_args!("{count} equal parts do not divide axis {axis} of size {size}"),
+                    ));
                 }
                 let part = size / count;
                 (0..count).map(|number| self.narrow(axis, number * part, part)).collect()
             }
             Sections::At(cuts) => {
                 let cut = |cut: isize| if cut < 0 { cut.saturating_add(size as isize).max(0) } else { cut.min(size as isize) } as usize;
-                let bounds: Vec<usize> = std::iter::once(0).chain(cuts.iter().map(|&at| cut(at))).chain([size]).collect();
-                bounds.windows(2).map(|ends| self.narrow(axis, ends[0].min(size), ends[1].saturating_sub(ends[0]))).collect()
+                let bounds: Vec<usize> =
+                    std::iter::once(0).chain(cuts.iter().map(|&at| cut(at))).chain([size]).collect();
+                bounds
+                    .windows(2)
+                    .map(|ends| self.narrow(axis, ends[0].min(size), ends[1].saturating_sub(ends[0])))
+                    .collect()
             }
         }
     }
@@ -214,10 +225,12 @@ impl Tensor {
         resolve_axes("moveaxis", to, self.rank())?;
         let mut order: Vec<Option<isize>> = vec![None; self.rank()];
         for (&from, &to) in from.iter().zip(to) {
-            order[resolve_axis("moveaxis", to, self.rank())?] = Some(resolve_axis("moveaxis", from, self.rank())? as isize);
+            order[resolve_axis("moveaxis", to, self.rank())?] =
+                Some(resolve_axis("moveaxis", from, self.rank())? as isize);
         }
         let mut others = (0..self.rank()).filter(|axis| !moved.contains(axis));
-        let order: Vec<isize> = order.iter().filter_map(|axis| axis.or_else(|| others.next().map(|axis| axis as isize))).collect();
+        let order: Vec<isize> =
+            order.iter().filter_map(|axis| axis.or_else(|| others.next().map(|axis| axis as isize))).collect();
         self.permute(&order)
     }
 
@@ -246,14 +259,21 @@ impl Tensor {
             return self.pad_constant(widths, value);
         }
         if widths.len() != self.rank() {
-            return Err(Error::value("pad", format_args!("{} pairs given for a tensor with {} axes", widths.len(), self.rank())));
+            return Err(Error::value(
+                "pad",
+                format_args!("{} pairs given for a tensor with {} axes", widths.len(), self.rank()),
+            ));
         }
         let mut shape = *self.shape();
         for (size, &(before, after)) in shape.iter_mut().zip(widths) {
             if *size == 0 && before.max(after) > 0 {
-                return Err(Error::value("pad", format_args!("shape {} has an axis without elements to continue", show(self.shape()))));
+                return Err(Error::value(
+                    "pad",
+                    format_args!("shape {} has an axis without elements to continue", show(self.shape())),
+                ));
             }
-            *size = size.checked_add(before).and_then(|size| size.checked_add(after)).ok_or_else(|| too_large("pad"))?;
+            *size =
+                size.checked_add(before).and_then(|size| size.checked_add(after)).ok_or_else(|| too_large("pad"))?;
         }
         layout::count(&shape)?;
         let mut padded = self.clone();
@@ -330,8 +350,12 @@ impl Tensor {
         match (min, max) {
             (None, None) => Ok(self.clone()),
             (Some(min), Some(max)) => map(Kernel::Clip, &[self.into(), min, max]),
-            (Some(min), None) if self.dtype().is_float() || float(&min) => map(Kernel::Clip, &[self.into(), min, f64::INFINITY.into()]),
-            (None, Some(max)) if self.dtype().is_float() || float(&max) => map(Kernel::Clip, &[self.into(), f64::NEG_INFINITY.into(), max]),
+            (Some(min), None) if self.dtype().is_float() || float(&min) => {
+                map(Kernel::Clip, &[self.into(), min, f64::INFINITY.into()])
+            }
+            (None, Some(max)) if self.dtype().is_float() || float(&max) => {
+                map(Kernel::Clip, &[self.into(), f64::NEG_INFINITY.into(), max])
+            }
             (Some(min), None) => map(Kernel::Maximum, &[self.into(), min]),
             (None, Some(max)) => map(Kernel::Minimum, &[self.into(), max]),
         }

@@ -39,7 +39,9 @@ struct Sizes {
 
 impl Matmul {
     fn sizes(self, a: &Shape, b: &Shape) -> Result<Sizes> {
-        let refuse = |what: String| Error::shape("matmul", format_args!("shapes {} and {} do not fit: {what}", show(a), show(b)));
+        let refuse = |what: String| {
+            Error::shape("matmul", format_args!("shapes {} and {} do not fit: {what}", show(a), show(b)))
+        };
         if a.len() < 2 || b.len() < 2 {
             return Err(refuse("each operand needs at least two axes here".into()));
         }
@@ -77,7 +79,9 @@ fn merged_batch(batch: &Shape, a: &Value, b: &Value) -> Batch {
         let (by_a, by_b) = (stride(a, axis), stride(b, axis));
         match merged.last_mut() {
             _ if size == 1 => {}
-            Some(last) if last.1 == by_a * size as isize && last.2 == by_b * size as isize => *last = (last.0 * size, by_a, by_b),
+            Some(last) if last.1 == by_a * size as isize && last.2 == by_b * size as isize => {
+                *last = (last.0 * size, by_a, by_b)
+            }
             _ => merged.push((size, by_a, by_b)),
         }
     }
@@ -151,7 +155,9 @@ impl<T> Plan<T> {
         let step = if self.sum_batch { 0 } else { self.problem.m * self.problem.n };
         let mut offsets = vec![(0, 0, 0)];
         for &(size, by_a, by_b) in &self.batch {
-            let entries = offsets.iter().flat_map(|&(a, b, _)| (0..size as isize).map(move |index| (a + index * by_a, b + index * by_b, 0)));
+            let entries = offsets
+                .iter()
+                .flat_map(|&(a, b, _)| (0..size as isize).map(move |index| (a + index * by_a, b + index * by_b, 0)));
             offsets = entries.collect();
         }
         for (index, offset) in offsets.iter_mut().enumerate() {
@@ -355,7 +361,9 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.rank() >= 2 && b.rank() >= 2 {
         return product(a, b);
     }
-    let refuse = |what: String| Error::shape("matmul", format_args!("shapes {} and {} do not fit: {what}", show(a.shape()), show(b.shape())));
+    let refuse = |what: String| {
+        Error::shape("matmul", format_args!("shapes {} and {} do not fit: {what}", show(a.shape()), show(b.shape())))
+    };
     if a.rank() == 0 || b.rank() == 0 {
         return Err(refuse("an operand has no axes; use multiply".into()));
     }
@@ -425,7 +433,8 @@ mod tests {
             assert_close(&y.to_vec().unwrap(), &reference(&a, &b));
             // The same operands as views: transposed in memory, flipped, and broadcast.
             let turned = |t: &Tensor| t.matrix_transpose().unwrap().contiguous().unwrap();
-            let views = matmul(&turned(&a).matrix_transpose().unwrap(), &turned(&b).matrix_transpose().unwrap()).unwrap();
+            let views =
+                matmul(&turned(&a).matrix_transpose().unwrap(), &turned(&b).matrix_transpose().unwrap()).unwrap();
             assert_close(&views.to_vec().unwrap(), &reference(&a, &b));
             let flipped = a.flip(&[-1, -2]).unwrap();
             assert_close(&matmul(&flipped, &b).unwrap().to_vec().unwrap(), &reference(&flipped, &b));
@@ -487,7 +496,10 @@ mod tests {
     #[test]
     fn dtypes_promote_and_integers_wrap() {
         let a = Tensor::new(&[200u8, 2, 3, 4], &[2, 2]).unwrap();
-        assert_eq!(matmul(&a, &a).unwrap().to_vec::<u8>().unwrap(), [(200u32 * 200 + 6) as u8, (200u32 * 2 + 8) as u8, (600u32 + 12) as u8, 22]);
+        assert_eq!(
+            matmul(&a, &a).unwrap().to_vec::<u8>().unwrap(),
+            [(200u32 * 200 + 6) as u8, (200u32 * 2 + 8) as u8, (600u32 + 12) as u8, 22]
+        );
         let b = Tensor::new(&[1i64, -1, 2, 1], &[2, 2]).unwrap();
         assert_eq!(matmul(&a, &b).unwrap().to_vec::<i64>().unwrap(), [204, -198, 11, 1]);
         let half = Tensor::new(&[half::f16::from_f32(0.5); 4], &[2, 2]).unwrap();
@@ -506,6 +518,9 @@ mod tests {
         assert_eq!(text(&[2, 3], &[4, 5]), "matmul: shapes (2, 3) and (4, 5) do not fit: 3 against 4");
         assert_eq!(text(&[3], &[4]), "matmul: shapes (3,) and (4,) do not fit: 3 against 4");
         assert_eq!(text(&[], &[4]), "matmul: shapes () and (4,) do not fit: an operand has no axes; use multiply");
-        assert_eq!(text(&[2, 2, 3], &[3, 3, 5]), "matmul: shapes (2, 2, 3) and (3, 3, 5) do not fit: batch axes (2,) against (3,)");
+        assert_eq!(
+            text(&[2, 2, 3], &[3, 3, 5]),
+            "matmul: shapes (2, 2, 3) and (3, 3, 5) do not fit: batch axes (2,) against (3,)"
+        );
     }
 }

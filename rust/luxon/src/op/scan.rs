@@ -83,7 +83,10 @@ impl Family for Scan {
             Scan::Recurrence { .. } => {
                 if inputs[1].shape() != inputs[0].shape() || inputs[1].dtype() != dtype {
                     let (a, b) = (show(&shape), show(inputs[1].shape()));
-                    return Err(Error::shape("recurrence", format_args!("inputs of shapes {a} and {b}, or of two dtypes")));
+                    return Err(Error::shape(
+                        "recurrence",
+                        format_args!("inputs of shapes {a} and {b}, or of two dtypes"),
+                    ));
                 }
                 dtype
             }
@@ -107,7 +110,8 @@ impl Family for Scan {
                 let (rows, length, inner) = around(x.shape(), axis);
                 macro_rules! run {
                     ($T:ty) => {{
-                        let (u, a, h) = (x.pointer().cast::<$T>(), a.pointer().cast::<$T>(), out.pointer_mut().cast::<$T>());
+                        let (u, a, h) =
+                            (x.pointer().cast::<$T>(), a.pointer().cast::<$T>(), out.pointer_mut().cast::<$T>());
                         // SAFETY: three contiguous values of this dtype and of these sizes, the output fresh.
                         unsafe { cpu::recurrence::recurrence(rows, length, inner, u, a, h, reverse) }
                     }};
@@ -139,7 +143,8 @@ impl Family for Scan {
             }
             Scan::Cumulative { kind: Cumulative::Product, axis, reverse, exclusive } => {
                 let x = saved.input(0)?;
-                let before = apply(Scan::Cumulative { kind: Cumulative::Product, axis, reverse, exclusive: true }, &[x])?;
+                let before =
+                    apply(Scan::Cumulative { kind: Cumulative::Product, axis, reverse, exclusive: true }, &[x])?;
                 let next = shifted(x, axis, !reverse)?;
                 let arrived = if exclusive { &shifted(dy, axis, !reverse)? } else { dy };
                 let after = recurrence(arrived, &next, axis, !reverse)?;
@@ -173,7 +178,8 @@ impl Family for Scan {
                         let before = Scan::Cumulative { kind, axis, reverse, exclusive: true };
                         let part = tangent.mul(&apply(before, &[x])?)?;
                         if exclusive {
-                            recurrence(&shifted(&part, axis, reverse)?, &shifted(x, axis, reverse)?, axis, reverse).map(Some)
+                            recurrence(&shifted(&part, axis, reverse)?, &shifted(x, axis, reverse)?, axis, reverse)
+                                .map(Some)
                         } else {
                             recurrence(&part, x, axis, reverse).map(Some)
                         }
@@ -302,6 +308,7 @@ impl Tensor {
 mod tests {
     use super::*;
     use crate::op::testing::{check_gradients, sample};
+    use std::slice::from_ref;
 
     #[test]
     fn initial_elements_and_directions() {
@@ -323,9 +330,9 @@ mod tests {
     fn derivatives_of_sums_and_extrema() {
         let x = sample(&[3, 4], -1.0, 1.0, 3);
         for reverse in [false, true] {
-            check_gradients(|x| x[0].cumulative_sum(1, true, reverse)?.square(), &[x.clone()]);
-            check_gradients(|x| x[0].cumulative(Cumulative::Max, 0, false, reverse)?.square(), &[x.clone()]);
-            check_gradients(|x| x[0].cumulative(Cumulative::Min, 1, false, reverse)?.square(), &[x.clone()]);
+            check_gradients(|x| x[0].cumulative_sum(1, true, reverse)?.square(), from_ref(&x));
+            check_gradients(|x| x[0].cumulative(Cumulative::Max, 0, false, reverse)?.square(), from_ref(&x));
+            check_gradients(|x| x[0].cumulative(Cumulative::Min, 1, false, reverse)?.square(), from_ref(&x));
         }
         check_gradients(|x| x[0].cumulative_logsumexp(1)?.square(), &[x]);
     }
@@ -337,12 +344,16 @@ mod tests {
         for x in [plain, zeros] {
             for reverse in [false, true] {
                 for axis in [0, 1] {
-                    check_gradients(|x| x[0].cumulative(Cumulative::Product, axis, false, reverse)?.sin(), &[x.clone()]);
-                    let op = Scan::Cumulative { kind: Cumulative::Product, axis: axis as usize, reverse, exclusive: true };
-                    check_gradients(|x| apply(op.clone(), &[&x[0]])?.sin(), &[x.clone()]);
+                    check_gradients(
+                        |x| x[0].cumulative(Cumulative::Product, axis, false, reverse)?.sin(),
+                        from_ref(&x),
+                    );
+                    let op =
+                        Scan::Cumulative { kind: Cumulative::Product, axis: axis as usize, reverse, exclusive: true };
+                    check_gradients(|x| apply(op.clone(), &[&x[0]])?.sin(), from_ref(&x));
                 }
             }
-            check_gradients(|x| x[0].prod(None, false)?.sin(), &[x.clone()]);
+            check_gradients(|x| x[0].prod(None, false)?.sin(), from_ref(&x));
         }
     }
 

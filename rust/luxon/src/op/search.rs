@@ -33,7 +33,11 @@ fn runs(x: &Tensor) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
     let count = x.count();
     let (sorted, places) = x.detach().reshape(&[count as isize])?.sort_with_positions(0, false)?;
     let first = beside(Tensor::ones(&[count.min(1)], DType::Bool)?, x)?;
-    let fresh = sorted.narrow(0, count.min(1), count.saturating_sub(1))?.not_equal(&sorted.narrow(0, 0, count.saturating_sub(1))?)?;
+    let fresh = sorted.narrow(0, count.min(1), count.saturating_sub(1))?.not_equal(&sorted.narrow(
+        0,
+        0,
+        count.saturating_sub(1),
+    )?)?;
     let fresh = concat(&[&first, &fresh], 0)?;
     let starts = flat_nonzero(&fresh)?;
     Ok((sorted, places, fresh, starts))
@@ -152,7 +156,10 @@ impl Tensor {
         let kept: Vec<usize> = (0..self.rank()).filter(|axis| !axes.contains(axis)).collect();
         let length: usize = axes.iter().map(|&axis| self.shape()[axis]).product();
         if length == 0 {
-            return Err(Error::value("quantile", format_args!("shape {} has no elements along the axes", show(self.shape()))));
+            return Err(Error::value(
+                "quantile",
+                format_args!("shape {} has no elements along the axes", show(self.shape())),
+            ));
         }
         let order: Vec<isize> = kept.iter().chain(axes.iter()).map(|&axis| axis as isize).collect();
         let outer = Shape::collect(kept.iter().map(|&axis| self.shape()[axis]))?;
@@ -206,6 +213,7 @@ mod tests {
     use crate::op::testing::{check_gradients, sample};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::slice::from_ref;
 
     proptest! {
         #[test]
@@ -244,7 +252,10 @@ mod tests {
         assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 1.0, 2.0, 3.0, 4.0, 9.0]);
         assert_eq!(x.median(None, true).unwrap().shape()[..], [1, 1]);
         assert_eq!(x.median(None, false).unwrap().to_vec::<f64>().unwrap(), [3.5]);
-        assert_eq!(x.cast(DType::I32).unwrap().median(Some(&[0]), false).unwrap().to_vec::<f32>().unwrap(), [2.0, 3.0, 6.5]);
+        assert_eq!(
+            x.cast(DType::I32).unwrap().median(Some(&[0]), false).unwrap().to_vec::<f32>().unwrap(),
+            [2.0, 3.0, 6.5]
+        );
         assert!(x.quantile(&[1.1], None, false).is_err());
         assert!(x.quantile(&[f64::NAN], None, false).is_err());
         assert!(Tensor::zeros(&[0], DType::F32).unwrap().median(None, false).is_err());
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn derivatives_of_quantiles() {
         let x = sample(&[3, 4], -1.0, 1.0, 4);
-        check_gradients(|x| x[0].quantile(&[0.2, 0.5], Some(&[0]), false)?.square(), &[x.clone()]);
+        check_gradients(|x| x[0].quantile(&[0.2, 0.5], Some(&[0]), false)?.square(), from_ref(&x));
         check_gradients(|x| x[0].median(None, false)?.sin(), &[x]);
     }
 

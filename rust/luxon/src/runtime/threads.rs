@@ -10,7 +10,7 @@
 //! gets a pool of its own at its first job. The protocol is in `pool`.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::interrupt;
@@ -195,6 +195,7 @@ fn create() -> &'static Pool {
 fn watch_forks() {
     #[cfg(unix)]
     {
+        use std::sync::atomic::AtomicBool;
         static WATCHING: AtomicBool = AtomicBool::new(false);
         extern "C" fn in_child() {
             POOL.store(ptr::null_mut(), Ordering::Relaxed);

@@ -77,6 +77,14 @@ impl<L> Tree<L> {
         (0..self.structure.slots()).map(|slot| self.at(slot))
     }
 
+    /// The leaves by slot, to be changed in place; none where another tree shares them or holds more of them.
+    pub fn leaves_mut(&mut self) -> Option<&mut [L]> {
+        if self.view != View::Range(0) || self.leaves.len() != self.structure.slots() {
+            return None;
+        }
+        Arc::get_mut(&mut self.leaves)
+    }
+
     /// The leaves with their paths, a tied one at each of its places.
     pub fn places(&self) -> impl Iterator<Item = (String, &L)> + '_ {
         self.structure.paths().into_iter().map(|(path, slot)| (path, self.at(slot)))

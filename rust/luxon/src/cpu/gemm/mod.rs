@@ -19,7 +19,7 @@ mod inner;
 mod integer;
 mod matvec;
 mod pack;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 mod tile;
 mod vector;

@@ -17,7 +17,6 @@ struct Guarded<T> {
     length: usize,
 }
 
-#[cfg(unix)]
 impl<T: Element> Guarded<T> {
     fn new(length: usize, at_end: bool) -> Guarded<T> {
         const PAGE: usize = 16 << 10;

@@ -10,6 +10,7 @@ use super::columns::{self, Columns, Scaled};
 use super::inner::{self, Inner};
 use super::pack::{self, Strip};
 use super::vector::{Lanes, Vector, prefetch};
+use crate::cpu::isa::Isa;
 
 /// One call of a micro-kernel. Strides are in elements.
 pub struct Tile<T> {
@@ -243,8 +244,7 @@ set!(
 macro_rules! choose {
     ($name:ident, $item:ty, $table:ident) => {
         /// The kernels for an instruction set, which this machine must have.
-        pub fn $name(isa: crate::cpu::isa::Isa) -> &'static Set<$item> {
-            use crate::cpu::isa::Isa;
+        pub fn $name(isa: Isa) -> &'static Set<$item> {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => &avx512::$table,

@@ -7,7 +7,7 @@
 //!
 //! Losses are per row, reductions are the caller's. Written gradients may overwrite the logits.
 
-use super::super::lanes::{GROUP, Group, SHORT, Simd, largest_lane, sum_lanes};
+use super::super::lanes::{GROUP, Group, Simd, largest_lane, sum_lanes};
 use super::super::real::Real;
 use super::super::rows::{Input, Job, Output, by_width, chunks, groups, rows_each, run, totals};
 use super::super::softmax::{exponentials, row_exponentials, row_maximum, row_store_exponentials, subtract};
@@ -273,7 +273,7 @@ impl<T: Real, const N: usize> Forward<T, N> {
         // SAFETY: the caller's promise: the rows exist.
         unsafe {
             let x = shared.logits.at(row * classes);
-            let short = N == SHORT;
+            let short = classes <= N;
             let mut group = Group::<T, N>::new();
             let (mut maxima, mut sums) = ([T::ZERO; GROUP], [T::ONE; GROUP]);
             let compared;

@@ -142,17 +142,16 @@ pub(super) fn mish_f32(x: f32) -> f32 {
     let y = if x > 24.0 { 24.0 } else { x };
     let y = if y < -112.0 { -112.0 } else { y };
     let (p, s1, s2, e) = decay_f32(-y, 0.0);
-    let d = e.mul_add(e + 2.0, 2.0);
-    let u = (if positive { 2.0 } else { e.mul_add(e, e) }) / d;
+    let above = e + 2.0;
+    let d = e.mul_add(above, 2.0);
+    let d_low = e.mul_add(above, 2.0 - d) + e * (e - (above - 2.0));
+    let inverse = 1.0 / d;
+    let n = if positive { 2.0 } else { e.mul_add(e, e) };
+    let u = n * inverse;
+    let u_low = u.mul_add(-d_low, u.mul_add(-d, n)) * inverse;
     let near = if positive { x } else { y * s1 };
-    let sum = near.mul_add(
-        if positive {
-            -u
-        } else {
-            u.mul_add(-(1.0 + p), p)
-        },
-        near,
-    );
+    let scaled = near.mul_add(if positive { 0.0 } else { p }, near);
+    let sum = scaled.mul_add(-(u + u_low), scaled);
     (if positive { sum } else { sum * s2 }).copysign(x)
 }
 
@@ -165,14 +164,8 @@ pub(super) fn mish_f64(x: f64) -> f64 {
     let d = e.mul_add(e + 2.0, 2.0);
     let u = (if positive { 2.0 } else { e.mul_add(e, e) }) / d;
     let near = if positive { x } else { y * s1 };
-    let sum = near.mul_add(
-        if positive {
-            -u
-        } else {
-            u.mul_add(-(1.0 + p), p)
-        },
-        near,
-    );
+    let scaled = near.mul_add(if positive { 0.0 } else { p }, near);
+    let sum = scaled.mul_add(-u, scaled);
     (if positive { sum } else { sum * s2 }).copysign(x)
 }
 

@@ -140,15 +140,21 @@ pub(super) fn power_of_two_f64(t: f64) -> f64 {
 #[inline(always)]
 pub(super) fn exp_f32(x: f32) -> f32 {
     let x = x.clamp(-104.0, 89.0);
-    let (r, t) = reduce_f32(x);
-    scale_f32(1.0 + (r * r).mul_add(tail_f32(r), r), t)
+    let (n, high, t) = reduce_exactly_f32(x);
+    let low = n * -LN_2_F32.1;
+    let r = high + low;
+    let p = high + (r * r).mul_add(tail_f32(r), low);
+    scale_f32(1.0 + p, t)
 }
 
 #[inline(always)]
 pub(super) fn exp_f64(x: f64) -> f64 {
     let x = x.clamp(-746.0, 710.0);
-    let (r, t) = reduce_f64(x);
-    scale_f64(1.0 + (r * r).mul_add(tail_f64(r), r), t)
+    let (n, high, t) = reduce_exactly_f64(x);
+    let low = n * -LN_2_F64.1;
+    let r = high + low;
+    let p = high + (r * r).mul_add(tail_f64(r), low);
+    scale_f64(1.0 + p, t)
 }
 
 #[inline(always)]

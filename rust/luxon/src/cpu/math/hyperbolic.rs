@@ -1,6 +1,6 @@
 //! `tanh`, `sinh`, `cosh` and the logarithm of `cosh`.
 //!
-//! `tanh`, f32: below 0.55 an odd minimax polynomial, above it `1 - 2 / (exp(2|x|) + 1)`, which does not
+//! `tanh`, f32: below 0.65 an odd minimax polynomial, above it `1 - 2 / (exp(2|x|) + 1)`, which does not
 //! cancel there; both are computed and one selected. f64: `m / (m + 2)` with `m = expm1(2|x|)` kept
 //! as an unevaluated sum and the quotient corrected once, which costs less than a second
 //! polynomial. `sinh` and `cosh` add and subtract `exp(|x|) / 2` and its reciprocal, scaled so that
@@ -18,11 +18,11 @@ pub(super) fn tanh_f32(x: f32) -> f32 {
     let s = x * x;
     let odd = polynomial!(
         s,
-        -6.236909e-3,
-        2.104736e-2,
-        -5.3846966e-2,
-        1.3332541e-1,
-        -3.3333316e-1
+        -5.493238e-3,
+        2.0448955e-2,
+        -5.368152e-2,
+        1.333075e-1,
+        -3.3333257e-1
     );
     let small = (y * s).mul_add(odd, y);
     let z = if y > 10.0 { 10.0 } else { y };
@@ -40,7 +40,7 @@ pub(super) fn tanh_f32(x: f32) -> f32 {
     let e = f32::from_bits(r.mul_add(p, 1.0).to_bits().wrapping_add(t.to_bits() << 23));
     let large = 1.0 - 2.0 / (e + 1.0);
     // A NaN takes the polynomial.
-    (if y >= 0.55 { large } else { small }).copysign(x)
+    (if y >= 0.65 { large } else { small }).copysign(x)
 }
 
 #[inline(always)]

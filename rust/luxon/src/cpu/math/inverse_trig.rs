@@ -1,51 +1,256 @@
 //! `asin`, `acos`, `atan`, `atan2`.
 //!
-//! `atan`: an argument above `tan(3 pi / 8)` becomes `-1 / x`, one above `tan(pi / 8)` becomes `(x - 1) / (x + 1)`, both by one
-//! division of selected terms, and an odd minimax polynomial covers `|x| <= tan(pi / 8)`; the angle taken
-//! off is added back in two parts. `atan2` is the same with numerator and denominator given, and the division corrected.
-//! `asin` is an odd polynomial up to 1/2; beyond it `asin(x) = pi / 2 - 2 asin(sqrt((1 - x) / 2))`, with the rounding
-//! error of the square root put back (the classical scheme of Cody and Waite).
+//! `atan` and `atan2` divide the smaller magnitude by the larger, evaluate an odd minimax polynomial on [0, 1] and
+//! reflect: by `pi / 2` where numerator and denominator changed places, by `pi` in the left half plane. `pi` and
+//! `pi / 2` are subtracted in two parts. A longer polynomial on [0, 1] costs no more than a second reduction
+//! to `tan(pi / 8)` with its selected operands, and rounds less.
+//! `asin` is an odd polynomial up to 1/2; beyond it `asin(x) = pi / 2 - 2 asin(sqrt((1 - x) / 2))`, where the rounding error of
+//! the square root is put back (Cody and Waite).
 
-const HALF_PI_F32: (f32, f32) = (std::f32::consts::FRAC_PI_2, -4.371_139e-8);
-const HALF_PI_F64: (f64, f64) = (std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17);
-const QUARTER_PI_F32: (f32, f32) = (std::f32::consts::FRAC_PI_4, -2.185_569_4e-8);
-const QUARTER_PI_F64: (f64, f64) = (std::f64::consts::FRAC_PI_4, 3.061_616_997_868_383e-17);
+const PI_F32: (f32, f32) = (std::f32::consts::PI, -8.742_278e-8);
+const PI_F64: (f64, f64) = (std::f64::consts::PI, 1.224_646_799_147_353_2e-16);
 
-/// `(atan(t) - t) / t^3` for `s = t^2`, `|t| <= tan(pi / 8)`.
+/// `(atan(t) - t) / t^3` for `s = t^2`, `|t| <= 1`.
 #[inline(always)]
 fn atan_series_f32(s: f32) -> f32 {
-    polynomial!(s, -6.0872555e-2, 1.0598243e-1, -1.4244296e-1, 1.9998525e-1, -3.3333316e-1)
+    polynomial!(
+        s,
+        -1.7824953e-3,
+        1.0867654e-2,
+        -3.1095725e-2,
+        5.7880647e-2,
+        -8.3992854e-2,
+        1.0950878e-1,
+        -1.4264016e-1,
+        1.999853e-1,
+        -3.33333e-1
+    )
 }
 
 #[inline(always)]
 fn atan_series_f64(s: f64) -> f64 {
     polynomial!(
         s,
-        -0.017868465504649825,
-        0.03802931059256303,
-        -0.05037922236924134,
-        0.05847583544587388,
-        -0.06663062163638668,
-        0.0769205654119502,
-        -0.09090897551815358,
-        0.1111111077632345,
-        -0.1428571428005447,
-        0.19999999999952187,
-        -0.3333333333333319
+        -8.500106399478136e-6,
+        0.00010258393685644944,
+        -0.0005883162207511879,
+        0.002143253352833593,
+        -0.005607025933973494,
+        0.011328722898648317,
+        -0.018650396593688567,
+        0.02620605450132547,
+        -0.0328397561288599,
+        0.038249481218478314,
+        -0.042885392793745494,
+        0.0474581695230675,
+        -0.05259715128316514,
+        0.05881783313910281,
+        -0.06666595649588963,
+        0.07692301247664064,
+        -0.0909090868524541,
+        0.1111111109460579,
+        -0.14285714285325918,
+        0.19999999999995668,
+        -0.3333333333333332
     )
 }
 
-/// `atan(y / x)` for non-negative arguments that are not both 0 or both infinite.
 #[inline(always)]
-fn atan_ratio_f32(y: f32, x: f32) -> f32 {
-    let (steep, middle) = (y > 2.414_213_7 * x, y > 0.414_213_57 * x);
-    let (n, d) = if middle { (y - x, y + x) } else { (y, x) };
-    let (n, d) = if steep { (-x, y) } else { (n, d) };
-    let (n_low, d_low) = (if middle { (y - (n + x)) - ((y - (n + x)) * 0.0) } else { 0.0 }, 0.0);
-    let _ = (n_low, d_low);
-    let t = n / d;
-    let base = if middle { QUARTER_PI_F32 } else { (0.0, 0.0) };
-    let base = if steep { HALF_PI_F32 } else { base };
+pub(super) fn atan_f32(x: f32) -> f32 {
+    let y = x.abs();
+    let inverted = y > 1.0;
+    let t = if inverted { 1.0 / y } else { y };
     let s = t * t;
-    base.0 + ((t * s).mul_add(atan_series_f32(s), base.1) + t)
+    let tail = t * s * atan_series_f32(s);
+    let value = if inverted {
+        0.5 * PI_F32.0 - (t + (tail - 0.5 * PI_F32.1))
+    } else {
+        t + tail
+    };
+    value.copysign(x)
+}
+
+#[inline(always)]
+pub(super) fn atan_f64(x: f64) -> f64 {
+    let y = x.abs();
+    let inverted = y > 1.0;
+    let t = if inverted { 1.0 / y } else { y };
+    let s = t * t;
+    let tail = t * s * atan_series_f64(s);
+    let value = if inverted {
+        0.5 * PI_F64.0 - (t + (tail - 0.5 * PI_F64.1))
+    } else {
+        t + tail
+    };
+    value.copysign(x)
+}
+
+// Both 0 or both infinite: the quotient is taken as 0 and as 1. A zero or infinite argument is otherwise what the division
+// makes of it.
+
+#[inline(always)]
+pub(super) fn atan2_f32(y: f32, x: f32) -> f32 {
+    let (a, b) = (y.abs(), x.abs());
+    let inverted = a > b;
+    let (n, d) = if inverted { (b, a) } else { (a, b) };
+    let t = if n == d {
+        if n == 0.0 { 0.0 } else { 1.0 }
+    } else {
+        n / d
+    };
+    let s = t * t;
+    let tail = t * s * atan_series_f32(s);
+    // The angle is `turn -+ (t + tail)`.
+    let left = x.is_sign_negative();
+    let turns = if inverted {
+        0.5
+    } else if left {
+        1.0
+    } else {
+        0.0
+    };
+    let sign = if inverted != left { -1.0 } else { 1.0 };
+    let value = turns * PI_F32.0 + (sign * t + (sign * tail + turns * PI_F32.1));
+    (if x.is_nan() || y.is_nan() {
+        x + y
+    } else {
+        value
+    })
+    .copysign(y)
+}
+
+#[inline(always)]
+pub(super) fn atan2_f64(y: f64, x: f64) -> f64 {
+    let (a, b) = (y.abs(), x.abs());
+    let inverted = a > b;
+    let (n, d) = if inverted { (b, a) } else { (a, b) };
+    let t = if n == d {
+        if n == 0.0 { 0.0 } else { 1.0 }
+    } else {
+        n / d
+    };
+    let s = t * t;
+    let tail = t * s * atan_series_f64(s);
+    let left = x.is_sign_negative();
+    let turns = if inverted {
+        0.5
+    } else if left {
+        1.0
+    } else {
+        0.0
+    };
+    let sign = if inverted != left { -1.0 } else { 1.0 };
+    let value = turns * PI_F64.0 + (sign * t + (sign * tail + turns * PI_F64.1));
+    (if x.is_nan() || y.is_nan() {
+        x + y
+    } else {
+        value
+    })
+    .copysign(y)
+}
+
+/// `(asin(t) - t) / t^3` for `s = t^2`, `|t| <= 1/2`.
+#[inline(always)]
+fn asin_series_f32(s: f32) -> f32 {
+    polynomial!(
+        s,
+        4.2230695e-2,
+        2.414388e-2,
+        4.54771e-2,
+        7.495248e-2,
+        1.6666754e-1
+    )
+}
+
+#[inline(always)]
+fn asin_series_f64(s: f64) -> f64 {
+    polynomial!(
+        s,
+        0.0327573655457908,
+        -0.021199836923723247,
+        0.021845601857701426,
+        0.003651215862332002,
+        0.010794424823453492,
+        0.011396466531543328,
+        0.013981108664312144,
+        0.017351588953528556,
+        0.02237221621173791,
+        0.030381942666719088,
+        0.04464285717541026,
+        0.07499999999970036,
+        0.16666666666666763
+    )
+}
+
+/// `(large, t, tail)`: `asin(|x|)` is `t + tail` if not large, else `pi / 2 - 2 (t + tail)`; NaN above 1.
+#[inline(always)]
+fn asin_parts_f32(x: f32) -> (bool, f32, f32) {
+    let y = x.abs();
+    let large = y > 0.5;
+    let z = 0.5 - 0.5 * y;
+    let root = z.sqrt();
+    let lost = if root > 0.0 {
+        root.mul_add(-root, z) / (root + root)
+    } else {
+        0.0
+    };
+    let (t, s, lost) = if large {
+        (root, z, lost)
+    } else {
+        (y, x * x, 0.0)
+    };
+    (large, t, (t * s).mul_add(asin_series_f32(s), lost))
+}
+
+#[inline(always)]
+fn asin_parts_f64(x: f64) -> (bool, f64, f64) {
+    let y = x.abs();
+    let large = y > 0.5;
+    let z = 0.5 - 0.5 * y;
+    let root = z.sqrt();
+    let lost = if root > 0.0 {
+        root.mul_add(-root, z) / (root + root)
+    } else {
+        0.0
+    };
+    let (t, s, lost) = if large {
+        (root, z, lost)
+    } else {
+        (y, x * x, 0.0)
+    };
+    (large, t, (t * s).mul_add(asin_series_f64(s), lost))
+}
+
+#[inline(always)]
+pub(super) fn asin_f32(x: f32) -> f32 {
+    let (large, t, tail) = asin_parts_f32(x);
+    let reflected = 0.5 * PI_F32.0 - (2.0 * t + (2.0 * tail - 0.5 * PI_F32.1));
+    (if large { reflected } else { t + tail }).copysign(x)
+}
+
+#[inline(always)]
+pub(super) fn asin_f64(x: f64) -> f64 {
+    let (large, t, tail) = asin_parts_f64(x);
+    let reflected = 0.5 * PI_F64.0 - (2.0 * t + (2.0 * tail - 0.5 * PI_F64.1));
+    (if large { reflected } else { t + tail }).copysign(x)
+}
+
+#[inline(always)]
+pub(super) fn acos_f32(x: f32) -> f32 {
+    let (large, t, tail) = asin_parts_f32(x);
+    let right = 2.0 * t + 2.0 * tail;
+    let left = PI_F32.0 - (2.0 * t + (2.0 * tail - PI_F32.1));
+    let middle = 0.5 * PI_F32.0 - (t.copysign(x) + (tail.copysign(x) - 0.5 * PI_F32.1));
+    let outer = if x < 0.0 { left } else { right };
+    if large { outer } else { middle }
+}
+
+#[inline(always)]
+pub(super) fn acos_f64(x: f64) -> f64 {
+    let (large, t, tail) = asin_parts_f64(x);
+    let right = 2.0 * t + 2.0 * tail;
+    let left = PI_F64.0 - (2.0 * t + (2.0 * tail - PI_F64.1));
+    let middle = 0.5 * PI_F64.0 - (t.copysign(x) + (tail.copysign(x) - 0.5 * PI_F64.1));
+    let outer = if x < 0.0 { left } else { right };
+    if large { outer } else { middle }
 }

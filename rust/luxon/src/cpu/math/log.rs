@@ -280,3 +280,21 @@ pub(super) fn ln_1p_unit_f64(x: f64) -> f64 {
     let (e, f, low) = split_1p_f64(x);
     e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low))
 }
+
+/// `ln((1 + x + low) 2^doublings)` for finite positive `x` and a correction `low` of an ULP or two.
+#[inline(always)]
+pub(super) fn ln_1p_sum_f32(x: f32, low: f32, doublings: f32) -> f32 {
+    let (e, f, lost) = split_1p_f32(x);
+    let low = lost + low / (1.0 + x);
+    let e = e + doublings;
+    e.mul_add(LN_2_F32.0, f + (tail_f32(f) + low))
+}
+
+/// `ln((1 + x + low) 2^doublings)` for finite positive `x` and a correction `low` of an ULP or two.
+#[inline(always)]
+pub(super) fn ln_1p_sum_f64(x: f64, low: f64, doublings: f64) -> f64 {
+    let (e, f, lost) = split_1p_f64(x);
+    let low = lost + low / (1.0 + x);
+    let e = e + doublings;
+    e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low))
+}

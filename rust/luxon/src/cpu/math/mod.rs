@@ -11,12 +11,19 @@ macro_rules! polynomial {
 }
 
 mod activation;
+mod arithmetic;
 mod error_function;
+mod error_inverse;
 mod exp;
+mod gamma;
 mod hyperbolic;
+mod information;
 mod interim;
+mod inverse_hyperbolic;
+mod inverse_trig;
 mod log;
 mod normal;
+mod power;
 mod trig;
 mod trig_large;
 
@@ -81,11 +88,11 @@ define_math! {
         /// Tangent.
         tan = trig::tan_f32, trig::tan_f64;
         /// Inverse sine.
-        asin = interim::asin_f32, interim::asin_f64;
+        asin = inverse_trig::asin_f32, inverse_trig::asin_f64;
         /// Inverse cosine.
-        acos = interim::acos_f32, interim::acos_f64;
+        acos = inverse_trig::acos_f32, inverse_trig::acos_f64;
         /// Inverse tangent.
-        atan = interim::atan_f32, interim::atan_f64;
+        atan = inverse_trig::atan_f32, inverse_trig::atan_f64;
         /// Hyperbolic sine.
         sinh = hyperbolic::sinh_f32, hyperbolic::sinh_f64;
         /// Hyperbolic cosine.
@@ -93,21 +100,19 @@ define_math! {
         /// Hyperbolic tangent.
         tanh = hyperbolic::tanh_f32, hyperbolic::tanh_f64;
         /// Inverse hyperbolic sine.
-        asinh = interim::asinh_f32, interim::asinh_f64;
+        asinh = inverse_hyperbolic::asinh_f32, inverse_hyperbolic::asinh_f64;
         /// Inverse hyperbolic cosine.
-        acosh = interim::acosh_f32, interim::acosh_f64;
+        acosh = inverse_hyperbolic::acosh_f32, inverse_hyperbolic::acosh_f64;
         /// Inverse hyperbolic tangent.
-        atanh = interim::atanh_f32, interim::atanh_f64;
+        atanh = inverse_hyperbolic::atanh_f32, inverse_hyperbolic::atanh_f64;
         /// Error function.
         erf = error_function::erf_f32, error_function::erf_f64;
         /// Complementary error function `1 - erf`, accurate in the tail.
         erfc = normal::erfc_f32, normal::erfc_f64;
         /// Inverse error function.
-        erfinv = interim::erfinv_f32, interim::erfinv_f64;
+        erfinv = error_inverse::erfinv_f32, error_inverse::erfinv_f64;
         /// Standard normal distribution function.
         ndtr = normal::ndtr_f32, normal::ndtr_f64;
-        /// Inverse of `ndtr`.
-        ndtri = interim::ndtri_f32, interim::ndtri_f64;
         /// Logarithm of `ndtr`, accurate in both tails.
         log_ndtr = normal::log_ndtr_f32, normal::log_ndtr_f64;
         /// `1 / (1 + exp(-self))`.
@@ -129,64 +134,64 @@ define_math! {
         /// `ln(cosh(self))`.
         log_cosh = hyperbolic::log_cosh_f32, hyperbolic::log_cosh_f64;
         /// Logarithm of the absolute value of the gamma function.
-        gammaln = interim::gammaln_f32, interim::gammaln_f64;
+        gammaln = gamma::gammaln_f32, gamma::gammaln_f64;
         /// Derivative of `gammaln`.
-        digamma = interim::digamma_f32, interim::digamma_f64;
+        digamma = gamma::digamma_f32, gamma::digamma_f64;
         /// `exp(-|self|)` times the modified Bessel function of order 0.
-        i0e = interim::i0e_f32, interim::i0e_f64;
+        i0e = gamma::i0e_f32, gamma::i0e_f64;
         /// `sin(pi self) / (pi self)`, 1 at 0.
         sinc = trig::sinc_f32, trig::sinc_f64;
         /// `-self * ln(self)`, 0 at 0, minus infinity below.
-        entr = interim::entr_f32, interim::entr_f64;
+        entr = information::entr_f32, information::entr_f64;
         /// Square root, correctly rounded.
-        sqrt = interim::sqrt_f32, interim::sqrt_f64;
+        sqrt = arithmetic::sqrt_f32, arithmetic::sqrt_f64;
         /// `1 / sqrt(self)`.
-        rsqrt = interim::rsqrt_f32, interim::rsqrt_f64;
+        rsqrt = arithmetic::rsqrt_f32, arithmetic::rsqrt_f64;
         /// `1 / self`, correctly rounded.
-        reciprocal = interim::reciprocal_f32, interim::reciprocal_f64;
+        reciprocal = arithmetic::reciprocal_f32, arithmetic::reciprocal_f64;
         /// `self * self`.
-        square = interim::square_f32, interim::square_f64;
+        square = arithmetic::square_f32, arithmetic::square_f64;
         /// Largest integer not above.
-        floor = interim::floor_f32, interim::floor_f64;
+        floor = arithmetic::floor_f32, arithmetic::floor_f64;
         /// Smallest integer not below.
-        ceil = interim::ceil_f32, interim::ceil_f64;
+        ceil = arithmetic::ceil_f32, arithmetic::ceil_f64;
         /// Integer part.
-        trunc = interim::trunc_f32, interim::trunc_f64;
-        /// Nearest integer, halves to even (as NumPy and C `rint`).
-        round = interim::round_f32, interim::round_f64;
+        trunc = arithmetic::trunc_f32, arithmetic::trunc_f64;
         /// Nearest integer, halves to even; the same as `round`.
-        rint = interim::rint_f32, interim::rint_f64;
+        rint = arithmetic::round_f32, arithmetic::round_f64;
+        /// Nearest integer, halves to even (as NumPy and C `rint`).
+        round = arithmetic::round_f32, arithmetic::round_f64;
         /// Absolute value.
-        abs = interim::abs_f32, interim::abs_f64;
+        abs = arithmetic::abs_f32, arithmetic::abs_f64;
         /// -1, 0 or 1; NaN and the sign of zero are kept.
-        sign = interim::sign_f32, interim::sign_f64;
+        sign = arithmetic::sign_f32, arithmetic::sign_f64;
     }
     binary {
         /// `self` to the power `y`, C's special cases.
-        pow = interim::pow_f32, interim::pow_f64;
+        pow = power::pow_f32, power::pow_f64;
         /// Angle of the point (`y`, `self`): `self` is the ordinate.
-        atan2 = interim::atan2_f32, interim::atan2_f64;
+        atan2 = inverse_trig::atan2_f32, inverse_trig::atan2_f64;
         /// `sqrt(self^2 + y^2)` without overflow.
-        hypot = interim::hypot_f32, interim::hypot_f64;
+        hypot = arithmetic::hypot_f32, arithmetic::hypot_f64;
         /// `ln(exp(self) + exp(y))`.
-        logaddexp = interim::logaddexp_f32, interim::logaddexp_f64;
+        logaddexp = information::logaddexp_f32, information::logaddexp_f64;
         /// `self * ln(y)`, 0 where `self` is 0 and `y` is not NaN.
-        xlogy = interim::xlogy_f32, interim::xlogy_f64;
+        xlogy = information::xlogy_f32, information::xlogy_f64;
         /// `self * ln_1p(y)`, 0 where `self` is 0 and `y` is not NaN.
-        xlog1py = interim::xlog1py_f32, interim::xlog1py_f64;
+        xlog1py = information::xlog1py_f32, information::xlog1py_f64;
         /// Magnitude of `self`, sign of `y`.
-        copysign = interim::copysign_f32, interim::copysign_f64;
+        copysign = arithmetic::copysign_f32, arithmetic::copysign_f64;
         /// The neighbour of `self` towards `y`.
-        nextafter = interim::nextafter_f32, interim::nextafter_f64;
+        nextafter = arithmetic::nextafter_f32, arithmetic::nextafter_f64;
         /// C remainder: the sign of `self`.
-        fmod = interim::fmod_f32, interim::fmod_f64;
+        fmod = arithmetic::fmod_f32, arithmetic::fmod_f64;
         /// NumPy's `floor_divide`.
-        floor_divide = interim::floor_divide_f32, interim::floor_divide_f64;
+        floor_divide = arithmetic::floor_divide_f32, arithmetic::floor_divide_f64;
         /// NumPy's `remainder`: the sign of `y`.
-        remainder = interim::remainder_f32, interim::remainder_f64;
+        remainder = arithmetic::remainder_f32, arithmetic::remainder_f64;
         /// Smaller of the two; NaN if either is NaN.
-        minimum = interim::minimum_f32, interim::minimum_f64;
+        minimum = arithmetic::minimum_f32, arithmetic::minimum_f64;
         /// Larger of the two; NaN if either is NaN.
-        maximum = interim::maximum_f32, interim::maximum_f64;
+        maximum = arithmetic::maximum_f32, arithmetic::maximum_f64;
     }
 }

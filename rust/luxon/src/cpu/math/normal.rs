@@ -9,13 +9,13 @@
 //!
 //! `1 / (y + k)` is rounded twice, which amounts to a slightly different `y`. That difference is known, and so, to a few
 //! percent, is the logarithmic derivative of `R`: their product corrects the exponent, at the price of five
-//! operations instead of a longer arithmetic for `t`. In f64 the rounding of `t` itself is treated alike.
+//! operations instead of a longer arithmetic for `t`. The rounding of `t` itself is treated alike.
 
 use super::exp::{
     LN_2_F32, LN_2_F64, reduce_exactly_f32, reduce_exactly_f64, split_scale_down_f32,
     split_scale_down_f64, tail_f32, tail_f64,
 };
-use super::log::{ln_1p_f32, ln_1p_f64, ln_f32, ln_f64};
+use super::log::{ln_1p_f64, ln_f64};
 
 /// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
 #[inline(always)]
@@ -31,7 +31,9 @@ fn reciprocal_f32(y: f32, k: f32) -> (f32, f32) {
 fn mills_f32(y: f32) -> (f32, f32) {
     const K: f32 = 3.53125;
     let (inverse, error) = reciprocal_f32(y, K);
-    let t = inverse.mul_add(-2.0 * K, 1.0);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
     let p = polynomial!(
         t,
         1.00126505e-4,
@@ -45,7 +47,10 @@ fn mills_f32(y: f32) -> (f32, f32) {
         -5.6856686e-1,
         7.4520606e-1
     );
-    (p * inverse, error * inverse.mul_add(7.14, 0.78))
+    (
+        p * inverse,
+        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(7.14, 0.78)),
+    )
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 10.3, as a number and the relative correction that it lacks.
@@ -53,7 +58,9 @@ fn mills_f32(y: f32) -> (f32, f32) {
 fn scaled_erfc_f32(y: f32) -> (f32, f32) {
     const K: f32 = 2.3125;
     let (inverse, error) = reciprocal_f32(y, K);
-    let t = inverse.mul_add(-2.0 * K, 1.0);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
     let p = polynomial!(
         t,
         1.9503542e-4,
@@ -67,7 +74,10 @@ fn scaled_erfc_f32(y: f32) -> (f32, f32) {
         -7.661568e-1,
         1.0437663
     );
-    (p * inverse, error * inverse.mul_add(4.15, 0.85))
+    (
+        p * inverse,
+        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(4.15, 0.85)),
+    )
 }
 
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
@@ -111,17 +121,10 @@ pub(super) fn ndtr_f32(x: f32) -> f32 {
     if x > 0.0 { 1.0 - tail } else { tail }
 }
 
+/// Rarely used: the f64 result, rounded.
 #[inline(always)]
 pub(super) fn log_ndtr_f32(x: f32) -> f32 {
-    let y = x.abs();
-    let inside = if y > 14.6 { 14.6 } else { y };
-    let upper = ln_1p_f32(-times_tail_f32(1.0, inside));
-    // Far out R(y) = (1 - y^-2 + 3 y^-4 - ...) / (y sqrt(2 pi)), and y^2 / 2 dwarfs its logarithm.
-    let z = 1.0 / (y * y);
-    let far = polynomial!(z, -15.0, 3.0, -1.0, 1.0) / (y * 2.506_628_3);
-    let (ratio, correction) = mills_f32(inside);
-    let lower = ln_f32(if y > 14.6 { far } else { ratio }) + (correction - 0.5 * y * y);
-    if x > 0.0 { upper } else { lower }
+    log_ndtr_f64(f64::from(x)) as f32
 }
 
 #[inline(always)]

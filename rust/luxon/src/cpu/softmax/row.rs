@@ -2,7 +2,7 @@
 //!
 //! Short rows go through a [`Group`], others make three passes over a row that is in cache.
 
-use super::super::lanes::{GROUP, Group, SHORT, Simd, largest_lane, sum_lanes};
+use super::super::lanes::{GROUP, Group, Simd, largest_lane, sum_lanes};
 use super::super::real::{Real, larger};
 use super::super::rows::{Input, Job, Output, chunks, groups, totals};
 use super::{differentiate, finite_shift};
@@ -86,7 +86,7 @@ impl<T: Real, const N: usize, const LOG: bool> Job for RowForward<T, N, LOG> {
         let columns = self.columns;
         // SAFETY: the caller's promise: the rows are inside both arrays.
         unsafe {
-            if N == SHORT {
+            if columns <= N {
                 groups!(first, count, |row, rows| {
                     let (x, y) = (self.x.at(row * columns), self.y.at(row * columns));
                     short_rows::<S, T, N, LOG>(x, y, rows, columns);
@@ -201,7 +201,7 @@ impl<T: Real, const N: usize> Job for RowLogSumExp<T, N> {
         unsafe {
             groups!(first, count, |row, rows| {
                 let (mut shifts, mut sums) = ([T::ZERO; GROUP], [T::ONE; GROUP]);
-                if N == SHORT {
+                if columns <= N {
                     let x = self.x.at(row * columns);
                     let mut group = Group::<T, N>::new();
                     group.read::<S>(x, rows, columns, T::NEGATIVE_INFINITY);
@@ -238,7 +238,7 @@ impl<T: Real, const N: usize, const LOG: bool> Job for RowBackward<T, N, LOG> {
         let columns = self.columns;
         // SAFETY: the caller's promise: the rows are inside the arrays.
         unsafe {
-            if N == SHORT {
+            if columns <= N {
                 groups!(first, count, |row, rows| {
                     let (y, dy) = (self.y.at(row * columns), self.dy.at(row * columns));
                     let mut results = Group::<T, N>::new();

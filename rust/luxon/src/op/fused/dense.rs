@@ -41,7 +41,10 @@ const READS_OUTPUT: u32 = 1 << MAX_ARITY;
 pub fn activation(kernel: Kernel, parameters: &[Scalar]) -> Result<Map> {
     if parameters.len() + 1 != kernel.arity() {
         let wanted = kernel.arity() - 1;
-        return Err(Error::value(kernel.name(), format_args!("as an activation it takes {wanted} parameters, got {}", parameters.len())));
+        return Err(Error::value(
+            kernel.name(),
+            format_args!("as an activation it takes {wanted} parameters, got {}", parameters.len()),
+        ));
     }
     let mut map = Map { kernel, scalars: [None; MAX_ARITY] };
     for (slot, &parameter) in map.scalars[1..].iter_mut().zip(parameters) {
@@ -56,7 +59,10 @@ fn check(map: &Map) -> Result<()> {
     if one_tensor && matches!(map.kernel.domain(), Domain::Float | Domain::Number) {
         return Ok(());
     }
-    Err(Error::value("linear", format_args!("{} is not a function from one tensor of numbers to another", map.kernel.name())))
+    Err(Error::value(
+        "linear",
+        format_args!("{} is not a function from one tensor of numbers to another", map.kernel.name()),
+    ))
 }
 
 /// What the activation's derivative reads.
@@ -181,7 +187,9 @@ impl Family for Dense {
         filled_in(&mut outputs[0], compute, |y| {
             let c = y.pointer_mut();
             let epilogue = self.activation.as_ref().map(|map| Epilogue::new(map, compute, c, n)).transpose()?;
-            let run = epilogue.as_ref().map(|epilogue| move |rows: Range<usize>, columns: Range<usize>| epilogue.finish(rows, columns));
+            let run = epilogue
+                .as_ref()
+                .map(|epilogue| move |rows: Range<usize>, columns: Range<usize>| epilogue.finish(rows, columns));
             let finish: Finish<'_> = run.as_ref().map(|run| run as &(dyn Fn(Range<usize>, Range<usize>) + Sync));
             with_real!(compute, T => {
                 let problem = Gemm::<T> {
@@ -217,7 +225,8 @@ impl Family for Dense {
         let z = match reads(self.activation) & READS_ARGUMENT {
             0 => None,
             _ => {
-                let inputs = (0..saved.arity()).map(|index| saved.input(index)).collect::<Result<SmallVec<[&Tensor; 3]>>>()?;
+                let inputs =
+                    (0..saved.arity()).map(|index| saved.input(index)).collect::<Result<SmallVec<[&Tensor; 3]>>>()?;
                 Some(apply(Dense { activation: None }, &inputs)?)
             }
         };
@@ -317,7 +326,8 @@ mod tests {
 
     fn activations() -> Vec<Option<Map>> {
         let plain = [Kernel::Relu, Kernel::Tanh, Kernel::Sigmoid, Kernel::Gelu, Kernel::Silu, Kernel::Exp];
-        let mut all: Vec<Option<Map>> = plain.into_iter().map(|kernel| Some(activation(kernel, &[]).unwrap())).collect();
+        let mut all: Vec<Option<Map>> =
+            plain.into_iter().map(|kernel| Some(activation(kernel, &[]).unwrap())).collect();
         all.push(Some(activation(Kernel::LeakyRelu, &[Scalar::Float(0.1)]).unwrap()));
         all.push(Some(activation(Kernel::Softplus, &[Scalar::Float(2.0), Scalar::Float(20.0)]).unwrap()));
         all.push(None);
@@ -332,12 +342,26 @@ mod tests {
     fn difference(a: &Tensor, b: &Tensor) -> f64 {
         let (a, b) = (a.cast(DType::F64).unwrap(), b.cast(DType::F64).unwrap());
         assert_eq!(a.shape(), b.shape());
-        a.to_vec::<f64>().unwrap().iter().zip(b.to_vec::<f64>().unwrap()).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f64::max)
+        a.to_vec::<f64>()
+            .unwrap()
+            .iter()
+            .zip(b.to_vec::<f64>().unwrap())
+            .map(|(a, b)| (a - b).abs() / (1.0 + b.abs()))
+            .fold(0.0, f64::max)
     }
 
     #[test]
     fn the_kernel_equals_the_definition() {
-        let shapes: [(&[usize], usize); 8] = [(&[3], 4), (&[5, 7], 1), (&[1, 3], 2), (&[2, 3, 5], 17), (&[64, 33], 50), (&[0, 3], 2), (&[4, 0], 3), (&[130, 40], 1100)];
+        let shapes: [(&[usize], usize); 8] = [
+            (&[3], 4),
+            (&[5, 7], 1),
+            (&[1, 3], 2),
+            (&[2, 3, 5], 17),
+            (&[64, 33], 50),
+            (&[0, 3], 2),
+            (&[4, 0], 3),
+            (&[130, 40], 1100),
+        ];
         for (x, out) in shapes {
             for map in activations() {
                 let inputs = operands(x, out);

@@ -76,7 +76,10 @@ impl Family for Dropout {
             let coins = x.device().map_or(Ok(coins.clone()), |device| coins.to_device(device))?;
             let kept = coins.not_equal(0.0)?;
             let scaled = x.mul(&coins)?;
-            let y = crate::op::elementwise::map(crate::op::elementwise::Kernel::Where, &[(&kept).into(), (&scaled).into(), 0.0.into()])?;
+            let y = crate::op::elementwise::map(
+                crate::op::elementwise::Kernel::Where,
+                &[(&kept).into(), (&scaled).into(), 0.0.into()],
+            )?;
             Ok(smallvec![y])
         };
         Some(define())
@@ -101,13 +104,17 @@ pub fn dropout(x: &Tensor, key: Key, p: f64, axes: Option<&[isize]>) -> Result<T
         return if p == 0.0 { Ok(x.clone()) } else { apply(op, &[x]) };
     };
     let axes = resolve_axes("dropout", axes, x.rank())?;
-    let shape = Shape::collect(x.shape().iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { size } else { 1 }))?;
+    let shape =
+        Shape::collect(x.shape().iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { size } else { 1 }))?;
     let mut coins = apply(op, &[&Tensor::ones(&shape, dtype)?])?;
     if let Some(device) = x.device() {
         coins = coins.to_device(device)?;
     }
     let kept = coins.not_equal(0.0)?;
-    crate::op::elementwise::map(crate::op::elementwise::Kernel::Where, &[(&kept).into(), (&x.mul(&coins)?).into(), 0.0.into()])
+    crate::op::elementwise::map(
+        crate::op::elementwise::Kernel::Where,
+        &[(&kept).into(), (&x.mul(&coins)?).into(), 0.0.into()],
+    )
 }
 
 #[cfg(test)]
@@ -141,6 +148,9 @@ mod tests {
         for row in rows.to_vec::<f32>().unwrap().chunks(8) {
             assert!(row.iter().all(|&value| value == row[0]));
         }
-        assert_eq!(dropout(&Tensor::ones(&[0, 3], DType::F16).unwrap(), Key::new(9), 0.5, None).unwrap().shape()[..], [0, 3]);
+        assert_eq!(
+            dropout(&Tensor::ones(&[0, 3], DType::F16).unwrap(), Key::new(9), 0.5, None).unwrap().shape()[..],
+            [0, 3]
+        );
     }
 }

@@ -51,7 +51,13 @@ pub struct CrossEntropyOptions<'a> {
 
 impl Default for CrossEntropyOptions<'_> {
     fn default() -> Self {
-        CrossEntropyOptions { axis: -1, label_smoothing: 0.0, weight: None, ignore_index: None, reduction: LossReduction::Mean }
+        CrossEntropyOptions {
+            axis: -1,
+            label_smoothing: 0.0,
+            weight: None,
+            ignore_index: None,
+            reduction: LossReduction::Mean,
+        }
     }
 }
 
@@ -93,10 +99,17 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, options: &CrossEntropyOp
         expected.remove(axis);
     }
     if *targets.shape() != expected || options.weight.is_some_and(|weight| weight.shape()[..] != [classes]) {
-        let weight = options.weight.map_or(String::new(), |weight| format!(", weight {} (expected ({classes},))", show(weight.shape())));
+        let weight = options
+            .weight
+            .map_or(String::new(), |weight| format!(", weight {} (expected ({classes},))", show(weight.shape())));
         return Err(Error::shape(
             NAME,
-            format_args!("logits {} with classes on axis {axis}, targets {} (expected {}){weight}", show(logits.shape()), show(targets.shape()), show(&expected)),
+            format_args!(
+                "logits {} with classes on axis {axis}, targets {} (expected {}){weight}",
+                show(logits.shape()),
+                show(targets.shape()),
+                show(&expected)
+            ),
         ));
     }
     let mut floats = vec![logits];
@@ -153,14 +166,22 @@ pub struct BinaryCrossEntropyOptions<'a> {
 /// # Errors
 /// [`Error::Shape`] where shapes do not fit, [`Error::Type`] for logits that are not floating,
 /// [`Error::Value`] for smoothing outside \[0, 1\].
-pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, options: &BinaryCrossEntropyOptions<'_>) -> Result<Tensor> {
+pub fn binary_cross_entropy(
+    logits: &Tensor,
+    targets: &Tensor,
+    options: &BinaryCrossEntropyOptions<'_>,
+) -> Result<Tensor> {
     const NAME: &str = "binary_cross_entropy";
     check_share(NAME, options.label_smoothing)?;
-    let columns = logits.shape().last().copied().unwrap_or(1);
-    let fits = |positive: &Tensor| positive.count() == 1 || positive.shape()[..] == [columns];
+    let columns = &logits.shape()[logits.rank().saturating_sub(1)..];
+    let fits = |positive: &Tensor| positive.count() == 1 || positive.shape()[..] == *columns;
     if logits.shape() != targets.shape() || !options.pos_weight.is_none_or(fits) {
-        let positive = options.pos_weight.map_or(String::new(), |positive| format!(", pos_weight {}", show(positive.shape())));
-        return Err(Error::shape(NAME, format_args!("logits {} and targets {}{positive} do not fit", show(logits.shape()), show(targets.shape()))));
+        let positive =
+            options.pos_weight.map_or(String::new(), |positive| format!(", pos_weight {}", show(positive.shape())));
+        return Err(Error::shape(
+            NAME,
+            format_args!("logits {} and targets {}{positive} do not fit", show(logits.shape()), show(targets.shape())),
+        ));
     }
     let dtype = joined_float(NAME, &[logits])?;
     let compute = compute_dtype(dtype);
@@ -168,7 +189,11 @@ pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, options: &BinaryC
     if options.label_smoothing != 0.0 {
         targets = targets.mul(1.0 - options.label_smoothing)?.add(options.label_smoothing / 2.0)?;
     }
-    let positive = options.pos_weight.map(|positive| positive.cast(compute)?.reshape(&[-1])?.broadcast_to(&[columns])).transpose()?;
+    let spread = |positive: &Tensor| match positive.count() {
+        1 => positive.cast(compute)?.reshape(&[])?.broadcast_to(columns),
+        _ => positive.cast(compute),
+    };
+    let positive = options.pos_weight.map(spread).transpose()?;
     let mut operands = vec![&logits, &targets];
     operands.extend(positive.as_ref());
     let mut losses = apply(Loss::BinaryCrossEntropy, &operands)?;
@@ -181,7 +206,10 @@ pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, options: &BinaryC
 /// Prediction and target in the dtype that a loss is computed in, and the dtype of its result.
 fn pair(op: &str, prediction: &Tensor, target: &Tensor) -> Result<(Tensor, Tensor, DType)> {
     if prediction.shape() != target.shape() {
-        return Err(Error::shape(op, format_args!("prediction {} and target {} differ", show(prediction.shape()), show(target.shape()))));
+        return Err(Error::shape(
+            op,
+            format_args!("prediction {} and target {} differ", show(prediction.shape()), show(target.shape())),
+        ));
     }
     let dtype = joined_float(op, &[prediction])?.promote(target.dtype());
     let compute = compute_dtype(dtype);
@@ -247,12 +275,16 @@ mod tests {
         let logits = sample(&[2, 3, 4], -2.0, 2.0, 1);
         let classes = Tensor::new(&[0i64, 1, 2, -100, 2, 1, 0, 0], &[2, 4]).unwrap();
         let weight = Tensor::new(&[0.5f64, 1.0, 2.0], &[3]).unwrap();
-        let options = CrossEntropyOptions { axis: 1, weight: Some(&weight), ignore_index: Some(-100), ..Default::default() };
-        let rows = cross_entropy(&logits, &classes, &CrossEntropyOptions { reduction: LossReduction::None, ..options }).unwrap();
+        let options =
+            CrossEntropyOptions { axis: 1, weight: Some(&weight), ignore_index: Some(-100), ..Default::default() };
+        let rows = cross_entropy(&logits, &classes, &CrossEntropyOptions { reduction: LossReduction::None, ..options })
+            .unwrap();
         assert_eq!(rows.shape()[..], [2, 4]);
         let logs = logits.log_softmax(1).unwrap().to_vec::<f64>().unwrap();
         let (mut total, mut weights) = (0.0, 0.0);
-        for (row, (&class, &loss)) in classes.to_vec::<i64>().unwrap().iter().zip(&rows.to_vec::<f64>().unwrap()).enumerate() {
+        for (row, (&class, &loss)) in
+            classes.to_vec::<i64>().unwrap().iter().zip(&rows.to_vec::<f64>().unwrap()).enumerate()
+        {
             let factor = if class < 0 { 0.0 } else { [0.5, 1.0, 2.0][class as usize] };
             let expected = if class < 0 { 0.0 } else { -factor * logs[row / 4 * 12 + class as usize * 4 + row % 4] };
             assert!((loss - expected).abs() < 1e-12);
@@ -261,7 +293,13 @@ mod tests {
         }
         assert!((number(&cross_entropy(&logits, &classes, &options).unwrap()) - total / weights).abs() < 1e-12);
         check_gradients(|x| cross_entropy(&x[0], &classes, &options), &[logits.clone()]);
-        let weighted = |x: &[Tensor]| cross_entropy(&x[0], &classes, &CrossEntropyOptions { weight: Some(&x[1]), label_smoothing: 0.1, ..options });
+        let weighted = |x: &[Tensor]| {
+            cross_entropy(
+                &x[0],
+                &classes,
+                &CrossEntropyOptions { weight: Some(&x[1]), label_smoothing: 0.1, ..options },
+            )
+        };
         check_gradients(weighted, &[logits.clone(), weight.clone()]);
         let soft = sample(&[2, 3, 4], -1.0, 1.0, 3).softmax(1).unwrap();
         let plain = CrossEntropyOptions { axis: 1, ..Default::default() };
@@ -277,7 +315,12 @@ mod tests {
             check_gradients(|x| mae(&x[0], &b, reduction), &[a.clone()]);
             check_gradients(|x| huber(&x[0], &b, 1.0, reduction), &[a.clone()]);
             let positive = Tensor::new(&[0.5f64, 2.0], &[2]).unwrap();
-            let options = BinaryCrossEntropyOptions { label_smoothing: 0.1, weight: Some(&b), pos_weight: Some(&positive), reduction };
+            let options = BinaryCrossEntropyOptions {
+                label_smoothing: 0.1,
+                weight: Some(&b),
+                pos_weight: Some(&positive),
+                reduction,
+            };
             check_gradients(|x| binary_cross_entropy(&x[0], &b, &options), &[a.clone()]);
         }
         let ones = Tensor::ones(&[4], DType::BF16).unwrap();
@@ -296,9 +339,18 @@ mod tests {
             text(cross_entropy(&zeros(&[4, 5]), &classes(&[0, 1, 2]), &options)),
             "cross_entropy: logits (4, 5) with classes on axis 1, targets (3,) (expected (4,))"
         );
-        assert_eq!(text(cross_entropy(&zeros(&[2, 5]), &classes(&[0, 7]), &options)), "cross_entropy: target 7 in row 1 is not one of 5 classes");
-        assert_eq!(text(cross_entropy(&zeros(&[2, 5]), &classes(&[0, -1]), &options)), "cross_entropy: target -1 in row 1 is not one of 5 classes");
-        assert_eq!(text(mse(&zeros(&[2]), &zeros(&[3]), LossReduction::Mean)), "mse: prediction (2,) and target (3,) differ");
+        assert_eq!(
+            text(cross_entropy(&zeros(&[2, 5]), &classes(&[0, 7]), &options)),
+            "cross_entropy: target 7 in row 1 is not one of 5 classes"
+        );
+        assert_eq!(
+            text(cross_entropy(&zeros(&[2, 5]), &classes(&[0, -1]), &options)),
+            "cross_entropy: target -1 in row 1 is not one of 5 classes"
+        );
+        assert_eq!(
+            text(mse(&zeros(&[2]), &zeros(&[3]), LossReduction::Mean)),
+            "mse: prediction (2,) and target (3,) differ"
+        );
         assert!(matches!(
             cross_entropy(&zeros(&[1, 2]), &classes(&[0]), &CrossEntropyOptions { label_smoothing: 1.5, ..options }),
             Err(Error::Value(_))

@@ -38,7 +38,9 @@ pub(crate) use with_real;
 
 /// The definition's results.
 fn expanded(family: &dyn Family, inputs: &[Tensor]) -> Result<Outputs> {
-    family.expand(inputs).unwrap_or_else(|| Err(Error::Value(format!("{}: has no definition in other operations (a defect of luxon)", family.name()))))
+    family.expand(inputs).unwrap_or_else(|| {
+        Err(Error::Value(format!("{}: has no definition in other operations (a defect of luxon)", family.name())))
+    })
 }
 
 /// Gradients of the wanted inputs by recording the definition; every input was saved.
@@ -62,7 +64,11 @@ pub(crate) fn pull_expansion(family: &dyn Family, saved: &Saved<'_>, dy: &Tensor
 }
 
 /// The tangent of the first output through the definition.
-pub(crate) fn push_expansion(family: &dyn Family, inputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
+pub(crate) fn push_expansion(
+    family: &dyn Family,
+    inputs: &[Tensor],
+    tangents: &[Option<Tensor>],
+) -> Result<Option<Tensor>> {
     let function = |inputs: &[Tensor]| Ok(vec![expanded(family, inputs)?.swap_remove(0)]);
     let (_, mut pushed) = jvp_through(function, inputs, tangents)?;
     Ok(pushed.swap_remove(0))

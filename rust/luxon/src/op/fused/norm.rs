@@ -80,7 +80,9 @@ impl Norm {
     /// Rows and columns (the latter as `middle`) for layer and RMS norm; batch, channels and the rest else.
     fn sizes(&self, x: &Shape) -> Sizes {
         match self.over {
-            Over::Layer { first } | Over::Rms { first } => Sizes { outer: product(&x[..first]), middle: product(&x[first..]), inner: 1 },
+            Over::Layer { first } | Over::Rms { first } => {
+                Sizes { outer: product(&x[..first]), middle: product(&x[first..]), inner: 1 }
+            }
             _ => Sizes { outer: x[0], middle: x[1], inner: product(&x[2..]) },
         }
     }
@@ -156,7 +158,8 @@ impl Norm {
             _ => {
                 let (centred, deviation, moments) = self.moments(x)?;
                 let y = centred.mul(&deviation)?;
-                let moments = moments.map(|(mean, variance)| if self.over == Over::Batch { vec![mean, variance] } else { vec![mean] });
+                let moments = moments
+                    .map(|(mean, variance)| if self.over == Over::Batch { vec![mean, variance] } else { vec![mean] });
                 (y, moments.into_iter().flatten().chain([deviation]).collect())
             }
         };
@@ -347,7 +350,11 @@ impl Family for NormGradient {
                 operands.push(zero.broadcast_to(&self.norm.affine_shape(x.shape())?)?);
             }
             let (weight, bias) = self.norm.affine_inputs();
-            let mut pulled = vjp_through(|operands| Ok(vec![self.norm.define(operands)?.swap_remove(0)]), &operands, &[Some(inputs[0].clone())])?;
+            let mut pulled = vjp_through(
+                |operands| Ok(vec![self.norm.define(operands)?.swap_remove(0)]),
+                &operands,
+                &[Some(inputs[0].clone())],
+            )?;
             let nothing = || Tensor::zeros(&[0], x.dtype());
             let mut outputs = Outputs::new();
             for (index, wanted) in [Some(0), weight, bias].into_iter().zip(self.wanted) {
@@ -361,7 +368,6 @@ impl Family for NormGradient {
         Some(define())
     }
 }
-
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -13,7 +13,13 @@ use crate::op::{Family, Outputs, apply_all};
 use crate::tensor::Tensor;
 
 /// The operands of a norm in the dtype that kernels compute in, checked against each other.
-fn run(norm: Norm, x: &Tensor, statistics: &[&Tensor], weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<(Outputs, DType)> {
+fn run(
+    norm: Norm,
+    x: &Tensor,
+    statistics: &[&Tensor],
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+) -> Result<(Outputs, DType)> {
     let norm = Norm { weight: weight.is_some(), bias: bias.is_some(), ..norm };
     let mut operands: SmallVec<[&Tensor; 5]> = smallvec![x];
     operands.extend(statistics.iter().copied());
@@ -23,10 +29,16 @@ fn run(norm: Norm, x: &Tensor, statistics: &[&Tensor], weight: Option<&Tensor>, 
     if operands[1..].iter().any(|operand| *operand.shape() != affine) {
         let names = ["mean", "variance"].into_iter().take(statistics.len());
         let names = names.chain(weight.map(|_| "weight")).chain(bias.map(|_| "bias"));
-        let shapes: Vec<String> = names.zip(&operands[1..]).map(|(name, operand)| format!("{name} {}", show(operand.shape()))).collect();
+        let shapes: Vec<String> =
+            names.zip(&operands[1..]).map(|(name, operand)| format!("{name} {}", show(operand.shape()))).collect();
         return Err(Error::shape(
             norm.name(),
-            format_args!("x {}, {} do not fit: expected {} for each after x", show(x.shape()), shapes.join(", "), show(&affine)),
+            format_args!(
+                "x {}, {} do not fit: expected {} for each after x",
+                show(x.shape()),
+                shapes.join(", "),
+                show(&affine)
+            ),
         ));
     }
     let dtype = joined_float(norm.name(), &operands)?;
@@ -46,7 +58,10 @@ fn check_eps(op: &str, eps: f64) -> Result<()> {
 fn trailing(op: &str, x: &Tensor, axes: usize) -> Result<usize> {
     match x.rank().checked_sub(axes) {
         Some(first) if axes > 0 => Ok(first),
-        _ => Err(Error::shape(op, format_args!("cannot normalise over {axes} trailing axes of shape {}", show(x.shape())))),
+        _ => Err(Error::shape(
+            op,
+            format_args!("cannot normalise over {axes} trailing axes of shape {}", show(x.shape())),
+        )),
     }
 }
 
@@ -85,12 +100,20 @@ fn check_channels(op: &str, x: &Tensor) -> Result<usize> {
 ///
 /// # Errors
 /// As [`layer_norm`]; [`Error::Value`] where there are fewer than two values per channel.
-pub fn batch_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<(Tensor, Tensor, Tensor)> {
+pub fn batch_norm(
+    x: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor)> {
     check_eps("batch_norm", eps)?;
     let channels = check_channels("batch_norm", x)?;
     let values = x.shape().iter().enumerate().filter(|&(axis, _)| axis != 1).map(|(_, &size)| size).product::<usize>();
     if values < 2 && channels > 0 {
-        return Err(Error::value("batch_norm", format_args!("needs more than one value per channel in training, got shape {}", show(x.shape()))));
+        return Err(Error::value(
+            "batch_norm",
+            format_args!("needs more than one value per channel in training, got shape {}", show(x.shape())),
+        ));
     }
     let (mut outputs, dtype) = run(Norm { over: Over::Batch, eps, weight: false, bias: false }, x, &[], weight, bias)?;
     let y = outputs.swap_remove(0).cast(dtype)?;
@@ -101,10 +124,18 @@ pub fn batch_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, ep
 ///
 /// # Errors
 /// As [`layer_norm`].
-pub fn batch_norm_inference(x: &Tensor, mean: &Tensor, variance: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+pub fn batch_norm_inference(
+    x: &Tensor,
+    mean: &Tensor,
+    variance: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
     check_eps("batch_norm", eps)?;
     check_channels("batch_norm", x)?;
-    let (mut outputs, dtype) = run(Norm { over: Over::Given, eps, weight: false, bias: false }, x, &[mean, variance], weight, bias)?;
+    let (mut outputs, dtype) =
+        run(Norm { over: Over::Given, eps, weight: false, bias: false }, x, &[mean, variance], weight, bias)?;
     outputs.swap_remove(0).cast(dtype)
 }
 
@@ -113,13 +144,23 @@ pub fn batch_norm_inference(x: &Tensor, mean: &Tensor, variance: &Tensor, weight
 ///
 /// # Errors
 /// As [`layer_norm`]; [`Error::Value`] where the groups do not divide the channels.
-pub fn group_norm(x: &Tensor, groups: usize, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+pub fn group_norm(
+    x: &Tensor,
+    groups: usize,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
     check_eps("group_norm", eps)?;
     let channels = check_channels("group_norm", x)?;
     if groups == 0 || channels % groups != 0 {
-        return Err(Error::value("group_norm", format_args!("{groups} groups do not divide {channels} channels of shape {}", show(x.shape()))));
+        return Err(Error::value(
+            "group_norm",
+            format_args!("{groups} groups do not divide {channels} channels of shape {}", show(x.shape())),
+        ));
     }
-    let (mut outputs, dtype) = run(Norm { over: Over::Group { groups }, eps, weight: false, bias: false }, x, &[], weight, bias)?;
+    let (mut outputs, dtype) =
+        run(Norm { over: Over::Group { groups }, eps, weight: false, bias: false }, x, &[], weight, bias)?;
     outputs.swap_remove(0).cast(dtype)
 }
 
@@ -178,13 +219,22 @@ mod tests {
             text(layer_norm(&zeros(&[4, 8]), Some(&zeros(&[7])), Some(&zeros(&[8])), 1, 1e-5)),
             "layer_norm: x (4, 8), weight (7,), bias (8,) do not fit: expected (8,) for each after x"
         );
-        assert_eq!(text(layer_norm(&zeros(&[4]), None, None, 2, 1e-5)), "layer_norm: cannot normalise over 2 trailing axes of shape (4,)");
-        assert_eq!(text(group_norm(&zeros(&[2, 6, 4]), 4, None, None, 1e-5)), "group_norm: 4 groups do not divide 6 channels of shape (2, 6, 4)");
+        assert_eq!(
+            text(layer_norm(&zeros(&[4]), None, None, 2, 1e-5)),
+            "layer_norm: cannot normalise over 2 trailing axes of shape (4,)"
+        );
+        assert_eq!(
+            text(group_norm(&zeros(&[2, 6, 4]), 4, None, None, 1e-5)),
+            "group_norm: 4 groups do not divide 6 channels of shape (2, 6, 4)"
+        );
         assert_eq!(text(rms_norm(&zeros(&[2]), None, 1, -1.0)), "rms_norm: eps must not be negative, got -1");
         assert_eq!(
             text(batch_norm(&zeros(&[1, 3]), None, None, 1e-5).map(|outputs| outputs.0)),
             "batch_norm: needs more than one value per channel in training, got shape (1, 3)"
         );
-        assert_eq!(text(instance_norm(&zeros(&[3]), None, None, 1e-5)), "instance_norm: expected (batch, channels, ...), got (3,)");
+        assert_eq!(
+            text(instance_norm(&zeros(&[3]), None, None, 1e-5)),
+            "instance_norm: expected (batch, channels, ...), got (3,)"
+        );
     }
 }

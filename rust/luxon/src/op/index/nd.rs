@@ -123,7 +123,7 @@ impl Plan {
 
     /// The indexed view, before the gather.
     pub(super) fn view(&self, x: &Tensor) -> Result<Tensor> {
-        let mut view = x.window(self.window.clone())?;
+        let mut view = x.window(self.window)?;
         if let Some(order) = &self.order {
             view = apply(Linear::Permute(*order), &[&view])?;
         }
@@ -146,7 +146,7 @@ impl Plan {
         if let Some(back) = inverse {
             view = apply(Linear::Permute(back), &[&view])?;
         }
-        x.overwrite(self.window.clone(), &view)
+        x.overwrite(self.window, &view)
     }
 }
 

@@ -3,6 +3,7 @@ use crate::cpu::copy::tests::Random;
 use crate::op::testing::{check_gradients, sample};
 use half::bf16;
 use proptest::prelude::*;
+use std::slice::from_ref;
 
 fn counting(shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
@@ -77,10 +78,8 @@ fn naive(shape: &[usize], expression: &[Index]) -> (Vec<usize>, Vec<i64>) {
             Index::NewAxis => marks.push('n'),
             Index::Ellipsis => {
                 marks.push('g');
-                for _ in 0..shape.len() - used {
-                    keep(&mut reads);
-                    marks.push('k');
-                }
+                (0..shape.len() - used).for_each(|_| keep(&mut reads));
+                marks.extend(std::iter::repeat_n('k', shape.len() - used));
             }
             Index::Array(tensor) => {
                 common = broadcast_shapes_of(&common, tensor.shape());
@@ -364,10 +363,10 @@ fn halves_are_added_in_single_precision() {
 fn derivatives_of_gathers() {
     let x = sample(&[4, 3], -1.0, 1.0, 1);
     let indices = Tensor::new(&[0i64, -1, 2, 0], &[2, 2]).unwrap();
-    check_gradients(|x| x[0].take(&indices, 0)?.square(), &[x.clone()]);
+    check_gradients(|x| x[0].take(&indices, 0)?.square(), from_ref(&x));
     check_gradients(|x| x[0].take(&indices, 1)?.exp(), &[sample(&[2, 3, 2], -1.0, 1.0, 2)]);
     let along = Tensor::new(&[0i64, 2, 2, 1, 1, 1], &[2, 3]).unwrap();
-    check_gradients(|x| x[0].take_along_axis(&along, 0)?.square(), &[x.clone()]);
+    check_gradients(|x| x[0].take_along_axis(&along, 0)?.square(), from_ref(&x));
     check_gradients(
         |x| x[0].scatter_add_along(&along, &x[1].square()?, 0)?.square(),
         &[x.clone(), sample(&[2, 3], -1.0, 1.0, 3)],

@@ -96,8 +96,7 @@ impl Tensor {
             let value = operand(self, value.into(), view.shape())?;
             if update == Update::Add && (self.is_tracked() || value.is_tracked()) {
                 // A sum with zeros elsewhere takes more memory once, but its gradient is a plain slice.
-                let op =
-                    Linear::Embed { shape: *self.shape(), window: Box::new(plan.window.clone()), fill: Scalar::Int(0) };
+                let op = Linear::Embed { shape: *self.shape(), window: Box::new(plan.window), fill: Scalar::Int(0) };
                 return self.add(&apply(op, &[&value.reshape_to(&plan.window.size)?])?);
             }
             return plan.restore(self, &update.combine(&view, &value)?);

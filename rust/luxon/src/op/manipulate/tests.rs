@@ -2,6 +2,7 @@ use super::*;
 use crate::cpu::copy::tests::Random;
 use crate::op::testing::{check_gradients, sample};
 use proptest::prelude::*;
+use std::slice::from_ref;
 
 fn counting(shape: &[usize]) -> Tensor {
     let numbers: Vec<i64> = (0..shape.iter().product::<usize>() as i64).collect();
@@ -16,7 +17,11 @@ fn read(x: &Tensor) -> Vec<i64> {
 fn naive(from: &[usize], to: &[usize], source: impl Fn(usize, usize) -> usize) -> Vec<i64> {
     let mut out = vec![0usize];
     for axis in 0..to.len() {
-        out = out.iter().flat_map(|&base| (0..to[axis]).map(move |at| (base, at))).map(|(base, at)| base * from[axis] + source(axis, at)).collect();
+        out = out
+            .iter()
+            .flat_map(|&base| (0..to[axis]).map(move |at| (base, at)))
+            .map(|(base, at)| base * from[axis] + source(axis, at))
+            .collect();
     }
     out.into_iter().map(|at| at as i64).collect()
 }
@@ -124,8 +129,8 @@ fn large_results_are_refused() {
             assert!(x.pad(&[(size, 1)], padding).is_err());
             assert!(x.pad(&[(size, size)], padding).is_err());
         }
-        assert!(counting(&[0, 3]).tile(&[size, size]).is_err());
     }
+    assert!(counting(&[0, 3]).tile(&[usize::MAX, usize::MAX]).is_err());
     let long = Tensor::full(&[3], i64::MAX / 2, DType::I64).unwrap();
     assert!(x.repeat(Repeats::List(&long), None).is_err());
     assert!(x.repeat(Repeats::List(&x.neg().unwrap()), None).is_err());
@@ -137,7 +142,17 @@ fn large_results_are_refused() {
 fn numbers_are_limited_and_compared() {
     let x = Tensor::new(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0], &[4]).unwrap();
     assert_eq!(x.nan_to_num(0.0, None, Some(-7.0)).unwrap().to_vec::<f32>().unwrap(), [0.0, f32::MAX, -7.0, 1.0]);
-    assert_eq!(x.cast(DType::F16).unwrap().nan_to_num(0.0, None, None).unwrap().cast(DType::F32).unwrap().to_vec::<f32>().unwrap()[1], 65504.0);
+    assert_eq!(
+        x.cast(DType::F16)
+            .unwrap()
+            .nan_to_num(0.0, None, None)
+            .unwrap()
+            .cast(DType::F32)
+            .unwrap()
+            .to_vec::<f32>()
+            .unwrap()[1],
+        65504.0
+    );
     let close = x.isclose(&x, 1e-5, 1e-8, false).unwrap();
     assert_eq!(close.to_vec::<bool>().unwrap(), [false, true, true, true]);
     assert!(x.allclose(&x, 0.0, 0.0, true).unwrap());
@@ -147,7 +162,8 @@ fn numbers_are_limited_and_compared() {
     assert_eq!(n.clip(Some(1i64.into()), None).unwrap().to_vec::<i64>().unwrap(), [1, 1, 2, 3]);
     assert_eq!(n.clip(None, Some(1.5.into())).unwrap().to_vec::<f32>().unwrap(), [0.0, 1.0, 1.5, 1.5]);
     assert_eq!(n.clip(Some(3i64.into()), Some(1i64.into())).unwrap().to_vec::<i64>().unwrap(), [1; 4]);
-    let slope = crate::grad(|x| x[0].clip(Some(1.0.into()), None)?.sum(None, false), &[n.cast(DType::F32).unwrap()]).unwrap();
+    let slope =
+        crate::grad(|x| x[0].clip(Some(1.0.into()), None)?.sum(None, false), &[n.cast(DType::F32).unwrap()]).unwrap();
     assert_eq!(slope[0].to_vec::<f32>().unwrap(), [0.0, 1.0, 1.0, 1.0]);
     let chosen = where_(&n.greater(1i64).unwrap(), &n, -1i64).unwrap();
     assert_eq!(read(&chosen), [-1, -1, 2, 3]);
@@ -157,14 +173,14 @@ fn numbers_are_limited_and_compared() {
 fn derivatives() {
     let x = sample(&[2, 3], -1.0, 1.0, 6);
     let counts = Tensor::new(&[2i64, 0, 1], &[3]).unwrap();
-    check_gradients(|x| x[0].roll(&[1, -1], Some(&[0, 1]))?.square(), &[x.clone()]);
-    check_gradients(|x| x[0].tile(&[2, 1, 2])?.square(), &[x.clone()]);
-    check_gradients(|x| x[0].repeat(Repeats::List(&counts), Some(1))?.square(), &[x.clone()]);
-    check_gradients(|x| x[0].repeat(Repeats::Each(3), None)?.square(), &[x.clone()]);
+    check_gradients(|x| x[0].roll(&[1, -1], Some(&[0, 1]))?.square(), from_ref(&x));
+    check_gradients(|x| x[0].tile(&[2, 1, 2])?.square(), from_ref(&x));
+    check_gradients(|x| x[0].repeat(Repeats::List(&counts), Some(1))?.square(), from_ref(&x));
+    check_gradients(|x| x[0].repeat(Repeats::Each(3), None)?.square(), from_ref(&x));
     for padding in [Padding::Constant(Scalar::Int(2)), Padding::Reflect, Padding::Edge, Padding::Wrap] {
-        check_gradients(|x| x[0].pad(&[(1, 3), (4, 0)], padding)?.square(), &[x.clone()]);
+        check_gradients(|x| x[0].pad(&[(1, 3), (4, 0)], padding)?.square(), from_ref(&x));
     }
-    check_gradients(|x| x[0].diff(1, 1)?.square(), &[x.clone()]);
-    check_gradients(|x| x[0].rot90(3, (1, 0))?.square(), &[x.clone()]);
+    check_gradients(|x| x[0].diff(1, 1)?.square(), from_ref(&x));
+    check_gradients(|x| x[0].rot90(3, (1, 0))?.square(), from_ref(&x));
     check_gradients(|x| x[0].split(Sections::At(&[1]), 1)?[1].square(), &[x]);
 }

@@ -4,7 +4,7 @@
 
 use super::*;
 use std::panic::catch_unwind;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
 fn once(tasks: usize, nanoseconds: f64) {

@@ -4,130 +4,15 @@
 //! sums, and then pair by pair, the cheapest first, to a matrix product or a broadcast multiplication. So
 //! derivatives of every order come from those, and a contraction runs at the speed of the matrix product.
 
-use smallvec::SmallVec;
-
-use super::linalg::diagonal;
 use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
 use crate::layout::{resolve_axis, show};
 use crate::op::matmul::matmul;
 use crate::tensor::Tensor;
 
-/// An index: a letter, or an axis that an ellipsis stands for, counted from its last.
-type Label = u8;
-/// The label of the last axis of an ellipsis; letters of ASCII are below.
-const ELLIPSIS: Label = 128;
+mod equation;
 
-type Labels = SmallVec<[Label; 8]>;
-
-fn shown(label: Label) -> String {
-    if label < ELLIPSIS { format!("'{}'", label as char) } else { "an axis of '...'".into() }
-}
-
-/// A term of an equation: the letters before and after its ellipsis, if there is one.
-struct Term<'a> {
-    text: &'a str,
-    before: Labels,
-    after: Option<Labels>,
-}
-
-impl<'a> Term<'a> {
-    fn parse(equation: &str, text: &'a str) -> Result<Term<'a>> {
-        let refuse = |what: &str| Error::value("einsum", format_args!("equation {equation:?}: {what}"));
-        let mut term = Term { text, before: Labels::new(), after: None };
-        let mut rest = text;
-        while let Some(next) = rest.chars().next() {
-            if let Some(tail) = rest.strip_prefix("...") {
-                if term.after.is_some() {
-                    return Err(refuse(&format!("term '{text}' has more than one ellipsis")));
-                }
-                term.after = Some(Labels::new());
-                rest = tail;
-            } else if next.is_ascii_alphabetic() {
-                term.after.as_mut().unwrap_or(&mut term.before).push(next as Label);
-                rest = &rest[1..];
-            } else {
-                return Err(refuse(&format!("'{next}' in term '{text}' is neither a letter nor '...'")));
-            }
-        }
-        Ok(term)
-    }
-
-    /// The labels with an ellipsis of `width` axes written out.
-    fn labels(&self, width: usize) -> Labels {
-        let mut labels = self.before.clone();
-        if let Some(after) = &self.after {
-            labels.extend((0..width).rev().map(|axis| ELLIPSIS + axis as Label));
-            labels.extend(after.iter().copied());
-        }
-        labels
-    }
-
-    fn letters(&self) -> usize {
-        self.before.len() + self.after.as_ref().map_or(0, SmallVec::len)
-    }
-}
-
-/// An equation applied to operands of known shapes.
-struct Equation {
-    inputs: Vec<Labels>,
-    output: Labels,
-}
-
-impl Equation {
-    fn parse(equation: &str, operands: &[&Tensor]) -> Result<Equation> {
-        let refuse = |what: String| Error::value("einsum", format_args!("equation {equation:?}: {what}"));
-        let compact: String = equation.chars().filter(|letter| !letter.is_whitespace()).collect();
-        let (left, right) = match compact.split_once("->") {
-            Some((left, right)) => (left, Some(right)),
-            None => (compact.as_str(), None),
-        };
-        let terms = left.split(',').map(|text| Term::parse(equation, text)).collect::<Result<Vec<_>>>()?;
-        if terms.len() != operands.len() {
-            return Err(refuse(format!("it has {} terms for {} operands", terms.len(), operands.len())));
-        }
-        let mut inputs = Vec::new();
-        let mut widest = 0;
-        for (index, (term, operand)) in terms.iter().zip(operands).enumerate() {
-            let width = operand.rank().checked_sub(term.letters()).filter(|&width| width == 0 || term.after.is_some());
-            let Some(width) = width else {
-                return Err(refuse(format!("term '{}' does not name the axes of operand {index} of shape {}", term.text, show(operand.shape()))));
-            };
-            widest = widest.max(width);
-            inputs.push(term.labels(width));
-        }
-        let output = match right {
-            Some(right) => {
-                let term = Term::parse(equation, right)?;
-                if term.after.is_none() && widest > 0 {
-                    return Err(refuse("the output leaves out '...'; sum over those axes before".into()));
-                }
-                let output = term.labels(widest);
-                for (position, &label) in output.iter().enumerate() {
-                    if output[..position].contains(&label) {
-                        return Err(refuse(format!("the output names {} twice", shown(label))));
-                    }
-                    if !inputs.iter().any(|labels| labels.contains(&label)) {
-                        return Err(refuse(format!("the output names {}, which no operand has", shown(label))));
-                    }
-                }
-                output
-            }
-            None => implicit_output(&inputs, widest),
-        };
-        Ok(Equation { inputs, output })
-    }
-}
-
-/// The axes of ellipses, then the letters that appear exactly once, in alphabetical order.
-fn implicit_output(inputs: &[Labels], widest: usize) -> Labels {
-    let mut output: Labels = (0..widest).rev().map(|axis| ELLIPSIS + axis as Label).collect();
-    let all: Labels = inputs.iter().flatten().copied().filter(|&label| label < ELLIPSIS).collect();
-    let mut once: Labels = all.iter().copied().filter(|label| all.iter().filter(|other| *other == label).count() == 1).collect();
-    once.sort_unstable();
-    output.extend(once);
-    output
-}
+use equation::{ELLIPSIS, Equation, Label, Labels, sizes};
 
 /// A tensor whose axes have labels.
 #[derive(Clone)]
@@ -149,7 +34,7 @@ impl Named {
     fn without_repeats(mut self) -> Result<Named> {
         while let Some((first, second)) = repeated(&self.labels) {
             let label = self.labels[first];
-            self.tensor = diagonal(&self.tensor, 0, first as isize, second as isize)?;
+            self.tensor = self.tensor.diagonal(0, first as isize, second as isize)?;
             self.labels.remove(second);
             self.labels.remove(first);
             self.labels.push(label);
@@ -159,7 +44,8 @@ impl Named {
 
     /// The sum over the labels that are not to be kept, in the same dtype.
     fn summed(mut self, keep: impl Fn(Label) -> bool) -> Result<Named> {
-        let axes: Vec<isize> = (0..self.labels.len()).filter(|&axis| !keep(self.labels[axis])).map(|axis| axis as isize).collect();
+        let axes: Vec<isize> =
+            (0..self.labels.len()).filter(|&axis| !keep(self.labels[axis])).map(|axis| axis as isize).collect();
         if !axes.is_empty() {
             self.tensor = self.tensor.sum(Some(&axes), false)?.cast(self.tensor.dtype())?;
             self.labels.retain(|label| keep(*label));
@@ -169,7 +55,11 @@ impl Named {
 
     /// The tensor with its axes in the order of `labels`, all of which it has.
     fn ordered(&self, labels: &[Label]) -> Result<Tensor> {
-        let order: Vec<isize> = labels.iter().filter_map(|label| self.labels.iter().position(|own| own == label)).map(|axis| axis as isize).collect();
+        let order: Vec<isize> = labels
+            .iter()
+            .filter_map(|label| self.labels.iter().position(|own| own == label))
+            .map(|axis| axis as isize)
+            .collect();
         self.tensor.permute(&order)
     }
 
@@ -182,12 +72,16 @@ impl Named {
 }
 
 fn repeated(labels: &[Label]) -> Option<(usize, usize)> {
-    (0..labels.len()).find_map(|second| labels[..second].iter().position(|label| *label == labels[second]).map(|first| (first, second)))
+    (0..labels.len()).find_map(|second| {
+        labels[..second].iter().position(|label| *label == labels[second]).map(|first| (first, second))
+    })
 }
 
 /// The sum of products over the labels of both that are not kept; labels of one alone are all kept.
 fn contract(a: &Named, b: &Named, keep: impl Fn(Label) -> bool, output: &[Label]) -> Result<Named> {
-    let pick = |from: &Named, condition: &dyn Fn(Label) -> bool| -> Labels { from.labels.iter().copied().filter(|&label| condition(label)).collect() };
+    let pick = |from: &Named, condition: &dyn Fn(Label) -> bool| -> Labels {
+        from.labels.iter().copied().filter(|&label| condition(label)).collect()
+    };
     let place = |label: &Label| output.iter().position(|other| other == label).unwrap_or(usize::MAX);
     // The operand whose own labels come first in the output gives the rows, so that no transpose is left.
     let first = |one: &Named, other: &Named| one.labels.iter().filter(|label| !other.has(**label)).map(place).min();
@@ -215,13 +109,15 @@ fn contract(a: &Named, b: &Named, keep: impl Fn(Label) -> bool, output: &[Label]
         from.ordered(&order)?.reshape(&shape)
     };
     let product = matmul(&matrices(a, &rows, &inner)?, &matrices(b, &inner, &columns)?)?;
-    let shape: Vec<isize> = labels.iter().map(|&label| if a.has(label) { a.size(label) } else { b.size(label) } as isize).collect();
+    let shape: Vec<isize> =
+        labels.iter().map(|&label| if a.has(label) { a.size(label) } else { b.size(label) } as isize).collect();
     Ok(Named { tensor: product.reshape(&shape)?, labels })
 }
 
 /// The pair whose contraction shrinks the memory in use the most.
 fn cheapest(operands: &[Named], keep: &dyn Fn(usize, usize, Label) -> bool) -> (usize, usize) {
-    let elements = |labels: &mut dyn Iterator<Item = (Label, usize)>| labels.map(|(_, size)| size as f64).product::<f64>();
+    let elements =
+        |labels: &mut dyn Iterator<Item = (Label, usize)>| labels.map(|(_, size)| size as f64).product::<f64>();
     let mut best = (f64::INFINITY, (0, 1));
     for second in 1..operands.len() {
         for first in 0..second {
@@ -240,7 +136,9 @@ fn cheapest(operands: &[Named], keep: &dyn Fn(usize, usize, Label) -> bool) -> (
 
 /// One dtype for all operands.
 fn promoted(op: &str, operands: &[&Tensor]) -> Result<DType> {
-    let dtype = operands.iter().fold(None, |joined: Option<DType>, operand| Some(joined.map_or(operand.dtype(), |dtype| dtype.promote(operand.dtype()))));
+    let dtype = operands.iter().fold(None, |joined: Option<DType>, operand| {
+        Some(joined.map_or(operand.dtype(), |dtype| dtype.promote(operand.dtype())))
+    });
     match dtype {
         Some(dtype) if dtype.kind() != Kind::Bool => Ok(dtype),
         Some(dtype) => Err(Error::unsupported(op, dtype, "numbers; cast with astype")),
@@ -272,17 +170,33 @@ pub fn einsum(equation: &str, operands: &[&Tensor]) -> Result<Tensor> {
     let mut named = Vec::new();
     for (labels, operand) in inputs.into_iter().zip(operands) {
         // An axis of size 1 that is to be broadcast says nothing: without it the operand repeats.
-        let thin: Vec<isize> = (0..labels.len()).filter(|&axis| operand.shape()[axis] != full[labels[axis] as usize]).map(|axis| axis as isize).collect();
-        let kept = labels.iter().enumerate().filter(|(axis, _)| !thin.contains(&(*axis as isize))).map(|(_, &label)| label).collect();
+        let thin: Vec<isize> = (0..labels.len())
+            .filter(|&axis| operand.shape()[axis] != full[labels[axis] as usize])
+            .map(|axis| axis as isize)
+            .collect();
+        let kept = labels
+            .iter()
+            .enumerate()
+            .filter(|(axis, _)| !thin.contains(&(*axis as isize)))
+            .map(|(_, &label)| label)
+            .collect();
         named.push(Named { tensor: operand.cast(dtype)?.squeeze(&thin)?, labels: kept }.without_repeats()?);
     }
     for index in 0..named.len() {
-        let others: Labels = named.iter().enumerate().filter(|&(other, _)| other != index).flat_map(|(_, operand)| operand.labels.iter().copied()).collect();
+        let others: Labels = named
+            .iter()
+            .enumerate()
+            .filter(|&(other, _)| other != index)
+            .flat_map(|(_, operand)| operand.labels.iter().copied())
+            .collect();
         named[index] = named[index].clone().summed(|label| output.contains(&label) || others.contains(&label))?;
     }
     while named.len() > 1 {
         let keep = |first: usize, second: usize, label: Label| {
-            let elsewhere = named.iter().enumerate().any(|(index, operand)| index != first && index != second && operand.has(label));
+            let elsewhere = named
+                .iter()
+                .enumerate()
+                .any(|(index, operand)| index != first && index != second && operand.has(label));
             elsewhere || output.contains(&label)
         };
         let (first, second) = cheapest(&named, &keep);
@@ -296,28 +210,6 @@ pub fn einsum(equation: &str, operands: &[&Tensor]) -> Result<Tensor> {
     }
 }
 
-/// The size of every label; 1 gives way to any other.
-fn sizes(equation: &str, operands: &[&Tensor], inputs: &[Labels]) -> Result<[usize; 256]> {
-    let mut full = [1usize; 256];
-    for (labels, operand) in inputs.iter().zip(operands) {
-        for (axis, &label) in labels.iter().enumerate() {
-            let (size, known) = (operand.shape()[axis], full[label as usize]);
-            let within = labels[..axis].iter().position(|&other| other == label).is_some_and(|other| operand.shape()[other] != size);
-            if within || (size != known && size != 1 && known != 1) {
-                let shapes: Vec<String> = operands.iter().map(|operand| show(operand.shape())).collect();
-                return Err(Error::shape(
-                    "einsum",
-                    format_args!("equation {equation:?} gives {} the sizes {known} and {size} in shapes {}", shown(label), shapes.join(", ")),
-                ));
-            }
-            if size != 1 {
-                full[label as usize] = size;
-            }
-        }
-    }
-    Ok(full)
-}
-
 /// The sum of products over pairs of axes; the axes that remain are those of `a`, then those of `b`.
 ///
 /// # Errors
@@ -326,10 +218,14 @@ fn sizes(equation: &str, operands: &[&Tensor], inputs: &[Labels]) -> Result<[usi
 pub fn tensordot(a: &Tensor, b: &Tensor, a_axes: &[isize], b_axes: &[isize]) -> Result<Tensor> {
     const NAME: &str = "tensordot";
     if a_axes.len() != b_axes.len() {
-        return Err(Error::value(NAME, format_args!("{} axes of the first operand against {} of the second", a_axes.len(), b_axes.len())));
+        return Err(Error::value(
+            NAME,
+            format_args!("{} axes of the first operand against {} of the second", a_axes.len(), b_axes.len()),
+        ));
     }
     let dtype = promoted(NAME, &[a, b])?;
-    let mut labels: [Labels; 2] = [(0..a.rank() as Label).collect(), (0..b.rank() as Label).map(|axis| 64 + axis).collect()];
+    let mut labels: [Labels; 2] =
+        [(0..a.rank() as Label).collect(), (0..b.rank() as Label).map(|axis| 64 + axis).collect()];
     for (&by_a, &by_b) in a_axes.iter().zip(b_axes) {
         let (first, second) = (resolve_axis(NAME, by_a, a.rank())?, resolve_axis(NAME, by_b, b.rank())?);
         if labels[0][first] >= ELLIPSIS || labels[1][second] >= ELLIPSIS {
@@ -370,8 +266,15 @@ mod tests {
             letters.extend(term.chars());
         }
         let mut seen = Vec::new();
-        letters.retain(|letter| !seen.contains(letter) && { seen.push(*letter); true });
-        let size = |letter: char| inputs.iter().find_map(|(term, tensor)| term.find(letter).map(|axis| tensor.shape()[axis])).unwrap();
+        letters.retain(|letter| {
+            !seen.contains(letter) && {
+                seen.push(*letter);
+                true
+            }
+        });
+        let size = |letter: char| {
+            inputs.iter().find_map(|(term, tensor)| term.find(letter).map(|axis| tensor.shape()[axis])).unwrap()
+        };
         let sizes: Vec<usize> = letters.iter().map(|&letter| size(letter)).collect();
         let data: Vec<Vec<f64>> = inputs.iter().map(|(_, tensor)| tensor.to_vec().unwrap()).collect();
         let kept: usize = output.chars().map(size).product();
@@ -392,7 +295,8 @@ mod tests {
     }
 
     fn check(equation: &str, shapes: &[&[usize]]) {
-        let tensors: Vec<Tensor> = shapes.iter().enumerate().map(|(seed, shape)| sample(shape, -1.0, 1.0, seed as u64 + 1)).collect();
+        let tensors: Vec<Tensor> =
+            shapes.iter().enumerate().map(|(seed, shape)| sample(shape, -1.0, 1.0, seed as u64 + 1)).collect();
         let (left, output) = equation.split_once("->").unwrap();
         let inputs: Vec<(&str, &Tensor)> = left.split(',').zip(&tensors).collect();
         let y = einsum(equation, &tensors.iter().collect::<Vec<_>>()).unwrap();
@@ -444,7 +348,10 @@ mod tests {
             }
         }
         let x = sample(&[2, 3], -1.0, 1.0, 1);
-        assert_eq!(einsum("ba", &[&x]).unwrap().to_vec::<f64>().unwrap(), x.matrix_transpose().unwrap().to_vec::<f64>().unwrap());
+        assert_eq!(
+            einsum("ba", &[&x]).unwrap().to_vec::<f64>().unwrap(),
+            x.matrix_transpose().unwrap().to_vec::<f64>().unwrap()
+        );
         assert_eq!(einsum("ij->i...", &[&x]).unwrap().shape()[..], [2]);
         let thin = einsum("ij,ij->ij", &[&x, &sample(&[2, 1], 1.0, 2.0, 3)]).unwrap();
         assert_eq!(thin.shape()[..], [2, 3]);
@@ -468,7 +375,10 @@ mod tests {
         assert_eq!(y.to_vec::<f64>().unwrap(), expected.to_vec::<f64>().unwrap());
         assert_eq!(tensordot(&a, &b, &[], &[]).unwrap().shape()[..], [2, 3, 4, 4, 3, 5]);
         let text = tensordot(&a, &b, &[0], &[0]).unwrap_err().to_string();
-        assert_eq!(text, "tensordot: shapes (2, 3, 4) and (4, 3, 5) do not fit: axis 0 of size 2 against axis 0 of size 4");
+        assert_eq!(
+            text,
+            "tensordot: shapes (2, 3, 4) and (4, 3, 5) do not fit: axis 0 of size 2 against axis 0 of size 4"
+        );
         assert!(tensordot(&a, &b, &[1, 1], &[1, 1]).is_err());
         assert!(tensordot(&a, &b, &[1], &[]).is_err());
     }
@@ -478,17 +388,32 @@ mod tests {
         let x = Tensor::zeros(&[2, 3], DType::F32).unwrap();
         let text = |equation: &str, operands: &[&Tensor]| einsum(equation, operands).unwrap_err().to_string();
         assert_eq!(text("ij,jk", &[&x]), "einsum: equation \"ij,jk\": it has 2 terms for 1 operands");
-        assert_eq!(text("ijk->i", &[&x]), "einsum: equation \"ijk->i\": term 'ijk' does not name the axes of operand 0 of shape (2, 3)");
-        assert_eq!(text("i->i", &[&x]), "einsum: equation \"i->i\": term 'i' does not name the axes of operand 0 of shape (2, 3)");
+        assert_eq!(
+            text("ijk->i", &[&x]),
+            "einsum: equation \"ijk->i\": term 'ijk' does not name the axes of operand 0 of shape (2, 3)"
+        );
+        assert_eq!(
+            text("i->i", &[&x]),
+            "einsum: equation \"i->i\": term 'i' does not name the axes of operand 0 of shape (2, 3)"
+        );
         assert_eq!(text("ij->k", &[&x]), "einsum: equation \"ij->k\": the output names 'k', which no operand has");
         assert_eq!(text("ij->ii", &[&x]), "einsum: equation \"ij->ii\": the output names 'i' twice");
         assert_eq!(text("i$->i", &[&x]), "einsum: equation \"i$->i\": '$' in term 'i$' is neither a letter nor '...'");
         assert_eq!(text("i..j", &[&x]), "einsum: equation \"i..j\": '.' in term 'i..j' is neither a letter nor '...'");
         assert_eq!(text("......", &[&x]), "einsum: equation \"......\": term '......' has more than one ellipsis");
-        assert_eq!(text("i...->i", &[&x]), "einsum: equation \"i...->i\": the output leaves out '...'; sum over those axes before");
-        assert_eq!(text("ij,ij", &[&x, &x.matrix_transpose().unwrap()]), "einsum: equation \"ij,ij\" gives 'i' the sizes 2 and 3 in shapes (2, 3), (3, 2)");
+        assert_eq!(
+            text("i...->i", &[&x]),
+            "einsum: equation \"i...->i\": the output leaves out '...'; sum over those axes before"
+        );
+        assert_eq!(
+            text("ij,ij", &[&x, &x.matrix_transpose().unwrap()]),
+            "einsum: equation \"ij,ij\" gives 'i' the sizes 2 and 3 in shapes (2, 3), (3, 2)"
+        );
         assert_eq!(text("ii", &[&x]), "einsum: equation \"ii\" gives 'i' the sizes 2 and 3 in shapes (2, 3)");
         assert_eq!(text("", &[]), "einsum: needs at least one operand");
-        assert_eq!(text("->->", &[&x]), "einsum: equation \"->->\": '-' in term '->' is neither a letter nor '...'");
+        assert_eq!(
+            text("ij->->", &[&x]),
+            "einsum: equation \"ij->->\": '-' in term '->' is neither a letter nor '...'"
+        );
     }
 }

@@ -1,0 +1,315 @@
+"""luxon: neural networks with explicit parameters, on a small and fast core.
+
+The module itself holds the tensor, the array functions under their names in the Python array API, the
+activation functions and the transformations (`grad`, `vjp`, `jvp`, ...). Layers are in `luxon.nn`, losses in
+`luxon.losses`, optimisers in `luxon.optim`, training steps in `luxon.training`; those and the other submodules
+are imported when they are first used.
+
+Example:
+    >>> import luxon as lx
+    >>> lx.grad(lambda x: lx.sum(x**2))(lx.asarray([1.0, 2.0, 3.0]))
+    Tensor([2., 4., 6.], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import importlib
+import math as _math
+from typing import TYPE_CHECKING, Any
+
+import numpy as _numpy
+
+from ._core import (
+    Device,
+    ShapeDtype,
+    Tensor,
+    Tree,
+    __version__,
+    abs,
+    acos,
+    acosh,
+    add,
+    all,
+    allclose,
+    any,
+    arange,
+    argmax,
+    argmin,
+    argsort,
+    asarray,
+    asin,
+    asinh,
+    astype,
+    atan,
+    atan2,
+    atanh,
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    broadcast_arrays,
+    broadcast_shapes,
+    broadcast_to,
+    can_cast,
+    ceil,
+    celu,
+    checkpoint,
+    clip,
+    concat,
+    copysign,
+    cos,
+    cosh,
+    count_nonzero,
+    cpu,
+    cross,
+    cumulative_logsumexp,
+    cumulative_max,
+    cumulative_min,
+    cumulative_prod,
+    cumulative_sum,
+    custom_jvp,
+    custom_vjp,
+    diag,
+    diagonal,
+    diff,
+    divide,
+    einsum,
+    elu,
+    empty,
+    empty_like,
+    equal,
+    exp,
+    exp2,
+    expand_dims,
+    expm1,
+    eye,
+    finfo,
+    flip,
+    floor,
+    floor_divide,
+    fmod,
+    from_dlpack,
+    full,
+    full_like,
+    gelu,
+    glu,
+    grad,
+    greater,
+    greater_equal,
+    hard_shrink,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    hypot,
+    identity,
+    iinfo,
+    isclose,
+    isdtype,
+    isfinite,
+    isin,
+    isinf,
+    isnan,
+    jacobian,
+    jvp,
+    leaky_relu,
+    less,
+    less_equal,
+    linearize,
+    linspace,
+    lisht,
+    log,
+    log1p,
+    log2,
+    log10,
+    log_cosh,
+    log_sigmoid,
+    log_softmax,
+    logaddexp,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    logsumexp,
+    matmul,
+    matrix_norm,
+    matrix_transpose,
+    max,
+    maximum,
+    mean,
+    median,
+    meshgrid,
+    min,
+    minimum,
+    mish,
+    moveaxis,
+    multiply,
+    nan_to_num,
+    negative,
+    nextafter,
+    nonzero,
+    not_equal,
+    one_hot,
+    ones,
+    ones_like,
+    outer,
+    pad,
+    permute_dims,
+    positive,
+    pow,
+    prod,
+    quantile,
+    ravel,
+    reciprocal,
+    relu,
+    relu6,
+    remainder,
+    repeat,
+    reshape,
+    result_type,
+    roll,
+    rot90,
+    round,
+    rsqrt,
+    scatter_add,
+    searchsorted,
+    selu,
+    set_threads,
+    sigmoid,
+    sign,
+    signbit,
+    silu,
+    sin,
+    sinh,
+    soft_shrink,
+    softmax,
+    softplus,
+    softsign,
+    sort,
+    split,
+    sqrt,
+    square,
+    squeeze,
+    stack,
+    std,
+    stop_gradient,
+    subtract,
+    sum,
+    swapaxes,
+    swish,
+    take,
+    take_along_axis,
+    tan,
+    tanh,
+    tanh_shrink,
+    tensordot,
+    threads,
+    threshold_relu,
+    tile,
+    top_k,
+    trace,
+    tril,
+    triu,
+    trunc,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+    unstack,
+    value_and_grad,
+    var,
+    vecdot,
+    vector_norm,
+    vjp,
+    where,
+    zeros,
+    zeros_like,
+)
+
+if TYPE_CHECKING:
+    from . import (
+        functional,
+        init,
+        io,
+        linalg,
+        losses,
+        nn,
+        optim,
+        random,
+        special,
+        testing,
+        training,
+        tree,
+    )
+
+bool = _numpy.dtype("bool")
+uint8 = _numpy.dtype("uint8")
+int32 = _numpy.dtype("int32")
+int64 = _numpy.dtype("int64")
+float16 = _numpy.dtype("float16")
+float32 = _numpy.dtype("float32")
+float64 = _numpy.dtype("float64")
+
+e = _math.e
+inf = _math.inf
+nan = _math.nan
+newaxis = None
+pi = _math.pi
+
+# Where the names live that are imported when they are first used.
+_SUBMODULES = frozenset(
+    {
+        "data",
+        "functional",
+        "init",
+        "io",
+        "linalg",
+        "losses",
+        "nn",
+        "optim",
+        "random",
+        "special",
+        "testing",
+        "training",
+        "tree",
+    }
+)
+_LAZY = {
+    "AutoFiniteDiff": "_transforms",
+    "AutoForward": "_transforms",
+    "AutoTape": "_transforms",
+    "DonatedError": "training",
+    "NonFiniteError": "nn",
+    "__array_namespace_info__": "_namespace",
+    "batched_jacobian": "_transforms",
+    "hessian": "_transforms",
+    "hvp": "_transforms",
+    "jacobian_vector_product": "_transforms",
+    "rrelu": "random",
+    "vector_jacobian_product": "_transforms",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _LAZY:
+        value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    elif name == "bfloat16":
+        value = _core_bfloat16()
+    else:
+        raise AttributeError(f"module 'luxon' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def _core_bfloat16() -> Any:
+    return zeros((), dtype="bfloat16").dtype
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES, *_LAZY, "bfloat16"})
+
+
+__all__ = sorted(name for name in {*globals()} if not name.startswith("_") and name not in {"importlib", "annotations", "TYPE_CHECKING", "Any"})

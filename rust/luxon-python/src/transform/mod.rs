@@ -1,0 +1,141 @@
+//! Transformations of Python functions: gradients, Jacobians, rules of one's own, recomputation.
+//!
+//! A transformed function is an object that keeps the function and what was asked; a call opens a level
+//! of the core, runs the function on tagged tensors, and reads the answer off. An exception that the
+//! function raises passes through untouched, and leaves no level open.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+mod argument;
+mod custom;
+mod gradient;
+mod jacobian;
+mod linear;
+
+use argument::{Argnums, Unused};
+
+/// What a transformed function does when it is called.
+enum Transform {
+    Gradient { argnums: Argnums, has_aux: bool, unused: Unused, value: bool },
+    Jacobian { argnums: Argnums, mode: jacobian::JacobianMode },
+    Checkpoint,
+}
+
+/// A function made from a function: it has the other's name, documentation and signature.
+#[pyclass(frozen, weakref, name = "Transformed", module = "luxon")]
+pub struct PyTransformed {
+    function: Py<PyAny>,
+    transform: Transform,
+}
+
+#[pymethods]
+impl PyTransformed {
+    #[pyo3(signature = (*arguments, **keywords))]
+    fn __call__(
+        &self,
+        py: Python<'_>,
+        arguments: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let function = self.function.bind(py);
+        match &self.transform {
+            Transform::Gradient { argnums, has_aux, unused, value } => {
+                gradient::call(function, arguments, keywords, argnums, *has_aux, *unused, *value)
+            }
+            Transform::Jacobian { argnums, mode } => jacobian::call(function, arguments, keywords, argnums, *mode),
+            Transform::Checkpoint => custom::call_checkpoint(function, arguments, keywords),
+        }
+    }
+}
+
+/// What makes an object with a field `function` look like that function.
+macro_rules! looks_like_its_function {
+    ($class:ty) => {
+        #[pymethods]
+        impl $class {
+            /// The function that this one was made from.
+            #[getter]
+            fn __wrapped__(&self, py: Python<'_>) -> Py<PyAny> {
+                self.function.clone_ref(py)
+            }
+
+            #[getter]
+            fn __doc__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                self.function.getattr(py, "__doc__")
+            }
+
+            /// Whatever else the function has: its name and module, and what its author put on it.
+            fn __getattr__(&self, py: Python<'_>, name: &Bound<'_, pyo3::types::PyString>) -> PyResult<Py<PyAny>> {
+                self.function.getattr(py, name)
+            }
+
+            /// As an attribute of a class it is a method.
+            fn __get__<'py>(
+                slf: &Bound<'py, Self>,
+                instance: &Bound<'py, PyAny>,
+                _owner: Option<&Bound<'py, PyAny>>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                if instance.is_none() {
+                    return Ok(slf.clone().into_any());
+                }
+                slf.py().import("types")?.getattr("MethodType")?.call1((slf, instance))
+            }
+        }
+    };
+}
+pub(crate) use looks_like_its_function;
+
+looks_like_its_function!(PyTransformed);
+
+/// The gradient of a function that returns a 0-d tensor.
+#[pyfunction]
+#[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros))]
+fn grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) -> PyTransformed {
+    PyTransformed { function, transform: Transform::Gradient { argnums, has_aux, unused, value: false } }
+}
+
+/// The value of a function that returns a 0-d tensor, and its gradient.
+#[pyfunction]
+#[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros))]
+fn value_and_grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) -> PyTransformed {
+    PyTransformed { function, transform: Transform::Gradient { argnums, has_aux, unused, value: true } }
+}
+
+/// Every partial derivative of a function.
+#[pyfunction]
+#[pyo3(name = "jacobian", signature = (function, argnums = Argnums::first(), mode = jacobian::JacobianMode::Auto))]
+fn jacobian_of(function: Py<PyAny>, argnums: Argnums, mode: jacobian::JacobianMode) -> PyTransformed {
+    PyTransformed { function, transform: Transform::Jacobian { argnums, mode } }
+}
+
+/// The function, recomputed in the backward pass instead of remembered.
+#[pyfunction]
+fn checkpoint(function: Py<PyAny>) -> PyTransformed {
+    PyTransformed { function, transform: Transform::Checkpoint }
+}
+
+/// The same values, as constants to every differentiation under way.
+#[pyfunction]
+#[pyo3(signature = (tree, /))]
+fn stop_gradient(tree: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    argument::map_tensors(tree, |tensor| tensor.reaches(0).then(|| Ok(tensor.detach())))
+}
+
+/// Adds the classes and functions of this module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyTransformed>()?;
+    module.add_class::<linear::PyPullback>()?;
+    module.add_class::<linear::PyPushforward>()?;
+    module.add_class::<custom::PyCustomVjp>()?;
+    module.add_class::<custom::PyCustomJvp>()?;
+    module.add_function(wrap_pyfunction!(grad, module)?)?;
+    module.add_function(wrap_pyfunction!(value_and_grad, module)?)?;
+    module.add_function(wrap_pyfunction!(jacobian_of, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoint, module)?)?;
+    module.add_function(wrap_pyfunction!(stop_gradient, module)?)?;
+    module.add_function(wrap_pyfunction!(linear::vjp, module)?)?;
+    module.add_function(wrap_pyfunction!(linear::jvp, module)?)?;
+    module.add_function(wrap_pyfunction!(linear::linearize, module)?)?;
+    Ok(())
+}
