@@ -286,7 +286,7 @@ _LAZY = {
     "hessian": "_transforms",
     "hvp": "_transforms",
     "jacobian_vector_product": "_transforms",
-    "rrelu": "random",
+    "rrelu": "_activations",
     "vector_jacobian_product": "_transforms",
 }
 

@@ -1,20 +1,19 @@
-"""Differentiation: the transformations, and the backends that choose how derivatives are computed.
+"""Second derivatives, and the backends that choose how derivatives are computed.
 
-The transformations of the core (`grad`, `vjp`, `jvp`, ...) are documented and typed here; what can be said in
-terms of them (`hessian`, `hvp`, the products and Jacobians by backend) is written in Python. All of them
-take tensors and trees, run ordinary Python, and nest in any mix and to any order.
+What can be said in terms of the core's transformations (`grad`, `vjp`, `jvp`, ...) is said here. All of it takes
+tensors and trees, runs ordinary Python, and nests in any mix and to any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from luxon import _core
-from luxon._core import Tensor, custom_jvp, custom_vjp
+from luxon._core import Tensor
 
 __all__ = [
     "AutoFiniteDiff",
@@ -22,155 +21,13 @@ __all__ = [
     "AutoTape",
     "Backend",
     "batched_jacobian",
-    "checkpoint",
-    "custom_jvp",
-    "custom_vjp",
-    "grad",
     "hessian",
     "hvp",
-    "jacobian",
     "jacobian_vector_product",
-    "jvp",
-    "linearize",
-    "stop_gradient",
-    "value_and_grad",
     "vector_jacobian_product",
-    "vjp",
 ]
 
-T = TypeVar("T")
 Function = Callable[..., Any]
-
-
-def grad(
-    function: Function,
-    argnums: int | Sequence[int] = 0,
-    has_aux: bool = False,
-    unused: Literal["zeros", "none"] = "zeros",
-) -> Function:
-    """The gradient of a function that returns a 0-d tensor.
-
-    Args:
-        function: takes tensors, trees and anything else; returns a 0-d floating tensor, or with `has_aux` a
-            pair of it and anything.
-        argnums: the positional argument (or arguments) to differentiate: tensors or trees of floating
-            tensors, NumPy arrays and Python floats. `None` leaves are passed over.
-        has_aux: the gradient comes as a pair with the function's second result.
-        unused: zeros, or `None`, for what the result does not depend on.
-
-    Returns:
-        A function of the same arguments that returns the gradient, in the structure of the argument; a
-        tuple of gradients where `argnums` is a sequence. A tied leaf gets the sum over its places.
-
-    Raises:
-        TypeError: an argument to be differentiated has an integer, bool or other leaf (its path is named).
-        ValueError: the result is not 0-d.
-
-    Example:
-        >>> import luxon as lx
-        >>> lx.grad(lambda x: (x * x).sum())(lx.asarray([1.0, 2.0])).tolist()
-        [2.0, 4.0]
-    """
-    return _core.grad(function, argnums, has_aux, unused)
-
-
-def value_and_grad(
-    function: Function,
-    argnums: int | Sequence[int] = 0,
-    has_aux: bool = False,
-    unused: Literal["zeros", "none"] = "zeros",
-) -> Function:
-    """Like `grad`, with the value: `(value, gradient)`, or `((value, aux), gradient)` with `has_aux`.
-
-    Example:
-        >>> import luxon as lx
-        >>> value, slope = lx.value_and_grad(lambda x: x * x)(lx.asarray(3.0))
-        >>> float(value), float(slope)
-        (9.0, 6.0)
-    """
-    return _core.value_and_grad(function, argnums, has_aux, unused)
-
-
-def vjp(
-    function: Function,
-    /,
-    *primals: Any,
-    has_aux: bool = False,
-    unused: Literal["zeros", "none"] = "zeros",
-) -> tuple[Any, ...]:
-    """The result of a function, and its derivative transposed: `(result, pullback)` (and `aux`).
-
-    `pullback(cotangent)` takes a cotangent in the structure of the result (`None` stands for zeros) and
-    gives a tuple, one entry per primal. It may be called any number of times.
-
-    Raises:
-        TypeError: a primal has a leaf that is not floating.
-        ValueError: a cotangent does not fit its result.
-
-    Example:
-        >>> import luxon as lx
-        >>> y, pullback = lx.vjp(lambda a, b: a * b, lx.asarray(2.0), lx.asarray(3.0))
-        >>> [float(g) for g in pullback(1.0)]
-        [3.0, 2.0]
-    """
-    return _core.vjp(function, *primals, has_aux=has_aux, unused=unused)
-
-
-def jvp(
-    function: Function,
-    primals: Any,
-    tangents: Any,
-    has_aux: bool = False,
-    unused: Literal["zeros", "none"] = "zeros",
-) -> tuple[Any, ...]:
-    """The result of a function and its directional derivative: `(result, tangent)` (and `aux`).
-
-    Args:
-        function: any function of tensors and trees.
-        primals: the tuple of its arguments (a single tensor or Tree may stand for itself).
-        tangents: the tuple of directions, in the structure of the primals; `None` stands for zeros.
-        has_aux: the function returns a pair whose second entry is passed through.
-        unused: zeros, or `None`, for results that depend on no primal.
-
-    Example:
-        >>> import luxon as lx
-        >>> y, dy = lx.jvp(lx.sin, (lx.asarray(0.0),), (lx.asarray(2.0),))
-        >>> float(y), float(dy)
-        (0.0, 2.0)
-    """
-    return _core.jvp(function, primals, tangents, has_aux, unused)
-
-
-def linearize(function: Function, /, *primals: Any) -> tuple[Any, Function]:
-    """The result of a function, and its derivative there: `push(*tangents)` gives the result's tangent.
-
-    The function is run once, however often `push` is called.
-
-    Example:
-        >>> import luxon as lx
-        >>> y, push = lx.linearize(lambda x: x * x, lx.asarray(3.0))
-        >>> float(push(1.0)), float(push(0.5))
-        (6.0, 3.0)
-    """
-    return _core.linearize(function, *primals)
-
-
-def jacobian(
-    function: Function,
-    argnums: int | Sequence[int] = 0,
-    mode: Literal["auto", "reverse", "forward"] = "auto",
-) -> Function:
-    """All partial derivatives: for each tensor of the result and of the argument a tensor with the axes of
-    the first followed by those of the second, nested as result, then argument.
-
-    `mode` is by rows, by columns, or whichever are fewer.
-
-    Example:
-        >>> import luxon as lx
-        >>> lx.jacobian(lambda x: x * x)(lx.asarray([1.0, 2.0])).tolist()
-        [[2.0, 0.0], [0.0, 4.0]]
-    """
-    return _core.jacobian(function, argnums, mode)
 
 
 def hessian(function: Function, argnums: int | Sequence[int] = 0) -> Function:
@@ -199,161 +56,6 @@ def hvp(function: Function, primals: Any, tangents: Any) -> Any:
     several = isinstance(primals, (tuple, list))
     argnums = tuple(range(len(primals))) if several else 0
     return _core.jvp(_core.grad(function, argnums), primals, tangents)[1]
-
-
-def stop_gradient(tree: T, /) -> T:
-    """The same values as constants: no differentiation under way goes through them.
-
-    Example:
-        >>> import luxon as lx
-        >>> float(lx.grad(lambda x: x * lx.stop_gradient(x))(lx.asarray(3.0)))
-        3.0
-    """
-    return _core.stop_gradient(tree)
-
-
-def checkpoint(function: Function) -> Function:
-    """The function, run again in the backward pass instead of keeping what it computed on the way.
-
-    Tensors that it closes over are differentiated too. It must compute the same when it is run again.
-
-    Example:
-        >>> import luxon as lx
-        >>> float(lx.grad(lx.checkpoint(lambda x: lx.sin(x) * x))(lx.asarray(0.0)))
-        0.0
-    """
-    return _core.checkpoint(function)
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """How derivatives are computed; a user's own is a class with these three methods."""
-
-    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
-        """`((value, aux), gradient)` of a function that returns the pair `(value, aux)`; the gradient is
-        `None` at a leaf on which the value does not depend, where the backend can know."""
-
-    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
-        """The cotangent of the argument."""
-
-    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
-        """The tangent of the result."""
-
-
-@dataclass(frozen=True, slots=True)
-class AutoTape:
-    """Reverse mode: one run, recorded and walked back.
-
-    Example:
-        >>> import luxon as lx
-        >>> float(lx.vector_jacobian_product(lx.sin, lx.AutoTape(), lx.asarray(0.0), lx.asarray(2.0)))
-        2.0
-    """
-
-    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
-        return _core.value_and_grad(function, 0, True, "none")(argument)
-
-    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
-        return _core.vjp(function, argument)[1](cotangent)[0]
-
-    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
-        return _core.linearize(function, argument)[1](tangent)
-
-
-@dataclass(frozen=True, slots=True)
-class AutoForward:
-    """Forward mode: one run per element of what is differentiated, with the same numbers.
-
-    Example:
-        >>> import luxon as lx
-        >>> float(lx.jacobian_vector_product(lx.sin, lx.AutoForward(), lx.asarray(0.0), lx.asarray(2.0)))
-        2.0
-    """
-
-    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
-        first: tuple[Any, Any] | None = None
-
-        def slope(tangent: Any) -> Any:
-            nonlocal first
-            value, derivative, aux = _core.jvp(function, (argument,), (tangent,), True, "none")
-            if first is None:
-                first = value, aux
-            return derivative
-
-        gradient = _by_element(argument, slope)
-        return (function(argument) if first is None else first), gradient
-
-    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
-        def slope(tangent: Any) -> Any:
-            pushed = _core.jvp(function, (argument,), (tangent,))[1]
-            return _inner(pushed, cotangent)
-
-        return _by_element(argument, slope)
-
-    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
-        return _core.jvp(function, (argument,), (tangent,))[1]
-
-
-@dataclass(frozen=True, slots=True)
-class AutoFiniteDiff:
-    """Central differences, for checking: two runs per element. It cannot know what the result does not
-    depend on, and gives zeros there.
-
-    Attributes:
-        step: the change of an element, relative to the larger of 1 and its size; by default the cube root
-            of the dtype's resolution.
-
-    Example:
-        >>> import luxon as lx
-        >>> x = lx.asarray(2.0, dtype="float64")
-        >>> round(float(lx.vector_jacobian_product(lambda x: x * x, lx.AutoFiniteDiff(), x, 1.0)), 6)
-        4.0
-    """
-
-    step: float | None = None
-
-    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
-        first = function(argument)
-        gradient = self._differences(lambda x: float(function(x)[0]), argument)
-        return first, gradient
-
-    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
-        return self._differences(lambda x: float(_inner(function(x), cotangent)), argument)
-
-    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
-        lengths = [_step(leaf.dtype) for leaf in _floats(argument)]
-        step = self.step if self.step is not None else max(lengths, default=1e-6)
-
-        def moved(sign: float) -> Any:
-            shift = lambda x, d: x if d is None else x + d * (sign * step)  # noqa: E731
-            return function(_core.tree_map(shift, argument, tangent))
-
-        difference = lambda up, down: (up - down) / (2 * step)  # noqa: E731
-        return _core.tree_map(difference, moved(1.0), moved(-1.0))
-
-    def _differences(self, function: Callable[[Any], float], argument: Any) -> Any:
-        leaves, structure = _core.tree_flatten(argument)
-        gradients: list[Any] = []
-        for place, leaf in enumerate(leaves):
-            if leaf is None:
-                gradients.append(None)
-                continue
-            tensor = _core.asarray(leaf)
-            base = np.array(tensor)
-            slopes = np.zeros(base.shape, np.float64)
-            for index in np.ndindex(base.shape):
-                center = float(base[index])
-                length = (self.step if self.step is not None else _step(tensor.dtype)) * max(1.0, abs(center))
-                ends, values = [], []
-                for sign in (1.0, -1.0):
-                    moved = base.copy()
-                    moved[index] = center + sign * length
-                    changed = [*leaves[:place], _core.asarray(moved), *leaves[place + 1 :]]
-                    ends.append(float(moved[index]))
-                    values.append(function(_core.tree_unflatten(structure, changed)))
-                slopes[index] = (values[0] - values[1]) / (ends[0] - ends[1])
-            gradients.append(_core.asarray(slopes.astype(base.dtype)))
-        return _core.tree_unflatten(structure, gradients)
 
 
 def _step(dtype: Any) -> float:

@@ -19,8 +19,12 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from . import _core, random
 from ._core import Tensor
+
+float32 = np.dtype("float32")
 
 
 class Initializer(Protocol):
@@ -54,20 +58,20 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 @_initializer
-def zeros(key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32) -> Tensor:
+def zeros(key: random.Key, shape: tuple[int, ...], dtype: Any = float32) -> Tensor:
     """All zeros."""
     return _core.zeros(shape, dtype=dtype)
 
 
 @_initializer
-def ones(key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32) -> Tensor:
+def ones(key: random.Key, shape: tuple[int, ...], dtype: Any = float32) -> Tensor:
     """All ones."""
     return _core.ones(shape, dtype=dtype)
 
 
 @_initializer
 def constant(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, value: float = 0.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, value: float = 0.0
 ) -> Tensor:
     """One value everywhere."""
     return _core.full(shape, value, dtype=dtype)
@@ -75,7 +79,7 @@ def constant(
 
 @_initializer
 def uniform(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, low: float = 0.0, high: float = 1.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, low: float = 0.0, high: float = 1.0
 ) -> Tensor:
     """Uniform in [low, high)."""
     return random.uniform(key, shape, low, high, dtype=dtype)
@@ -83,7 +87,7 @@ def uniform(
 
 @_initializer
 def normal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, mean: float = 0.0, std: float = 1.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, mean: float = 0.0, std: float = 1.0
 ) -> Tensor:
     """Normal with the given mean and standard deviation."""
     return random.normal(key, shape, dtype=dtype) * std + mean
@@ -93,7 +97,7 @@ def normal(
 def truncated_normal(
     key: random.Key,
     shape: tuple[int, ...],
-    dtype: Any = _core.float32,
+    dtype: Any = float32,
     mean: float = 0.0,
     std: float = 1.0,
     low: float = -2.0,
@@ -115,7 +119,7 @@ def _variance_scaled(
 
 @_initializer
 def glorot_uniform(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, gain: float = 1.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
 ) -> Tensor:
     """Uniform with variance 2 gain^2 / (fan_in + fan_out) (Glorot and Bengio 2010)."""
     return _variance_scaled(key, shape, dtype, 2.0 * gain**2 / max(sum(fans(shape)), 1), "uniform")
@@ -123,7 +127,7 @@ def glorot_uniform(
 
 @_initializer
 def glorot_normal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, gain: float = 1.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
 ) -> Tensor:
     """Normal with variance 2 gain^2 / (fan_in + fan_out) (Glorot and Bengio 2010)."""
     return _variance_scaled(key, shape, dtype, 2.0 * gain**2 / max(sum(fans(shape)), 1), "normal")
@@ -131,7 +135,7 @@ def glorot_normal(
 
 @_initializer
 def kaiming_uniform(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, gain: float = math.sqrt(2.0)
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = math.sqrt(2.0)
 ) -> Tensor:
     """Uniform with variance gain^2 / fan_in (He et al. 2015); the gain is that of relu."""
     return _variance_scaled(key, shape, dtype, gain**2 / max(fans(shape)[0], 1), "uniform")
@@ -139,27 +143,27 @@ def kaiming_uniform(
 
 @_initializer
 def kaiming_normal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, gain: float = math.sqrt(2.0)
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = math.sqrt(2.0)
 ) -> Tensor:
     """Normal with variance gain^2 / fan_in (He et al. 2015); the gain is that of relu."""
     return _variance_scaled(key, shape, dtype, gain**2 / max(fans(shape)[0], 1), "normal")
 
 
 @_initializer
-def lecun_uniform(key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32) -> Tensor:
+def lecun_uniform(key: random.Key, shape: tuple[int, ...], dtype: Any = float32) -> Tensor:
     """Uniform with variance 1 / fan_in (LeCun et al. 1998)."""
     return _variance_scaled(key, shape, dtype, 1.0 / max(fans(shape)[0], 1), "uniform")
 
 
 @_initializer
-def lecun_normal(key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32) -> Tensor:
+def lecun_normal(key: random.Key, shape: tuple[int, ...], dtype: Any = float32) -> Tensor:
     """Normal with variance 1 / fan_in (LeCun et al. 1998)."""
     return _variance_scaled(key, shape, dtype, 1.0 / max(fans(shape)[0], 1), "normal")
 
 
 @_initializer
 def torch_default(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, fan_in: int | None = None
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, fan_in: int | None = None
 ) -> Tensor:
     """Uniform in +-1/sqrt(fan_in): what PyTorch's layers start with; a bias takes its weight's fan_in."""
     bound = 1.0 / math.sqrt(max(fan_in if fan_in is not None else fans(shape)[0], 1))
@@ -168,7 +172,7 @@ def torch_default(
 
 @_initializer
 def identity(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, gain: float = 1.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
 ) -> Tensor:
     """The identity matrix times the gain; the shape has two axes."""
     if len(shape) != 2:
@@ -178,18 +182,16 @@ def identity(
 
 @_initializer
 def orthogonal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = _core.float32, gain: float = 1.0
+    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
 ) -> Tensor:
     """Rows (or columns, whichever are fewer) orthonormal, times the gain (Saxe et al. 2014).
 
     The Q of a normal matrix's QR decomposition with the signs of R's diagonal, by NumPy in float64.
     """
-    import numpy as np
-
     if len(shape) < 2:
         raise ValueError(f"init.orthogonal: needs a shape of at least two axes, got {tuple(shape)}")
     rows, columns = shape[0], math.prod(shape[1:])
-    sample = np.asarray(random.normal(key, (rows, columns), dtype=_core.float64))
+    sample = np.asarray(random.normal(key, (rows, columns), dtype="float64"))
     q, r = np.linalg.qr(sample.T if rows < columns else sample)
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
     matrix = q.T if rows < columns else q
@@ -200,7 +202,7 @@ def orthogonal(
 def sparse(
     key: random.Key,
     shape: tuple[int, ...],
-    dtype: Any = _core.float32,
+    dtype: Any = float32,
     sparsity: float = 0.1,
     std: float = 0.01,
 ) -> Tensor:

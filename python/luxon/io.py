@@ -20,13 +20,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core, tree
 from ._core import Tensor, Tree
 from .random import Key
+
+if TYPE_CHECKING:
+    from .nn import Layer
+    from .optim import Rule
+    from .training import TrainState
 
 _FORMAT = "luxon-1"
 
@@ -54,15 +60,36 @@ def _describe(leaf: Any, where: str) -> Any:
     """A leaf that is no tensor, as JSON."""
     if leaf is None or isinstance(leaf, bool | int | float | str):
         return leaf
+    if isinstance(leaf, np.generic):
+        return leaf.item()
     if isinstance(leaf, Key):
         return {"key": list(leaf.words)}
     raise TypeError(f"save: {where} holds a {type(leaf).__name__}, which a file cannot hold")
 
 
 def _restore(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Key(*value["key"])
-    return value
+    return Key(*value["key"]) if isinstance(value, dict) else value
+
+
+def _outline(value: Any, path: str, first: dict[str, str]) -> Any:
+    """The nesting as JSON; a leaf is the path at which its value stands, a tie the same path twice."""
+    if isinstance(value, Mapping):
+        return {name: _outline(item, f"{path}.{name}" if path else name, first) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        names = getattr(value, "_fields", None) or [str(position) for position in range(len(value))]
+        parts = zip(names, value, strict=True)
+        return [_outline(item, f"{path}.{name}" if path else name, first) for name, item in parts]
+    return first[path]
+
+
+def _places(outline: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every leaf's path with the path at which its value stands."""
+    if isinstance(outline, str):
+        yield path, outline
+        return
+    items = outline.items() if isinstance(outline, dict) else ((str(at), item) for at, item in enumerate(outline))
+    for name, item in items:
+        yield from _places(item, f"{path}.{name}" if path else name)
 
 
 def save(
@@ -94,23 +121,16 @@ def save(
         if value is None:
             continue
         value = value if isinstance(value, Tree) else Tree(value)
+        first = {path: path for path in value.paths()}
+        for group in tree.ties(value):
+            first.update(dict.fromkeys(group, group[0]))
         static: dict[str, Any] = {}
-        slots: dict[int, str] = {}
-        aliases: dict[str, str] = {}
-        order: list[str] = []
-        for place, slot, leaf in value.places():
-            order.append(place)
-            if slot in slots:
-                aliases[place] = slots[slot]
-                continue
-            slots[slot] = place
-            if isinstance(leaf, np.ndarray):
-                leaf = _core.asarray(leaf)
-            if isinstance(leaf, Tensor):
-                tensors[f"{part}.{place}"] = leaf
+        for place, leaf in zip(tree.paths(value, unique=True), tree.leaves(value), strict=True):
+            if isinstance(leaf, Tensor | np.ndarray):
+                tensors[f"{part}.{place}"] = _core.asarray(leaf)
             else:
                 static[place] = _describe(leaf, f"{part}.{place}")
-        layout[part] = {"order": order, "static": static, "aliases": aliases, "empty": list(value.empty_paths())}
+        layout[part] = {"outline": _outline(value, "", first), "static": static}
     header = {"format": _FORMAT, "layout": json.dumps(layout)}
     if step is not None:
         header["step"] = str(step)
@@ -121,33 +141,25 @@ def save(
 
 
 def _assemble(part: str, layout: dict[str, Any], tensors: dict[str, Tensor]) -> Tree:
-    nest: dict[str, Any] = {}
+    static, outline = layout["static"], layout["outline"]
 
-    def put(path: str, leaf: Any) -> None:
-        *parents, name = path.split(".")
-        place = nest
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[name] = leaf
+    def build(outline: Any) -> Any:
+        if isinstance(outline, dict):
+            return {name: build(item) for name, item in outline.items()}
+        if isinstance(outline, list):
+            return tuple(build(item) for item in outline)
+        if outline in static:
+            return _restore(static[outline])
+        if f"{part}.{outline}" not in tensors:
+            raise ValueError(f"load: the file lacks the tensor {part}.{outline}")
+        return tensors[f"{part}.{outline}"]
 
-    for path in layout["order"]:
-        source = layout["aliases"].get(path, path)
-        if source in layout["static"]:
-            put(path, _restore(layout["static"][source]))
-        elif f"{part}.{source}" in tensors:
-            put(path, tensors[f"{part}.{source}"])
-        else:
-            raise ValueError(f"load: the file lacks the tensor {part}.{source}")
-    for path in layout["empty"]:
-        if path:
-            put(path, {})
-    loaded = Tree(nest)
     groups: dict[str, list[str]] = {}
-    for path, source in layout["aliases"].items():
-        groups.setdefault(source, [source]).append(path)
-    for group in groups.values():
-        loaded = tree.tie(loaded, group)
-    return loaded
+    for path, source in _places(outline):
+        groups.setdefault(source, []).append(path)
+    ties = [group for group in groups.values() if len(group) > 1]
+    loaded = Tree(build(outline))
+    return tree.tie(loaded, ties) if ties else loaded
 
 
 def load(path: str | os.PathLike[str]) -> Saved:
@@ -162,9 +174,7 @@ def load(path: str | os.PathLike[str]) -> Saved:
     items, header = _core.read_safetensors(os.fspath(path))
     tensors = dict(items)
     if header.get("format") != _FORMAT:
-        foreign = {"order": list(tensors), "static": {}, "aliases": {}, "empty": []}
-        ps = _assemble("ps", foreign, {f"ps.{name}": tensor for name, tensor in tensors.items()})
-        return Saved(ps, None, None, None, None, dict(header))
+        return Saved(tree.from_paths(tensors), None, None, None, None, dict(header))
     try:
         layout = json.loads(header["layout"])
         parts = {part: _assemble(part, layout[part], tensors) for part in layout}
@@ -180,3 +190,57 @@ def load(path: str | os.PathLike[str]) -> Saved:
         header.get("model"),
         own,
     )
+
+
+def save_train_state(path: str | os.PathLike[str], ts: TrainState, metadata: dict[str, str] | None = None) -> None:
+    """Writes a training state: parameters, states, the optimiser's state and the step.
+
+    Raises:
+        TypeError, OSError: as `save`.
+    """
+    save(
+        path,
+        ps=ts.parameters,
+        st=ts.states,
+        model=ts.model,
+        optimizer_state=ts.optimizer_state,
+        step=ts.step,
+        metadata=metadata,
+    )
+
+
+def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Rule) -> TrainState:
+    """The training state that `save_train_state` wrote; it goes on with the same bits.
+
+    Args:
+        path: the file.
+        model, optimizer: what the state was made of; files hold no code.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is malformed, no training state, or another model's or optimiser's.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import luxon as lx
+        >>> from luxon import nn, optim, training
+        >>> model, optimizer = nn.Dense(2, 1), optim.Adam(1e-3)
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.safetensors"
+        >>> lx.io.save_train_state(path, training.TrainState.create(0, model, optimizer))
+        >>> lx.io.load_train_state(path, model, optimizer).step
+        0
+    """
+    from .nn._setup import check_parameters
+    from .training import TrainState
+
+    saved = load(path)
+    if saved.ps is None or saved.st is None or saved.optimizer_state is None or saved.step is None:
+        raise ValueError(f"load_train_state: {os.fspath(path)} holds no training state")
+    check_parameters(model, saved.ps)
+    wanted = set(optimizer.slots()) | {"step"}
+    if set(saved.optimizer_state) != wanted:
+        raise ValueError(
+            f"load_train_state: the file has the optimiser state {', '.join(saved.optimizer_state)}; "
+            f"{type(optimizer).__name__} keeps {', '.join(sorted(wanted))}"
+        )
+    return TrainState._of(model, saved.ps, saved.st, optimizer, saved.optimizer_state, saved.step)

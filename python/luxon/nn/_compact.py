@@ -122,7 +122,7 @@ class CompactLayer(Layer):
             if isinstance(wanted, _Given):
                 trees[name] = _core.asarray(wanted.value)
             else:
-                trees[name] = wanted.init(key.fold_in(name), wanted.shape, wanted.dtype or _core.float32)
+                trees[name] = wanted.init(key.fold_in(name), wanted.shape, wanted.dtype or "float32")
         return Tree({name: trees[name] for name in self._fields if name in trees})
 
     def initial_states(self, key: random.Key) -> Tree:

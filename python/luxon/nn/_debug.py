@@ -65,7 +65,7 @@ def _bad(leaf: Any, inf_check: bool) -> np.ndarray | None:
         leaf = _core.stop_gradient(leaf)
         if bool(_core.all(_core.isfinite(leaf))):
             return None
-        leaf = np.asarray(_core.astype(leaf, _core.float64))
+        leaf = np.asarray(_core.astype(leaf, "float64"))
     elif isinstance(leaf, np.ndarray):
         if leaf.dtype.kind != "f":
             return None

@@ -23,7 +23,7 @@ def as_abstract(spec: Any) -> Any:
     if isinstance(spec, ShapeDtype):
         return _core.abstract(spec.shape, spec.dtype)
     if isinstance(spec, tuple | list) and all(isinstance(size, int) and not isinstance(size, bool) for size in spec):
-        return _core.abstract(tuple(spec), _core.float32)
+        return _core.abstract(tuple(spec), "float32")
     if isinstance(spec, Mapping):
         return {name: as_abstract(item) for name, item in spec.items()}
     if isinstance(spec, tuple | list):
@@ -282,11 +282,11 @@ def summary(model: Layer, x_spec: Any) -> Summary:
         >>> import luxon as lx
         >>> from luxon import nn
         >>> print(nn.summary(nn.Chain(nn.Dense(2, 8, lx.relu), nn.Dense(8, 3)), (5, 2)))
-        path     layer               output  parameters  bytes  FLOPs
-        -------------------------------------------------------------
+        path     layer                output  parameters  bytes  FLOPs
+        --------------------------------------------------------------
         layer_1  Dense(2 => 8, relu)  (5, 8)          24     96    200
         layer_2  Dense(8 => 3)        (5, 3)          27    108    255
-        -------------------------------------------------------------
+        --------------------------------------------------------------
         total                                         51    204    455
     """
     _, calls, settled = abstract_call(model, x_spec)

@@ -70,7 +70,7 @@ def setup(
         from ._display import resolve_sizes
 
         model = resolve_sizes(model, x_spec)
-    wanted = np.dtype(dtype) if dtype is not None else _core.float32
+    wanted = np.dtype("float32" if dtype is None else dtype)
     ps = as_tree(model.initial_parameters(key))
     st = as_tree(model.initial_states(key))
     return cast(ps, wanted), cast(st, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from .. import _core, optim
+from .. import _core, optim, tree
 from .._core import Tree
 from ..nn._setup import as_tree
 from ._state import TrainState
@@ -16,10 +16,10 @@ Objective = Callable[[Any, Any, Any, Any], tuple[Any, Any, Any]]
 
 @runtime_checkable
 class Backend(Protocol):
-    """How gradients are found: what a user's own backend offers."""
+    """How gradients are found: what a backend of your own offers to training."""
 
-    def value_and_gradient(self, function: Callable[[Any], tuple[Any, Any]], ps: Tree) -> tuple[Any, Any, Any]:
-        """`(loss, aux, grads)` of `function(ps) -> (loss, aux)`; None for leaves it does not depend on."""
+    def value_and_grad(self, function: Callable[[Any], tuple[Any, Any]], argument: Any) -> tuple[tuple[Any, Any], Any]:
+        """`((loss, aux), grads)` of `function(argument) -> (loss, aux)`; None at leaves it does not depend on."""
         ...
 
 
@@ -65,13 +65,30 @@ def compute_gradients(ad: Any, objective: Objective, data: Any, ts: TrainState) 
 
 
 def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple[Any, Any, Any, Tree]:
-    backend = getattr(ad, "value_and_gradient", None)
+    backend = getattr(ad, "value_and_grad", None)
     if backend is None:
         raise TypeError(
-            f"ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_gradient, got {ad!r}"
+            f"ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, got {ad!r}"
         )
-    loss, (states, stats), grads = backend(_Traced(objective, ts.model, ts.states, data), ts.parameters)
+    function, ps = _Traced(objective, ts.model, ts.states, data), ts.parameters
+    try:
+        (loss, (states, stats)), grads = backend(function, ps)
+    except TypeError:
+        if all(_is_trained("", leaf) for leaf in tree.leaves(ps)):
+            raise
+        (loss, (states, stats)), grads = _differentiate_trained(backend, function, ps)
     return grads, loss, stats, as_tree(states)
+
+
+def _is_trained(path: str, leaf: Any) -> bool:
+    return isinstance(leaf, _core.Tensor) and bool(_core.isdtype(leaf.dtype, "real floating"))
+
+
+def _differentiate_trained(backend: Any, function: _Traced, ps: Tree) -> tuple[Any, Any]:
+    """As the backend, for parameters with integer leaves, which have no gradient."""
+    trained, others = tree.partition(ps, _is_trained)
+    found, grads = backend(lambda trained: function(tree.merge(trained, others, like=ps)), trained)
+    return found, tree.merge(grads, tree.map(lambda leaf: None, others), like=ps)
 
 
 def apply_gradients(ts: TrainState, grads: Any, donate: bool = False) -> TrainState:

@@ -38,6 +38,25 @@ pub fn cpu() -> PyDevice {
     PyDevice(None)
 }
 
+/// The number of threads that kernels use, the caller's included.
+#[pyfunction]
+pub fn threads() -> usize {
+    luxon::runtime::threads::threads()
+}
+
+/// Sets the number of threads that kernels use; 1 keeps all work on the calling thread.
+///
+/// Results have the same bits for any number.
+#[pyfunction]
+#[pyo3(signature = (count, /))]
+pub fn set_threads(count: usize) -> Out<()> {
+    if count == 0 {
+        return Err(Error::value("set_threads", "at least one thread is needed").into());
+    }
+    luxon::runtime::threads::set_threads(count);
+    Ok(())
+}
+
 /// A device argument: a device or the name of one.
 pub struct DeviceArg(pub PyDevice);
 

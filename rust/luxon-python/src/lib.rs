@@ -27,12 +27,15 @@ mod tree;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     luxon::runtime::interrupt::set_hook(error::check_signals);
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<tensor::PyTensor>()?;
     module.add_class::<tensor::PyAt>()?;
     module.add_class::<tensor::PyAtIndex>()?;
     module.add_class::<device::PyDevice>()?;
     module.add_function(wrap_pyfunction!(tensor::protocol::_from_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(device::cpu, module)?)?;
+    module.add_function(wrap_pyfunction!(device::threads, module)?)?;
+    module.add_function(wrap_pyfunction!(device::set_threads, module)?)?;
     network::register(module)?;
     random::register(module)?;
     file::register(module)?;

@@ -191,6 +191,24 @@ impl From<Value> for Tensor {
 }
 
 impl Tensor {
+    /// A host tensor with arbitrary contents, to be filled before it is shared.
+    #[inline]
+    pub(crate) fn empty(dtype: DType, shape: &Shape) -> Result<Tensor> {
+        let count = layout::count(shape)?;
+        let storage = Storage::host(count * dtype.size())?;
+        let mut value = Arc::<Value>::new_uninit();
+        // SAFETY: the allocation is not shared yet, and every field is written. Written in place, the value
+        // is not moved; it is large for the cost of a small operation.
+        let value = unsafe {
+            let place = Arc::get_mut(&mut value).map_or(std::ptr::null_mut(), std::mem::MaybeUninit::as_mut_ptr);
+            (&raw mut (*place).dtype).write(dtype);
+            (&raw mut (*place).layout).write(Layout::contiguous(*shape));
+            (&raw mut (*place).storage).write(storage);
+            value.assume_init()
+        };
+        Ok(Tensor { value, node: None })
+    }
+
     /// A tensor of the given elements in row-major order.
     ///
     /// ```

@@ -117,6 +117,12 @@ impl PyTensor {
         self.0.is_tracked()
     }
 
+    /// Whether only shape and dtype are known (in `luxon.nn.output_shape` and its like).
+    #[getter]
+    fn is_abstract(&self) -> bool {
+        self.0.value().is_abstract()
+    }
+
     /// Functional updates: `x.at[index].set(value)`, `.add`, `.multiply`, `.min`, `.max`.
     #[getter]
     fn at(&self) -> PyAt {

@@ -224,6 +224,22 @@ fn call_with_rule(
 }
 
 /// A function with a backward rule of its own.
+///
+/// `f = luxon.custom_vjp(f); f.defvjp(forward, backward)`: `forward(*arguments)` returns the result and
+/// whatever `backward` needs; `backward(residuals, cotangent)` returns a tuple with one entry per argument:
+/// a gradient in the argument's structure, or `None` for zeros (and for arguments that are not
+/// differentiated). The rule also serves forward mode, where its transpose is taken, and is differentiable
+/// again. Outside differentiation `f` itself runs. Every tensor to be differentiated has to be an argument:
+/// one that the function closes over is an error.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> @lx.custom_vjp
+///     ... def clipped(x):
+///     ...     return x * 1.0
+///     >>> clipped.defvjp(lambda x: (x * 1.0, None), lambda _, dy: (lx.clip(dy, -1, 1),))
+///     >>> float(lx.grad(lambda x: clipped(x) * 5.0)(2.0))
+///     1.0
 #[pyclass(frozen, weakref, name = "custom_vjp", module = "luxon")]
 pub struct PyCustomVjp {
     function: Py<PyAny>,
@@ -264,6 +280,20 @@ impl PyCustomVjp {
 super::looks_like_its_function!(PyCustomVjp);
 
 /// A function with a forward-mode rule of its own.
+///
+/// `f = luxon.custom_jvp(f); f.defjvp(rule)`: `rule(primals, tangents)` gets two tuples and returns the result
+/// and its tangent, which must be linear in the tangents; leaves that are not floating tensors have `None` for
+/// a tangent. The rule also serves reverse mode, where its transpose is taken, and is differentiable again.
+/// Every tensor to be differentiated has to be an argument: one that the function closes over is an error.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> @lx.custom_jvp
+///     ... def cube(x):
+///     ...     return x * x * x
+///     >>> _ = cube.defjvp(lambda primals, tangents: (cube(*primals), 3 * primals[0] ** 2 * tangents[0]))
+///     >>> float(lx.grad(cube)(2.0))
+///     12.0
 #[pyclass(frozen, weakref, name = "custom_jvp", module = "luxon")]
 pub struct PyCustomJvp {
     function: Py<PyAny>,

@@ -96,7 +96,20 @@ impl PyPullback {
     }
 }
 
-/// The result of a function, and the map from its cotangent to those of the arguments.
+/// The result of a function, and its derivative transposed: `(result, pullback)` (and `aux`).
+///
+/// `pullback(cotangent)` takes a cotangent in the structure of the result (`None` stands for zeros) and
+/// gives a tuple, one entry per primal. It may be called any number of times.
+///
+/// Raises:
+///     TypeError: a primal has a leaf that is not floating.
+///     ValueError: a cotangent does not fit its result.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> y, pullback = lx.vjp(lambda a, b: a * b, lx.asarray(2.0), lx.asarray(3.0))
+///     >>> [float(g) for g in pullback(1.0)]
+///     [3.0, 2.0]
 #[pyfunction]
 #[pyo3(signature = (function, /, *primals, has_aux = false, unused = Unused::Zeros))]
 pub fn vjp<'py>(
@@ -135,7 +148,15 @@ impl PyPushforward {
     }
 }
 
-/// The result of a function, and its derivative there as a linear map; the function is run once.
+/// The result of a function, and its derivative there: `push(*tangents)` gives the result's tangent.
+///
+/// The function is run once, however often `push` is called.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> y, push = lx.linearize(lambda x: x * x, lx.asarray(3.0))
+///     >>> float(push(1.0)), float(push(0.5))
+///     (6.0, 3.0)
 #[pyfunction]
 #[pyo3(signature = (function, /, *primals))]
 pub fn linearize<'py>(function: &Bound<'py, PyAny>, primals: &Bound<'py, PyTuple>) -> PyResult<(Py<PyAny>, PyPushforward)> {
@@ -192,7 +213,20 @@ pub fn push(
     Ok(Pushed { result, tangents, aux })
 }
 
-/// The result of a function and its tangent, for tangents of the arguments.
+/// The result of a function and its directional derivative: `(result, tangent)` (and `aux`).
+///
+/// Args:
+///     function: any function of tensors and trees.
+///     primals: the tuple of its arguments (a single tensor or Tree may stand for itself).
+///     tangents: the tuple of directions, in the structure of the primals; `None` stands for zeros.
+///     has_aux: the function returns a pair whose second entry is passed through.
+///     unused: zeros, or `None`, for results that depend on no primal.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> y, dy = lx.jvp(lx.sin, (lx.asarray(0.0),), (lx.asarray(2.0),))
+///     >>> float(y), float(dy)
+///     (0.0, 2.0)
 #[pyfunction]
 #[pyo3(signature = (function, primals, tangents, has_aux = false, unused = Unused::Zeros))]
 pub fn jvp<'py>(

@@ -60,9 +60,17 @@ macro_rules! looks_like_its_function {
                 self.function.clone_ref(py)
             }
 
-            #[getter]
-            fn __doc__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                self.function.getattr(py, "__doc__")
+            /// A class's own documentation would hide the function's.
+            fn __getattribute__(slf: &Bound<'_, Self>, name: &Bound<'_, pyo3::types::PyString>) -> PyResult<Py<PyAny>> {
+                let py = slf.py();
+                if name.to_str()? == "__doc__" {
+                    return slf.get().function.getattr(py, name);
+                }
+                // SAFETY: both are live objects of this thread; the result is an owned reference or an exception.
+                let found = unsafe {
+                    Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyObject_GenericGetAttr(slf.as_ptr(), name.as_ptr()))
+                };
+                found.map(Bound::unbind)
             }
 
             /// Whatever else the function has: its name and module, and what its author put on it.
@@ -89,33 +97,80 @@ pub(crate) use looks_like_its_function;
 looks_like_its_function!(PyTransformed);
 
 /// The gradient of a function that returns a 0-d tensor.
+///
+/// Args:
+///     function: takes tensors, trees and anything else; returns a 0-d floating tensor, or with `has_aux` a
+///         pair of it and anything.
+///     argnums: the positional argument (or arguments) to differentiate: tensors or trees of floating
+///         tensors, NumPy arrays and Python floats. `None` leaves are passed over.
+///     has_aux: the gradient comes as a pair with the function's second result.
+///     unused: zeros, or `None`, for what the result does not depend on.
+///
+/// Returns:
+///     A function of the same arguments that returns the gradient, in the structure of the argument; a
+///     tuple of gradients where `argnums` is a sequence. A tied leaf gets the sum over its places.
+///
+/// Raises:
+///     TypeError: an argument to be differentiated has an integer, bool or other leaf (its path is named).
+///     ValueError: the result is not 0-d.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> lx.grad(lambda x: (x * x).sum())(lx.asarray([1.0, 2.0])).tolist()
+///     [2.0, 4.0]
 #[pyfunction]
 #[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros))]
 fn grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) -> PyTransformed {
     PyTransformed { function, transform: Transform::Gradient { argnums, has_aux, unused, value: false } }
 }
 
-/// The value of a function that returns a 0-d tensor, and its gradient.
+/// Like `grad`, with the value: `(value, gradient)`, or `((value, aux), gradient)` with `has_aux`.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> value, slope = lx.value_and_grad(lambda x: x * x)(lx.asarray(3.0))
+///     >>> float(value), float(slope)
+///     (9.0, 6.0)
 #[pyfunction]
 #[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros))]
 fn value_and_grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) -> PyTransformed {
     PyTransformed { function, transform: Transform::Gradient { argnums, has_aux, unused, value: true } }
 }
 
-/// Every partial derivative of a function.
+/// All partial derivatives: for each tensor of the result and of the argument a tensor with the axes of
+/// the first followed by those of the second, nested as result, then argument.
+///
+/// `mode` is by rows, by columns, or whichever are fewer.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> lx.jacobian(lambda x: x * x)(lx.asarray([1.0, 2.0])).tolist()
+///     [[2.0, 0.0], [0.0, 4.0]]
 #[pyfunction]
 #[pyo3(name = "jacobian", signature = (function, argnums = Argnums::first(), mode = jacobian::JacobianMode::Auto))]
 fn jacobian_of(function: Py<PyAny>, argnums: Argnums, mode: jacobian::JacobianMode) -> PyTransformed {
     PyTransformed { function, transform: Transform::Jacobian { argnums, mode } }
 }
 
-/// The function, recomputed in the backward pass instead of remembered.
+/// The function, run again in the backward pass instead of keeping what it computed on the way.
+///
+/// Tensors that it closes over are differentiated too. It must compute the same when it is run again.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> float(lx.grad(lx.checkpoint(lambda x: lx.sin(x) * x))(lx.asarray(0.0)))
+///     0.0
 #[pyfunction]
 fn checkpoint(function: Py<PyAny>) -> PyTransformed {
     PyTransformed { function, transform: Transform::Checkpoint }
 }
 
-/// The same values, as constants to every differentiation under way.
+/// The same values as constants: no differentiation under way goes through them.
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> float(lx.grad(lambda x: x * lx.stop_gradient(x))(lx.asarray(3.0)))
+///     3.0
 #[pyfunction]
 #[pyo3(signature = (tree, /))]
 fn stop_gradient(tree: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {

@@ -157,13 +157,17 @@ impl PyTree {
         let found = unsafe {
             Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyObject_GenericGetAttr(slf.as_ptr(), name.as_ptr()))
         };
-        found.map(Bound::unbind).map_err(|error| {
-            if text.starts_with("__") || !error.is_instance_of::<PyAttributeError>(py) {
-                return error;
-            }
-            let names = this.structure().names().iter().map(|name| name.to_string());
-            PyAttributeError::new_err(format!("the tree has no entry {text:?}; {}", near(text, names)))
-        })
+        found.map(Bound::unbind)
+    }
+
+    /// Asked when neither a child nor a method has the name.
+    fn __getattr__(&self, name: &Bound<'_, PyString>) -> PyResult<Py<PyAny>> {
+        let text = name.to_str()?;
+        if text.starts_with("__") {
+            return Err(PyAttributeError::new_err(format!("'Tree' object has no attribute {text:?}")));
+        }
+        let names = self.structure().names().iter().map(|name| name.to_string());
+        Err(PyAttributeError::new_err(format!("the tree has no entry {text:?}; {}", near(text, names))))
     }
 
     fn __getitem__(&self, path: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {

@@ -242,22 +242,20 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
     let Some(top) = top else {
         return execute(&op, inputs);
     };
-    let level = std::sync::Arc::clone(&top.level);
+    let level = &top.level;
     let stamp = level.stamp();
-    let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
-    let mut outputs = {
-        let references: SmallVec<[&Tensor; 3]> = lowered.iter().collect();
-        if lowered.iter().any(|input| input.node.is_some()) {
-            apply_all(op.clone(), &references)?
-        } else {
-            execute(&op, &references)?
-        }
+    let mut outputs = if inputs.iter().any(|input| input.is_tracked_below(stamp)) {
+        let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
+        apply_all(op.clone(), &lowered.iter().collect::<SmallVec<[&Tensor; 3]>>())?
+    } else {
+        execute(&op, inputs)?
     };
     if !outputs[0].dtype().is_float() {
         return Ok(outputs);
     }
     match level.mode() {
         Mode::Forward => {
+            let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
             let tangents: SmallVec<[Option<Tensor>; 3]> = inputs
                 .iter()
                 .map(|input| match &input.node_at(stamp)?.trace {
@@ -277,11 +275,10 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
             let saves = op.family().saves(wanted);
             let records = inputs
                 .iter()
-                .zip(lowered)
                 .enumerate()
-                .map(|(index, (input, lowered))| InputRecord {
+                .map(|(index, input)| InputRecord {
                     node: input.node_at(stamp).cloned(),
-                    saved: (saves.inputs >> index.min(31) & 1 == 1).then_some(lowered),
+                    saved: (saves.inputs >> index.min(31) & 1 == 1).then(|| input.lower(stamp)),
                 })
                 .collect();
             let record = Record {

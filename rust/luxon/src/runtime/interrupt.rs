@@ -33,6 +33,7 @@ pub fn set_hook(hook: fn() -> bool) {
 }
 
 /// Whether a computation of this thread was interrupted since the last call; clears the mark.
+#[inline]
 pub fn take() -> bool {
     INTERRUPTED.with(|mark| mark.replace(false))
 }

@@ -210,6 +210,19 @@ impl Tensor {
         self.node.as_ref().is_some_and(|node| node.level.stamp >= stamp)
     }
 
+    /// Whether a level below `stamp` takes part.
+    #[inline]
+    pub(crate) fn is_tracked_below(&self, stamp: u64) -> bool {
+        let mut node = self.node.as_ref();
+        while let Some(top) = node {
+            if top.level.stamp < stamp && !top.level.closed.load(Ordering::Relaxed) {
+                return true;
+            }
+            node = top.below.as_ref();
+        }
+        false
+    }
+
     /// The tensor as the levels below `stamp` see it.
     #[inline]
     pub fn lower(&self, stamp: u64) -> Tensor {

@@ -199,10 +199,11 @@ mod tests {
         Ok(tangents.swap_remove(0))
     }
 
+    type Transform = fn(&dyn Fn(&Tensor) -> Result<Tensor>, &Tensor) -> Result<Tensor>;
+
     #[test]
     fn levels_nest_in_any_mix() {
         // f = x^5: the fourth derivative by every mix of forward and reverse mode is 120 x.
-        type Transform = fn(&dyn Fn(&Tensor) -> Result<Tensor>, &Tensor) -> Result<Tensor>;
         for pattern in 0..16u32 {
             let choose = |bit: u32| -> Transform { if pattern >> bit & 1 == 0 { derivative } else { slope } };
             let f = |x: &Tensor| x.square()?.square()?.mul(x);
@@ -217,7 +218,8 @@ mod tests {
     #[test]
     fn inner_levels_do_not_confuse_outer_ones() {
         // d/dx (x * d/dy (x + y)) at x = 1 is 1, not 2: the classic perturbation confusion.
-        for (outer, inner) in [(derivative as fn(_, _) -> _, slope as fn(_, _) -> _), (slope, derivative), (slope, slope), (derivative, derivative)] {
+        let modes: [Transform; 2] = [derivative, slope];
+        for (outer, inner) in modes.iter().flat_map(|outer| modes.iter().map(move |inner| (outer, inner))) {
             let f = |x: &Tensor| x.mul(&inner(&|y: &Tensor| x.add(y), &scalar(1.0))?);
             assert_eq!(number(&outer(&f, &scalar(1.0)).unwrap()), 1.0);
         }

@@ -187,7 +187,9 @@ pub fn pull_back(level: &Level, outputs: Vec<(Tensor, Tensor)>, inputs: &[Tensor
     for (output, cotangent) in outputs {
         if let Some(node) = output.node_at(stamp) {
             walk.explore(node);
-            seeds.push((Arc::clone(node), cotangent.lower(stamp)));
+            // A cotangent may be tracked by a level opened later: the pullback is then differentiated itself.
+            let own = cotangent.node_at(stamp).is_some();
+            seeds.push((Arc::clone(node), if own { cotangent.lower(stamp) } else { cotangent }));
         }
     }
     walk.slots.resize_with(walk.nodes.len(), || Slot::Empty);

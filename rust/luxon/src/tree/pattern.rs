@@ -230,17 +230,18 @@ const SHOWN: usize = 5;
 /// common with it are left out unless nothing else is there.
 pub fn nearest(name: &str, candidates: impl IntoIterator<Item = String>, count: usize) -> Vec<String> {
     let last = |path: &str| path.rsplit('.').next().map(str::to_string).unwrap_or_default();
+    let (length, last_length) = (name.chars().count().max(1), last(name).chars().count().max(1));
     let mut scored: Vec<(usize, String)> = candidates
         .into_iter()
         .map(|candidate| {
-            let whole = edit_distance(name, &candidate);
+            let whole = edit_distance(name, &candidate) * 100 / length;
             // A path whose last name is right counts as near, however much stands before it.
-            (whole.min(edit_distance(&last(name), &last(&candidate)) + 1), candidate)
+            let tail = edit_distance(&last(name), &last(&candidate)) * 100 / last_length + 1;
+            (whole.min(tail), candidate)
         })
         .collect();
     scored.sort_by(|left, right| left.0.cmp(&right.0));
-    let limit = name.chars().count().max(3) * 2 / 3;
-    let near = scored.iter().filter(|(distance, _)| *distance <= limit).count();
+    let near = scored.iter().filter(|(percent, _)| *percent <= 50).count();
     scored.truncate(if near > 0 { near.min(count) } else { count });
     scored.into_iter().map(|(_, candidate)| candidate).collect()
 }

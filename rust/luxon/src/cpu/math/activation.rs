@@ -6,8 +6,7 @@
 //! a denormal `z`.
 
 use super::exp::{
-    exp_f32, exp_f64, reduce_f32, reduce_f64, split_scale_down_f32, split_scale_down_f64, tail_f32,
-    tail_f64,
+    exp_f32, exp_f64, reduce_f32, reduce_f64, split_scale_down_f32, split_scale_down_f64, tail_f32, tail_f64,
 };
 use super::log::{ln_1p_unit_f32, ln_1p_unit_f64, ln_sum_f32, ln_sum_f64};
 
@@ -30,11 +29,7 @@ fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
     let d = 1.0 + z;
     let inverse = 1.0 / d;
     let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
-    let (p, s1, s2) = if is_negative {
-        (p, s1, s2)
-    } else {
-        (0.0, 1.0, 1.0)
-    };
+    let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
     let q = factor * inverse * s1;
     (q.mul_add(error.mul_add(1.0 + p, p), q) * s2).copysign(factor)
 }
@@ -58,11 +53,7 @@ fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
     let d = 1.0 + z;
     let inverse = 1.0 / d;
     let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
-    let (p, s1, s2) = if is_negative {
-        (p, s1, s2)
-    } else {
-        (0.0, 1.0, 1.0)
-    };
+    let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
     let q = factor * inverse * s1;
     (q.mul_add(error.mul_add(1.0 + p, p), q) * s2).copysign(factor)
 }
@@ -73,11 +64,7 @@ pub(super) fn sigmoid_f32(x: f32) -> f32 {
     let (p, s1, s2, z) = decay_f32(if y > 112.0 { 112.0 } else { y }, 0.0);
     let d = 1.0 + z;
     let inverse = 1.0 / d;
-    let (p, s1, s2) = if x < 0.0 {
-        (p, s1, s2)
-    } else {
-        (0.0, 1.0, 1.0)
-    };
+    let (p, s1, s2) = if x < 0.0 { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
     let q = inverse * s1;
     q.mul_add(inverse.mul_add(d - 1.0 - z, p), q) * s2
 }
@@ -88,11 +75,7 @@ pub(super) fn sigmoid_f64(x: f64) -> f64 {
     let (p, s1, s2, z) = decay_f64(if y > 760.0 { 760.0 } else { y }, 0.0);
     let d = 1.0 + z;
     let inverse = 1.0 / d;
-    let (p, s1, s2) = if x < 0.0 {
-        (p, s1, s2)
-    } else {
-        (0.0, 1.0, 1.0)
-    };
+    let (p, s1, s2) = if x < 0.0 { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
     let q = inverse * s1;
     q.mul_add(inverse.mul_add(d - 1.0 - z, p), q) * s2
 }

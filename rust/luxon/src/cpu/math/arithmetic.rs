@@ -51,11 +51,7 @@ pub(super) fn abs_f32(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn sign_f32(x: f32) -> f32 {
-    if x == 0.0 || x.is_nan() {
-        x
-    } else {
-        (1.0 as f32).copysign(x)
-    }
+    if x == 0.0 || x.is_nan() { x } else { (1.0 as f32).copysign(x) }
 }
 
 #[inline(always)]
@@ -77,11 +73,7 @@ pub(super) fn maximum_f32(x: f32, y: f32) -> f32 {
 pub(super) fn nextafter_f32(x: f32, y: f32) -> f32 {
     let step = if y > x { x.next_up() } else { x.next_down() };
     let moved = if x == y { y } else { step };
-    if x.is_nan() || y.is_nan() {
-        x + y
-    } else {
-        moved
-    }
+    if x.is_nan() || y.is_nan() { x + y } else { moved }
 }
 
 // Both arguments are scaled by one power of two where a square would overflow or vanish.
@@ -89,23 +81,11 @@ pub(super) fn nextafter_f32(x: f32, y: f32) -> f32 {
 pub(super) fn hypot_f32(x: f32, y: f32) -> f32 {
     let (a, b) = (x.abs(), y.abs());
     let larger = if a > b { a } else { b };
-    let (scale, back) = if larger > 1.0e18 {
-        (8.271_806_1e-25, 1.208_925_8e24)
-    } else {
-        (1.0, 1.0)
-    };
-    let (scale, back) = if larger < 1.0e-18 {
-        (1.208_925_8e24, 8.271_806_1e-25)
-    } else {
-        (scale, back)
-    };
+    let (scale, back) = if larger > 1.0e18 { (8.271_806_1e-25, 1.208_925_8e24) } else { (1.0, 1.0) };
+    let (scale, back) = if larger < 1.0e-18 { (1.208_925_8e24, 8.271_806_1e-25) } else { (scale, back) };
     let (u, v) = (a * scale, b * scale);
     let length = u.mul_add(u, v * v).sqrt() * back;
-    if a == f32::INFINITY || b == f32::INFINITY {
-        f32::INFINITY
-    } else {
-        length
-    }
+    if a == f32::INFINITY || b == f32::INFINITY { f32::INFINITY } else { length }
 }
 
 #[inline(always)]
@@ -123,11 +103,7 @@ fn rounds_down_f32(c_remainder: f32, y: f32) -> bool {
 pub(super) fn remainder_f32(x: f32, y: f32) -> f32 {
     let r = x % y;
     let shifted = if rounds_down_f32(r, y) { r + y } else { r };
-    if r == 0.0 {
-        (0.0 as f32).copysign(y)
-    } else {
-        shifted
-    }
+    if r == 0.0 { (0.0 as f32).copysign(y) } else { shifted }
 }
 
 #[inline(always)]
@@ -135,11 +111,7 @@ pub(super) fn floor_divide_f32(x: f32, y: f32) -> f32 {
     let r = x % y;
     // An integer but for the rounding of the division.
     let near = (x - r) / y - if rounds_down_f32(r, y) { 1.0 } else { 0.0 };
-    let quotient = if near == 0.0 {
-        (0.0 as f32).copysign(x / y)
-    } else {
-        near.round_ties_even()
-    };
+    let quotient = if near == 0.0 { (0.0 as f32).copysign(x / y) } else { near.round_ties_even() };
     if y == 0.0 { x / y } else { quotient }
 }
 
@@ -190,11 +162,7 @@ pub(super) fn abs_f64(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn sign_f64(x: f64) -> f64 {
-    if x == 0.0 || x.is_nan() {
-        x
-    } else {
-        (1.0 as f64).copysign(x)
-    }
+    if x == 0.0 || x.is_nan() { x } else { (1.0 as f64).copysign(x) }
 }
 
 #[inline(always)]
@@ -216,11 +184,7 @@ pub(super) fn maximum_f64(x: f64, y: f64) -> f64 {
 pub(super) fn nextafter_f64(x: f64, y: f64) -> f64 {
     let step = if y > x { x.next_up() } else { x.next_down() };
     let moved = if x == y { y } else { step };
-    if x.is_nan() || y.is_nan() {
-        x + y
-    } else {
-        moved
-    }
+    if x.is_nan() || y.is_nan() { x + y } else { moved }
 }
 
 // Both arguments are scaled by one power of two where a square would overflow or vanish.
@@ -228,23 +192,13 @@ pub(super) fn nextafter_f64(x: f64, y: f64) -> f64 {
 pub(super) fn hypot_f64(x: f64, y: f64) -> f64 {
     let (a, b) = (x.abs(), y.abs());
     let larger = if a > b { a } else { b };
-    let (scale, back) = if larger > 1.0e150 {
-        (2.409_919_865_102_884e-181, 4.149_515_568_880_993e180)
-    } else {
-        (1.0, 1.0)
-    };
-    let (scale, back) = if larger < 1.0e-150 {
-        (4.149_515_568_880_993e180, 2.409_919_865_102_884e-181)
-    } else {
-        (scale, back)
-    };
+    let (scale, back) =
+        if larger > 1.0e150 { (2.409_919_865_102_884e-181, 4.149_515_568_880_993e180) } else { (1.0, 1.0) };
+    let (scale, back) =
+        if larger < 1.0e-150 { (4.149_515_568_880_993e180, 2.409_919_865_102_884e-181) } else { (scale, back) };
     let (u, v) = (a * scale, b * scale);
     let length = u.mul_add(u, v * v).sqrt() * back;
-    if a == f64::INFINITY || b == f64::INFINITY {
-        f64::INFINITY
-    } else {
-        length
-    }
+    if a == f64::INFINITY || b == f64::INFINITY { f64::INFINITY } else { length }
 }
 
 #[inline(always)]
@@ -262,11 +216,7 @@ fn rounds_down_f64(c_remainder: f64, y: f64) -> bool {
 pub(super) fn remainder_f64(x: f64, y: f64) -> f64 {
     let r = x % y;
     let shifted = if rounds_down_f64(r, y) { r + y } else { r };
-    if r == 0.0 {
-        (0.0 as f64).copysign(y)
-    } else {
-        shifted
-    }
+    if r == 0.0 { (0.0 as f64).copysign(y) } else { shifted }
 }
 
 #[inline(always)]
@@ -274,10 +224,6 @@ pub(super) fn floor_divide_f64(x: f64, y: f64) -> f64 {
     let r = x % y;
     // An integer but for the rounding of the division.
     let near = (x - r) / y - if rounds_down_f64(r, y) { 1.0 } else { 0.0 };
-    let quotient = if near == 0.0 {
-        (0.0 as f64).copysign(x / y)
-    } else {
-        near.round_ties_even()
-    };
+    let quotient = if near == 0.0 { (0.0 as f64).copysign(x / y) } else { near.round_ties_even() };
     if y == 0.0 { x / y } else { quotient }
 }

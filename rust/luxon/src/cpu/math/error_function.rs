@@ -25,26 +25,11 @@ pub(super) fn erf_f32(x: f32) -> f32 {
     let small = y.mul_add(p, y);
     // erf rounds to 1 from 3.92 on.
     let z = if y > 4.0 { 4.0 } else { y };
-    let q = polynomial!(
-        z,
-        -2.8124725e-4,
-        4.3766745e-3,
-        -3.201298e-2,
-        1.4983281e-1,
-        9.193805e-1,
-        1.6268222e0,
-        2.9870815e-4
-    );
+    let q =
+        polynomial!(z, -2.8124725e-4, 4.3766745e-3, -3.201298e-2, 1.4983281e-1, 9.193805e-1, 1.6268222e0, 2.9870815e-4);
     let t = MAGIC_F32 - q;
     let r = -q - (t - MAGIC_F32);
-    let p = polynomial!(
-        r,
-        1.3304437e-3,
-        9.672797e-3,
-        5.550648e-2,
-        2.4022222e-1,
-        6.93147e-1
-    );
+    let p = polynomial!(r, 1.3304437e-3, 9.672797e-3, 5.550648e-2, 2.4022222e-1, 6.93147e-1);
     let scale = power_of_two_f32(t);
     let large = 1.0 - (r * scale).mul_add(p, scale);
     (if y < 0.925 { small } else { large }).copysign(x)

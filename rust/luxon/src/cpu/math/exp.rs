@@ -81,10 +81,7 @@ pub(super) fn split_scale_f32(t: f32) -> (f32, f32) {
     const ONE: u32 = 1.0_f32.to_bits();
     let half = (t.to_bits() << 22) & 0xff80_0000;
     let rest = (t.to_bits() << 23).wrapping_sub(half);
-    (
-        f32::from_bits(half.wrapping_add(ONE)),
-        f32::from_bits(rest.wrapping_add(ONE)),
-    )
+    (f32::from_bits(half.wrapping_add(ONE)), f32::from_bits(rest.wrapping_add(ONE)))
 }
 
 /// Two factors of `2^n`, `n` in the low bits of `t`, for any `n` from -2044 to 2046.
@@ -93,10 +90,7 @@ pub(super) fn split_scale_f64(t: f64) -> (f64, f64) {
     const ONE: u64 = 1.0_f64.to_bits();
     let half = (t.to_bits() << 51) & 0xfff0_0000_0000_0000;
     let rest = (t.to_bits() << 52).wrapping_sub(half);
-    (
-        f64::from_bits(half.wrapping_add(ONE)),
-        f64::from_bits(rest.wrapping_add(ONE)),
-    )
+    (f64::from_bits(half.wrapping_add(ONE)), f64::from_bits(rest.wrapping_add(ONE)))
 }
 
 /// `p * 2^n`, one rounding at most.
@@ -162,15 +156,7 @@ pub(super) fn exp2_f32(x: f32) -> f32 {
     let x = x.clamp(-151.0, 129.0);
     let t = x + MAGIC_F32;
     let r = x - (t - MAGIC_F32);
-    let p = polynomial!(
-        r,
-        1.33314e-4,
-        1.3387839e-3,
-        9.625439e-3,
-        5.5503663e-2,
-        2.4022594e-1,
-        6.931472e-1
-    );
+    let p = polynomial!(r, 1.33314e-4, 1.3387839e-3, 9.625439e-3, 5.5503663e-2, 2.4022594e-1, 6.931472e-1);
     scale_f32(r.mul_add(p, 1.0), t)
 }
 

@@ -7,8 +7,8 @@
 //! they overflow only where the result does; `sinh` is a polynomial below 1.
 
 use super::exp::{
-    LN_2_F32, LN_2_F64, MAGIC_F32, exp_f32, exp_f64, power_of_two_f32, power_of_two_f64,
-    reduce_f32, reduce_f64, scale_f32, scale_f64, tail_f32, tail_f64,
+    LN_2_F32, LN_2_F64, MAGIC_F32, exp_f32, exp_f64, power_of_two_f64, reduce_f32, reduce_f64,
+    scale_f32, scale_f64, tail_f32, tail_f64,
 };
 use super::log::{ln_1p_unit_f32, ln_1p_unit_f64};
 
@@ -16,27 +16,12 @@ use super::log::{ln_1p_unit_f32, ln_1p_unit_f64};
 pub(super) fn tanh_f32(x: f32) -> f32 {
     let y = x.abs();
     let s = x * x;
-    let odd = polynomial!(
-        s,
-        -5.493238e-3,
-        2.0448955e-2,
-        -5.368152e-2,
-        1.333075e-1,
-        -3.3333257e-1
-    );
+    let odd = polynomial!(s, -5.493238e-3, 2.0448955e-2, -5.368152e-2, 1.333075e-1, -3.3333257e-1);
     let small = (y * s).mul_add(odd, y);
     let z = if y > 10.0 { 10.0 } else { y };
     let t = z.mul_add(2.0 * std::f32::consts::LOG2_E, MAGIC_F32);
     let r = z.mul_add(2.0 * std::f32::consts::LOG2_E, MAGIC_F32 - t);
-    let p = polynomial!(
-        r,
-        1.33314e-4,
-        1.3387839e-3,
-        9.625439e-3,
-        5.5503663e-2,
-        2.4022594e-1,
-        6.931472e-1
-    );
+    let p = polynomial!(r, 1.33314e-4, 1.3387839e-3, 9.625439e-3, 5.5503663e-2, 2.4022594e-1, 6.931472e-1);
     let e = f32::from_bits(r.mul_add(p, 1.0).to_bits().wrapping_add(t.to_bits() << 23));
     let large = 1.0 - 2.0 / (e + 1.0);
     // A NaN takes the polynomial.

@@ -22,41 +22,25 @@ pub(super) fn entr_f64(x: f64) -> f64 {
 #[inline(always)]
 pub(super) fn xlogy_f32(x: f32, y: f32) -> f32 {
     let product = x * ln_f32(y);
-    if x == 0.0 && !y.is_nan() {
-        0.0
-    } else {
-        product
-    }
+    if x == 0.0 && !y.is_nan() { 0.0 } else { product }
 }
 
 #[inline(always)]
 pub(super) fn xlogy_f64(x: f64, y: f64) -> f64 {
     let product = x * ln_f64(y);
-    if x == 0.0 && !y.is_nan() {
-        0.0
-    } else {
-        product
-    }
+    if x == 0.0 && !y.is_nan() { 0.0 } else { product }
 }
 
 #[inline(always)]
 pub(super) fn xlog1py_f32(x: f32, y: f32) -> f32 {
     let product = x * ln_1p_f32(y);
-    if x == 0.0 && !y.is_nan() {
-        0.0
-    } else {
-        product
-    }
+    if x == 0.0 && !y.is_nan() { 0.0 } else { product }
 }
 
 #[inline(always)]
 pub(super) fn xlog1py_f64(x: f64, y: f64) -> f64 {
     let product = x * ln_1p_f64(y);
-    if x == 0.0 && !y.is_nan() {
-        0.0
-    } else {
-        product
-    }
+    if x == 0.0 && !y.is_nan() { 0.0 } else { product }
 }
 
 // max + softplus(min - max). Equal arguments, infinite ones included, differ by 0.

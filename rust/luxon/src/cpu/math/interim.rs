@@ -65,12 +65,7 @@ fn newton_erfinv(x: f64) -> f64 {
             (unsafe { erf(y) }) - x
         } else {
             let c = unsafe { erfc(y.abs()) };
-            (1.0 - x.abs() - c).copysign(1.0) * 0.0
-                + (if x > 0.0 {
-                    (1.0 - x) - c
-                } else {
-                    c - (1.0 + x)
-                })
+            (1.0 - x.abs() - c).copysign(1.0) * 0.0 + (if x > 0.0 { (1.0 - x) - c } else { c - (1.0 + x) })
         };
         let d = std::f64::consts::FRAC_2_SQRT_PI * (-y * y).exp();
         let s = e / d;
@@ -82,11 +77,7 @@ fn digamma_h(mut x: f64) -> f64 {
     let mut r = 0.0;
     if x <= 0.0 {
         if x == x.floor() {
-            return if x == 0.0 {
-                f64::INFINITY.copysign(-x)
-            } else {
-                f64::NAN
-            };
+            return if x == 0.0 { f64::INFINITY.copysign(-x) } else { f64::NAN };
         }
         r = -std::f64::consts::PI / (std::f64::consts::PI * x).tan();
         x = 1.0 - x;
@@ -98,8 +89,7 @@ fn digamma_h(mut x: f64) -> f64 {
     let i = 1.0 / (x * x);
     r + x.ln()
         - 0.5 / x
-        - i * (1.0 / 12.0
-            - i * (1.0 / 120.0 - i * (1.0 / 252.0 - i * (1.0 / 240.0 - i * (1.0 / 132.0)))))
+        - i * (1.0 / 12.0 - i * (1.0 / 120.0 - i * (1.0 / 252.0 - i * (1.0 / 240.0 - i * (1.0 / 132.0)))))
 }
 fn i0e_h(x: f64) -> f64 {
     let x = x.abs();
@@ -108,8 +98,7 @@ fn i0e_h(x: f64) -> f64 {
     }
     if x > 700.0 {
         let i = 1.0 / (8.0 * x);
-        return (1.0 + i * (1.0 + 4.5 * i * (1.0 + 25.0 / 3.0 * i)))
-            / (2.0 * std::f64::consts::PI * x).sqrt();
+        return (1.0 + i * (1.0 + 4.5 * i * (1.0 + 25.0 / 3.0 * i))) / (2.0 * std::f64::consts::PI * x).sqrt();
     }
     let (mut s, mut t, mut k) = (0.0, (-x).exp(), 0.0);
     loop {

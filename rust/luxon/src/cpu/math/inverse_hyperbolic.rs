@@ -14,18 +14,9 @@ pub(super) fn asinh_f32(x: f32) -> f32 {
     let square = y * y;
     let rest = square / (1.0 + (1.0 + square).sqrt());
     let sum = y + rest;
-    let (a, low, doublings) = if huge {
-        (y, 0.0, 1.0)
-    } else {
-        (sum, rest - (sum - y), 0.0)
-    };
+    let (a, low, doublings) = if huge { (y, 0.0, 1.0) } else { (sum, rest - (sum - y), 0.0) };
     let value = ln_1p_sum_f32(a, low, doublings);
-    (if y < f32::INFINITY && y > 1.0e-18 {
-        value
-    } else {
-        y
-    })
-    .copysign(x)
+    (if y < f32::INFINITY && y > 1.0e-18 { value } else { y }).copysign(x)
 }
 
 #[inline(always)]
@@ -35,18 +26,9 @@ pub(super) fn asinh_f64(x: f64) -> f64 {
     let square = y * y;
     let rest = square / (1.0 + (1.0 + square).sqrt());
     let sum = y + rest;
-    let (a, low, doublings) = if huge {
-        (y, 0.0, 1.0)
-    } else {
-        (sum, rest - (sum - y), 0.0)
-    };
+    let (a, low, doublings) = if huge { (y, 0.0, 1.0) } else { (sum, rest - (sum - y), 0.0) };
     let value = ln_1p_sum_f64(a, low, doublings);
-    (if y < f64::INFINITY && y > 1.0e-150 {
-        value
-    } else {
-        y
-    })
-    .copysign(x)
+    (if y < f64::INFINITY && y > 1.0e-150 { value } else { y }).copysign(x)
 }
 
 #[inline(always)]
@@ -70,11 +52,7 @@ pub(super) fn acosh_f32(x: f32) -> f32 {
     } else {
         x
     };
-    if x > 1.0 && x < f32::INFINITY {
-        value
-    } else {
-        outside
-    }
+    if x > 1.0 && x < f32::INFINITY { value } else { outside }
 }
 
 #[inline(always)]
@@ -98,26 +76,14 @@ pub(super) fn acosh_f64(x: f64) -> f64 {
     } else {
         x
     };
-    if x > 1.0 && x < f64::INFINITY {
-        value
-    } else {
-        outside
-    }
+    if x > 1.0 && x < f64::INFINITY { value } else { outside }
 }
 
 #[inline(always)]
 pub(super) fn atanh_f32(x: f32) -> f32 {
     let y = x.abs();
     let s = x * x;
-    let odd = polynomial!(
-        s,
-        1.7772114e-1,
-        5.0656404e-2,
-        1.1841381e-1,
-        1.4220767e-1,
-        2.0002615e-1,
-        3.33333e-1
-    );
+    let odd = polynomial!(s, 1.7772114e-1, 5.0656404e-2, 1.1841381e-1, 1.4220767e-1, 2.0002615e-1, 3.33333e-1);
     let small = (y * s).mul_add(odd, y);
     let d = 1.0 - y;
     let n = y + y;

@@ -62,11 +62,7 @@ pub(super) fn atan_f32(x: f32) -> f32 {
     let t = if inverted { 1.0 / y } else { y };
     let s = t * t;
     let tail = t * s * atan_series_f32(s);
-    let value = if inverted {
-        0.5 * PI_F32.0 - (t + (tail - 0.5 * PI_F32.1))
-    } else {
-        t + tail
-    };
+    let value = if inverted { 0.5 * PI_F32.0 - (t + (tail - 0.5 * PI_F32.1)) } else { t + tail };
     value.copysign(x)
 }
 
@@ -77,11 +73,7 @@ pub(super) fn atan_f64(x: f64) -> f64 {
     let t = if inverted { 1.0 / y } else { y };
     let s = t * t;
     let tail = t * s * atan_series_f64(s);
-    let value = if inverted {
-        0.5 * PI_F64.0 - (t + (tail - 0.5 * PI_F64.1))
-    } else {
-        t + tail
-    };
+    let value = if inverted { 0.5 * PI_F64.0 - (t + (tail - 0.5 * PI_F64.1)) } else { t + tail };
     value.copysign(x)
 }
 
@@ -93,11 +85,7 @@ pub(super) fn atan2_f32(y: f32, x: f32) -> f32 {
     let (a, b) = (y.abs(), x.abs());
     let inverted = a > b;
     let (n, d) = if inverted { (b, a) } else { (a, b) };
-    let t = if n == d {
-        if n == 0.0 { 0.0 } else { 1.0 }
-    } else {
-        n / d
-    };
+    let t = if n == d { if n == 0.0 { 0.0 } else { 1.0 } } else { n / d };
     let s = t * t;
     let tail = t * s * atan_series_f32(s);
     // The angle is `turn -+ (t + tail)`.
@@ -111,12 +99,7 @@ pub(super) fn atan2_f32(y: f32, x: f32) -> f32 {
     };
     let sign = if inverted != left { -1.0 } else { 1.0 };
     let value = turns * PI_F32.0 + (sign * t + (sign * tail + turns * PI_F32.1));
-    (if x.is_nan() || y.is_nan() {
-        x + y
-    } else {
-        value
-    })
-    .copysign(y)
+    (if x.is_nan() || y.is_nan() { x + y } else { value }).copysign(y)
 }
 
 #[inline(always)]
@@ -124,11 +107,7 @@ pub(super) fn atan2_f64(y: f64, x: f64) -> f64 {
     let (a, b) = (y.abs(), x.abs());
     let inverted = a > b;
     let (n, d) = if inverted { (b, a) } else { (a, b) };
-    let t = if n == d {
-        if n == 0.0 { 0.0 } else { 1.0 }
-    } else {
-        n / d
-    };
+    let t = if n == d { if n == 0.0 { 0.0 } else { 1.0 } } else { n / d };
     let s = t * t;
     let tail = t * s * atan_series_f64(s);
     let left = x.is_sign_negative();
@@ -141,25 +120,13 @@ pub(super) fn atan2_f64(y: f64, x: f64) -> f64 {
     };
     let sign = if inverted != left { -1.0 } else { 1.0 };
     let value = turns * PI_F64.0 + (sign * t + (sign * tail + turns * PI_F64.1));
-    (if x.is_nan() || y.is_nan() {
-        x + y
-    } else {
-        value
-    })
-    .copysign(y)
+    (if x.is_nan() || y.is_nan() { x + y } else { value }).copysign(y)
 }
 
 /// `(asin(t) - t) / t^3` for `s = t^2`, `|t| <= 1/2`.
 #[inline(always)]
 fn asin_series_f32(s: f32) -> f32 {
-    polynomial!(
-        s,
-        4.2230695e-2,
-        2.414388e-2,
-        4.54771e-2,
-        7.495248e-2,
-        1.6666754e-1
-    )
+    polynomial!(s, 4.2230695e-2, 2.414388e-2, 4.54771e-2, 7.495248e-2, 1.6666754e-1)
 }
 
 #[inline(always)]
@@ -189,16 +156,8 @@ fn asin_parts_f32(x: f32) -> (bool, f32, f32) {
     let large = y > 0.5;
     let z = 0.5 - 0.5 * y;
     let root = z.sqrt();
-    let lost = if root > 0.0 {
-        root.mul_add(-root, z) / (root + root)
-    } else {
-        0.0
-    };
-    let (t, s, lost) = if large {
-        (root, z, lost)
-    } else {
-        (y, x * x, 0.0)
-    };
+    let lost = if root > 0.0 { root.mul_add(-root, z) / (root + root) } else { 0.0 };
+    let (t, s, lost) = if large { (root, z, lost) } else { (y, x * x, 0.0) };
     (large, t, (t * s).mul_add(asin_series_f32(s), lost))
 }
 
@@ -208,16 +167,8 @@ fn asin_parts_f64(x: f64) -> (bool, f64, f64) {
     let large = y > 0.5;
     let z = 0.5 - 0.5 * y;
     let root = z.sqrt();
-    let lost = if root > 0.0 {
-        root.mul_add(-root, z) / (root + root)
-    } else {
-        0.0
-    };
-    let (t, s, lost) = if large {
-        (root, z, lost)
-    } else {
-        (y, x * x, 0.0)
-    };
+    let lost = if root > 0.0 { root.mul_add(-root, z) / (root + root) } else { 0.0 };
+    let (t, s, lost) = if large { (root, z, lost) } else { (y, x * x, 0.0) };
     (large, t, (t * s).mul_add(asin_series_f64(s), lost))
 }
 

@@ -32,21 +32,12 @@ pub(super) fn split_f32(x: f32) -> (f32, f32) {
 pub(super) fn split_f64(x: f64) -> (f64, f64) {
     const LOW: u64 = 0x3fe6_a09e_667f_3bcd; // sqrt(1/2)
     let tiny = x < f64::MIN_POSITIVE;
-    let y = if tiny {
-        x * 18_014_398_509_481_984.0
-    } else {
-        x
-    };
+    let y = if tiny { x * 18_014_398_509_481_984.0 } else { x };
     let offset = y.to_bits().wrapping_add(1.0_f64.to_bits() - LOW);
     // The biased exponent becomes the low bits of a number near 2^52: AVX2 converts no 64-bit integers.
     let biased = f64::from_bits((offset >> 52) | 0x4330_0000_0000_0000);
     let m = f64::from_bits((offset & 0x000f_ffff_ffff_ffff) + LOW);
-    let exponent = biased
-        - if tiny {
-            4_503_599_627_370_496.0 + 1077.0
-        } else {
-            4_503_599_627_370_496.0 + 1023.0
-        };
+    let exponent = biased - if tiny { 4_503_599_627_370_496.0 + 1077.0 } else { 4_503_599_627_370_496.0 + 1023.0 };
     (exponent, m - 1.0)
 }
 
@@ -92,22 +83,14 @@ pub(super) fn tail_f64(f: f64) -> f64 {
 fn guard_f32(x: f32, value: f32) -> f32 {
     let outside = if x < 0.0 { f32::NAN } else { x };
     let outside = if x == 0.0 { f32::NEG_INFINITY } else { outside };
-    if x > 0.0 && x < f32::INFINITY {
-        value
-    } else {
-        outside
-    }
+    if x > 0.0 && x < f32::INFINITY { value } else { outside }
 }
 
 #[inline(always)]
 fn guard_f64(x: f64, value: f64) -> f64 {
     let outside = if x < 0.0 { f64::NAN } else { x };
     let outside = if x == 0.0 { f64::NEG_INFINITY } else { outside };
-    if x > 0.0 && x < f64::INFINITY {
-        value
-    } else {
-        outside
-    }
+    if x > 0.0 && x < f64::INFINITY { value } else { outside }
 }
 
 #[inline(always)]
@@ -119,10 +102,7 @@ pub(super) fn ln_f32(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn ln_f64(x: f64) -> f64 {
     let (e, f) = split_f64(x);
-    guard_f64(
-        x,
-        e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f))),
-    )
+    guard_f64(x, e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f))))
 }
 
 /// `ln(x (1 + low))` for a relative correction `low` of an ULP or two.
@@ -136,10 +116,7 @@ pub(super) fn ln_sum_f32(x: f32, low: f32) -> f32 {
 #[inline(always)]
 pub(super) fn ln_sum_f64(x: f64, low: f64) -> f64 {
     let (e, f) = split_f64(x);
-    guard_f64(
-        x,
-        e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low)),
-    )
+    guard_f64(x, e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low)))
 }
 
 #[inline(always)]
@@ -178,11 +155,7 @@ pub(super) fn split_1p_f32(x: f32) -> (f32, f32, f32) {
     const LOW: u32 = 0x3f2a_aaab;
     // Beyond 2^60 the 1 does not matter, and 2^-e would leave the normal numbers.
     let huge = x > 1.0e18;
-    let (y, one, shift) = if huge {
-        (x * 5.421_011e-20, 0.0, 64.0)
-    } else {
-        (x, 1.0, 0.0)
-    };
+    let (y, one, shift) = if huge { (x * 5.421_011e-20, 0.0, 64.0) } else { (x, 1.0, 0.0) };
     let offset = (y + one).to_bits().wrapping_sub(LOW);
     let scale = f32::from_bits(1.0_f32.to_bits().wrapping_sub(offset & 0xff80_0000));
     let exponent = (offset as i32 >> 23) as f32;
@@ -195,16 +168,11 @@ pub(super) fn split_1p_f32(x: f32) -> (f32, f32, f32) {
 pub(super) fn split_1p_f64(x: f64) -> (f64, f64, f64) {
     const LOW: u64 = 0x3fe6_a09e_667f_3bcd;
     let huge = x > 1.0e18;
-    let (y, one, bias) = if huge {
-        (x * 5.421_010_862_427_522e-20, 0.0, 959.0)
-    } else {
-        (x, 1.0, 1023.0)
-    };
+    let (y, one, bias) = if huge { (x * 5.421_010_862_427_522e-20, 0.0, 959.0) } else { (x, 1.0, 1023.0) };
     let offset = (y + one).to_bits().wrapping_add(1.0_f64.to_bits() - LOW);
     let biased = offset >> 52;
     let scale = f64::from_bits(2046_u64.wrapping_sub(biased) << 52);
-    let exponent =
-        f64::from_bits(biased | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + bias);
+    let exponent = f64::from_bits(biased | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + bias);
     let base = one.mul_add(scale, -1.0);
     let f = y.mul_add(scale, base);
     (exponent, f, y.mul_add(scale, base - f))
@@ -214,31 +182,15 @@ pub(super) fn split_1p_f64(x: f64) -> (f64, f64, f64) {
 #[inline(always)]
 fn guard_1p_f32(x: f32, value: f32) -> f32 {
     let outside = if x < -1.0 { f32::NAN } else { x };
-    let outside = if x == -1.0 {
-        f32::NEG_INFINITY
-    } else {
-        outside
-    };
-    if x > -1.0 && x < f32::INFINITY && x != 0.0 {
-        value
-    } else {
-        outside
-    }
+    let outside = if x == -1.0 { f32::NEG_INFINITY } else { outside };
+    if x > -1.0 && x < f32::INFINITY && x != 0.0 { value } else { outside }
 }
 
 #[inline(always)]
 fn guard_1p_f64(x: f64, value: f64) -> f64 {
     let outside = if x < -1.0 { f64::NAN } else { x };
-    let outside = if x == -1.0 {
-        f64::NEG_INFINITY
-    } else {
-        outside
-    };
-    if x > -1.0 && x < f64::INFINITY && x != 0.0 {
-        value
-    } else {
-        outside
-    }
+    let outside = if x == -1.0 { f64::NEG_INFINITY } else { outside };
+    if x > -1.0 && x < f64::INFINITY && x != 0.0 { value } else { outside }
 }
 
 #[inline(always)]
@@ -250,10 +202,7 @@ pub(super) fn ln_1p_f32(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn ln_1p_f64(x: f64) -> f64 {
     let (e, f, low) = split_1p_f64(x);
-    guard_1p_f64(
-        x,
-        e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low)),
-    )
+    guard_1p_f64(x, e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low)))
 }
 
 /// `ln_1p` for arguments from 0 to 1.

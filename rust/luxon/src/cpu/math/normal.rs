@@ -12,8 +12,8 @@
 //! operations instead of a longer arithmetic for `t`. The rounding of `t` itself is treated alike.
 
 use super::exp::{
-    LN_2_F32, LN_2_F64, reduce_exactly_f32, reduce_exactly_f64, split_scale_down_f32,
-    split_scale_down_f64, tail_f32, tail_f64,
+    LN_2_F32, LN_2_F64, reduce_exactly_f32, reduce_exactly_f64, split_scale_down_f32, split_scale_down_f64, tail_f32,
+    tail_f64,
 };
 use super::log::{ln_1p_f64, ln_f64};
 
@@ -47,10 +47,7 @@ fn mills_f32(y: f32) -> (f32, f32) {
         -5.6856686e-1,
         7.4520606e-1
     );
-    (
-        p * inverse,
-        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(7.14, 0.78)),
-    )
+    (p * inverse, t_low.mul_add(-0.8, error * inverse.mul_add(7.14, 0.78)))
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 10.3, as a number and the relative correction that it lacks.
@@ -74,10 +71,7 @@ fn scaled_erfc_f32(y: f32) -> (f32, f32) {
         -7.661568e-1,
         1.0437663
     );
-    (
-        p * inverse,
-        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(4.15, 0.85)),
-    )
+    (p * inverse, t_low.mul_add(-0.8, error * inverse.mul_add(4.15, 0.85)))
 }
 
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
@@ -107,11 +101,7 @@ fn times_tail_f32(factor: f32, y: f32) -> f32 {
     let half = 0.5 * y;
     let square = half * y;
     let (ratio, correction) = mills_f32(y);
-    times_exp_f32(
-        factor * ratio,
-        square,
-        correction - half.mul_add(y, -square),
-    )
+    times_exp_f32(factor * ratio, square, correction - half.mul_add(y, -square))
 }
 
 #[inline(always)]
@@ -177,10 +167,7 @@ fn mills_f64(y: f64) -> (f64, f64) {
         -0.7001166371801388,
         0.7771515406810234
     );
-    (
-        p * inverse,
-        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(26.49, -0.22)),
-    )
+    (p * inverse, t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(26.49, -0.22)))
 }
 
 /// `erfc(y) exp(y^2)` for `y` between 0 and 27.3, as a number and the relative correction that it lacks.
@@ -217,10 +204,7 @@ fn scaled_erfc_f64(y: f64) -> (f64, f64) {
         -0.9734205184813284,
         1.0952845400902893
     );
-    (
-        p * inverse,
-        t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(16.2, -0.07)),
-    )
+    (p * inverse, t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(16.2, -0.07)))
 }
 
 /// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
@@ -250,11 +234,7 @@ fn times_tail_f64(factor: f64, y: f64) -> f64 {
     let half = 0.5 * y;
     let square = half * y;
     let (ratio, correction) = mills_f64(y);
-    times_exp_f64(
-        factor * ratio,
-        square,
-        correction - half.mul_add(y, -square),
-    )
+    times_exp_f64(factor * ratio, square, correction - half.mul_add(y, -square))
 }
 
 #[inline(always)]
@@ -271,8 +251,7 @@ pub(super) fn log_ndtr_f64(x: f64) -> f64 {
     let upper = ln_1p_f64(-times_tail_f64(1.0, inside));
     // Far out R(y) = (1 - y^-2 + 3 y^-4 - ...) / (y sqrt(2 pi)), and y^2 / 2 dwarfs its logarithm.
     let z = 1.0 / (y * y);
-    let far = polynomial!(z, 10395.0, -945.0, 105.0, -15.0, 3.0, -1.0, 1.0)
-        / (y * 2.506_628_274_631_000_7);
+    let far = polynomial!(z, 10395.0, -945.0, 105.0, -15.0, 3.0, -1.0, 1.0) / (y * 2.506_628_274_631_000_7);
     let (ratio, correction) = mills_f64(inside);
     let lower = ln_f64(if y > 38.7 { far } else { ratio }) + (correction - 0.5 * y * y);
     if x > 0.0 { upper } else { lower }

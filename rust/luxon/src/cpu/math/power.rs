@@ -73,26 +73,10 @@ fn finish(x: f64, y: f64, magnitude: f64) -> f64 {
     let a = x.abs();
     let integer = y == y.trunc();
     let odd = integer && y.abs() < 9_007_199_254_740_992.0 && 0.5 * y != (0.5 * y).trunc();
-    let value = if x.is_sign_negative() && odd {
-        -magnitude
-    } else {
-        magnitude
-    };
-    let value = if x < 0.0 && a < f64::INFINITY && !integer {
-        f64::NAN
-    } else {
-        value
-    };
-    let value = if x.is_nan() || y.is_nan() {
-        x + y
-    } else {
-        value
-    };
-    if x == 1.0 || y == 0.0 || (x == -1.0 && y.abs() == f64::INFINITY) {
-        1.0
-    } else {
-        value
-    }
+    let value = if x.is_sign_negative() && odd { -magnitude } else { magnitude };
+    let value = if x < 0.0 && a < f64::INFINITY && !integer { f64::NAN } else { value };
+    let value = if x.is_nan() || y.is_nan() { x + y } else { value };
+    if x == 1.0 || y == 0.0 || (x == -1.0 && y.abs() == f64::INFINITY) { 1.0 } else { value }
 }
 
 #[inline(always)]
@@ -101,29 +85,10 @@ pub(super) fn pow_f64(x: f64, y: f64) -> f64 {
     let (high, low) = ln_extended(a);
     let product = y * high;
     let product_low = y.mul_add(high, -product) + y * low;
-    let regular = exp_extended(
-        product,
-        if product.abs() < 800.0 {
-            product_low
-        } else {
-            0.0
-        },
-    );
+    let regular = exp_extended(product, if product.abs() < 800.0 { product_low } else { 0.0 });
     // Zero and infinity to a power: the logarithm is infinite, only the sign of y counts.
-    let extreme = if (a == 0.0) == (y < 0.0) {
-        f64::INFINITY
-    } else {
-        0.0
-    };
-    finish(
-        x,
-        y,
-        if a == 0.0 || a == f64::INFINITY {
-            extreme
-        } else {
-            regular
-        },
-    )
+    let extreme = if (a == 0.0) == (y < 0.0) { f64::INFINITY } else { 0.0 };
+    finish(x, y, if a == 0.0 || a == f64::INFINITY { extreme } else { regular })
 }
 
 #[inline(always)]

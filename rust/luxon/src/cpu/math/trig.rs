@@ -17,11 +17,8 @@ pub(super) const LIMIT_F64: f64 = 1_099_511_627_776.0;
 
 /// `pi / 2` in three parts, each the nearest number to what the earlier ones miss.
 const HALF_PI_F32: (f32, f32, f32) = (std::f32::consts::FRAC_PI_2, -4.371_139e-8, -1.715_124_5e-15);
-const HALF_PI_F64: (f64, f64, f64) = (
-    std::f64::consts::FRAC_PI_2,
-    6.123_233_995_736_766e-17,
-    -1.497_384_904_859_169_8e-33,
-);
+const HALF_PI_F64: (f64, f64, f64) =
+    (std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33);
 
 /// `(r, low, q)`: the remainder `r + low` of `x` by `pi / 2` and, in the low bits of `q`, the quotient.
 #[inline(always)]
@@ -89,22 +86,16 @@ fn cos_series_f64(s: f64) -> f64 {
 #[inline(always)]
 fn quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
     let s = r * r;
-    let value = if q & 1 == 0 {
-        r + (r * s).mul_add(sin_series_f32(s), low)
-    } else {
-        s.mul_add(cos_series_f32(s), 1.0)
-    };
+    let value =
+        if q & 1 == 0 { r + (r * s).mul_add(sin_series_f32(s), low) } else { s.mul_add(cos_series_f32(s), 1.0) };
     f32::from_bits(value.to_bits() ^ ((q & 2) << 30))
 }
 
 #[inline(always)]
 fn quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
     let s = r * r;
-    let value = if q & 1 == 0 {
-        r + (r * s).mul_add(sin_series_f64(s), low)
-    } else {
-        s.mul_add(cos_series_f64(s), 1.0)
-    };
+    let value =
+        if q & 1 == 0 { r + (r * s).mul_add(sin_series_f64(s), low) } else { s.mul_add(cos_series_f64(s), 1.0) };
     f64::from_bits(value.to_bits() ^ ((q & 2) << 62))
 }
 
@@ -138,10 +129,7 @@ pub(super) fn cos_fast_f64(x: f64) -> f64 {
 #[inline(always)]
 fn tan_quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
     let s = r * r;
-    let (sine, cosine) = (
-        (r, (r * s).mul_add(sin_series_f32(s), low)),
-        (1.0, s * cos_series_f32(s)),
-    );
+    let (sine, cosine) = ((r, (r * s).mul_add(sin_series_f32(s), low)), (1.0, s * cos_series_f32(s)));
     let odd = q & 1 == 1;
     let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
     let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
@@ -156,10 +144,7 @@ fn tan_quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
 #[inline(always)]
 fn tan_quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
     let s = r * r;
-    let (sine, cosine) = (
-        (r, (r * s).mul_add(sin_series_f64(s), low)),
-        (1.0, s * cos_series_f64(s)),
-    );
+    let (sine, cosine) = ((r, (r * s).mul_add(sin_series_f64(s), low)), (1.0, s * cos_series_f64(s)));
     let odd = q & 1 == 1;
     let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
     let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
@@ -212,11 +197,7 @@ macro_rules! any_size {
     ($name:ident, $block:ident, $t:ty, $limit:ident, $fast:ident, $slow:ident) => {
         #[inline(always)]
         pub(super) fn $name(x: $t) -> $t {
-            if x.abs() <= $limit {
-                $fast(x)
-            } else {
-                $slow(x)
-            }
+            if x.abs() <= $limit { $fast(x) } else { $slow(x) }
         }
 
         #[inline(always)]
@@ -237,54 +218,12 @@ macro_rules! any_size {
         }
     };
 }
-any_size!(
-    sin_f32,
-    sin_block_f32,
-    f32,
-    LIMIT_F32,
-    sin_fast_f32,
-    sin_slow_f32
-);
-any_size!(
-    sin_f64,
-    sin_block_f64,
-    f64,
-    LIMIT_F64,
-    sin_fast_f64,
-    sin_slow_f64
-);
-any_size!(
-    cos_f32,
-    cos_block_f32,
-    f32,
-    LIMIT_F32,
-    cos_fast_f32,
-    cos_slow_f32
-);
-any_size!(
-    cos_f64,
-    cos_block_f64,
-    f64,
-    LIMIT_F64,
-    cos_fast_f64,
-    cos_slow_f64
-);
-any_size!(
-    tan_f32,
-    tan_block_f32,
-    f32,
-    LIMIT_F32,
-    tan_fast_f32,
-    tan_slow_f32
-);
-any_size!(
-    tan_f64,
-    tan_block_f64,
-    f64,
-    LIMIT_F64,
-    tan_fast_f64,
-    tan_slow_f64
-);
+any_size!(sin_f32, sin_block_f32, f32, LIMIT_F32, sin_fast_f32, sin_slow_f32);
+any_size!(sin_f64, sin_block_f64, f64, LIMIT_F64, sin_fast_f64, sin_slow_f64);
+any_size!(cos_f32, cos_block_f32, f32, LIMIT_F32, cos_fast_f32, cos_slow_f32);
+any_size!(cos_f64, cos_block_f64, f64, LIMIT_F64, cos_fast_f64, cos_slow_f64);
+any_size!(tan_f32, tan_block_f32, f32, LIMIT_F32, tan_fast_f32, tan_slow_f32);
+any_size!(tan_f64, tan_block_f64, f64, LIMIT_F64, tan_fast_f64, tan_slow_f64);
 
 // sin(pi x) / (pi x) = (r / x) S(r^2) (-1)^n with x = n + r, and r / x = 1 for n = 0.
 
@@ -293,14 +232,7 @@ pub(super) fn sinc_f32(x: f32) -> f32 {
     let n = x.round_ties_even();
     let r = x - n;
     let s = r * r;
-    let p = s * polynomial!(
-        s,
-        -2.2159077e-3,
-        2.6104905e-2,
-        -1.907454e-1,
-        8.11742e-1,
-        -1.644934e0
-    );
+    let p = s * polynomial!(s, -2.2159077e-3, 2.6104905e-2, -1.907454e-1, 8.11742e-1, -1.644934e0);
     let half = 0.5 * n;
     let ratio = if n == 0.0 { 1.0 } else { r / x };
     let ratio = if half == half.floor() { ratio } else { -ratio };

@@ -41,11 +41,7 @@ pub(super) fn remainder(x: f64) -> (f64, f64, u64) {
     let digits = |i: usize| {
         let high = TWO_OVER_PI.get(word + i).copied().unwrap_or(0);
         let low = TWO_OVER_PI.get(word + i + 1).copied().unwrap_or(0);
-        if shift == 0 {
-            high
-        } else {
-            (high << shift) | (low >> (64 - shift))
-        }
+        if shift == 0 { high } else { (high << shift) | (low >> (64 - shift)) }
     };
     // (w0, w1, w2) m modulo 2^192, the most significant word first.
     let p2 = u128::from(digits(2)) * u128::from(m);
@@ -53,8 +49,7 @@ pub(super) fn remainder(x: f64) -> (f64, f64, u64) {
     let top = digits(0).wrapping_mul(m).wrapping_add((p1 >> 64) as u64);
     // Two bits of quadrant, the rest a fraction of one; above one half, the next quadrant and a negative rest.
     let quadrant = top >> 62;
-    let mut fraction =
-        (u128::from(top) << 64 | u128::from(p1 as u64)) << 2 | u128::from((p2 as u64) >> 62);
+    let mut fraction = (u128::from(top) << 64 | u128::from(p1 as u64)) << 2 | u128::from((p2 as u64) >> 62);
     let negative = fraction >> 127 == 1;
     if negative {
         fraction = fraction.wrapping_neg();
@@ -64,18 +59,9 @@ pub(super) fn remainder(x: f64) -> (f64, f64, u64) {
     let normal = if zeros < 128 { fraction << zeros } else { 0 };
     let scale = f64::from_bits((1023 - 53 - u64::from(zeros)) << 52);
     let high = (normal >> 75) as u64 as f64 * scale;
-    let low = ((normal >> 22) as u64 & 0x001f_ffff_ffff_ffff) as f64
-        * scale
-        * 1.110_223_024_625_156_5e-16;
+    let low = ((normal >> 22) as u64 & 0x001f_ffff_ffff_ffff) as f64 * scale * 1.110_223_024_625_156_5e-16;
     let product = high * std::f64::consts::FRAC_PI_2;
     let error = high.mul_add(std::f64::consts::FRAC_PI_2, -product);
-    let low = low.mul_add(
-        std::f64::consts::FRAC_PI_2,
-        high.mul_add(6.123_233_995_736_766e-17, error),
-    );
-    if negative {
-        (-product, -low, (quadrant + 1) & 3)
-    } else {
-        (product, low, quadrant)
-    }
+    let low = low.mul_add(std::f64::consts::FRAC_PI_2, high.mul_add(6.123_233_995_736_766e-17, error));
+    if negative { (-product, -low, (quadrant + 1) & 3) } else { (product, low, quadrant) }
 }

@@ -190,6 +190,9 @@ pub fn map(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
         }
     }
     if borrow_only && !borrowed.is_empty() {
+        if borrowed.iter().all(|tensor| tensor.node.is_none() && tensor.value().is_host()) {
+            return compute(&map, &borrowed);
+        }
         return apply(map, &borrowed);
     }
     for (index, operand) in operands.iter().enumerate() {
@@ -207,6 +210,35 @@ pub fn map(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
     apply(map, &references)
 }
 
+/// What [`apply`] does with host tensors outside every differentiation, in one step: this is the path of
+/// small programs in tight loops.
+fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut values = [&**inputs[0].value(); MAX_ARITY];
+    for (value, input) in values.iter_mut().zip(inputs) {
+        *value = input.value();
+    }
+    let values = &values[..inputs.len()];
+    let mut output = Tensor::empty(output_dtype(map, values), &output_shape(map, values)?)?;
+    if let Some(value) = std::sync::Arc::get_mut(&mut output.value) {
+        map::run(map, values, value);
+    }
+    if crate::runtime::interrupt::take() { Err(Error::Interrupted) } else { Ok(output) }
+}
+
+#[inline]
+fn output_dtype(map: &Map, inputs: &[&Value]) -> DType {
+    match map.kernel.domain() {
+        Domain::Compare | Domain::Test | Domain::Logical => DType::Bool,
+        // The last input is a value, never the condition of a select, unless both values are scalars.
+        Domain::Select => match (map.scalars[1], map.scalars[2]) {
+            (Some(a), Some(b)) => a.dtype().promote(b.dtype()),
+            _ => inputs[inputs.len() - 1].dtype(),
+        },
+        _ => inputs[0].dtype(),
+    }
+}
+
+#[inline]
 fn output_shape(map: &Map, inputs: &[&Value]) -> Result<Shape> {
     let mut shape = *inputs[0].shape();
     for input in &inputs[1..] {
@@ -224,16 +256,7 @@ impl Family for Map {
 
     #[inline]
     fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
-        let shape = output_shape(self, inputs)?;
-        let dtype = match self.kernel.domain() {
-            Domain::Compare | Domain::Test | Domain::Logical => DType::Bool,
-            // The last input is a value, never the condition of a select, unless both values are scalars.
-            Domain::Select => match (self.scalars[1], self.scalars[2]) {
-                (Some(a), Some(b)) => a.dtype().promote(b.dtype()),
-                _ => inputs[inputs.len() - 1].dtype(),
-            },
-            _ => inputs[0].dtype(),
-        };
+        let (dtype, shape) = (output_dtype(self, inputs), output_shape(self, inputs)?);
         Ok(smallvec![Spec { dtype, shape }])
     }
 

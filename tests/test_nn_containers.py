@@ -1,0 +1,373 @@
+"""Containers, wrappers and the layer contract."""
+
+import dataclasses
+import pickle
+import typing
+
+import numpy as np
+import pytest
+
+import luxon as lx
+from luxon import nn
+
+
+def setup(model, seed=0, **keywords):
+    return nn.setup(seed, model, **keywords)
+
+
+def x(*shape):
+    return lx.random.normal(lx.random.key(7), shape)
+
+
+def bits(value):
+    return np.asarray(value).tobytes()
+
+
+def test_chain_names_indexing_and_slices():
+    model = nn.Chain(nn.Dense(2, 3), [lx.relu, [nn.Dense(3, 4)]], name="net")
+    assert list(model.inner()) == ["layer_1", "layer_2", "layer_3"]
+    assert model[0] == nn.Dense(2, 3)
+    assert model.layer_3 is model[-1] is model["layer_3"]
+    part = model[1:]
+    assert list(part.inner()) == ["layer_2", "layer_3"]
+    ps, st = setup(model)
+    y, _ = part(x(5, 3), ps, st)
+    assert y.shape == (5, 4)
+    assert len(model) == 3 and [type(layer).__name__ for layer in model] == ["Dense", "WrappedFunction", "Dense"]
+    with pytest.raises(AttributeError, match="no attribute or child"):
+        model.nothing  # noqa: B018
+    with pytest.raises(AttributeError, match="immutable"):
+        model.name = "other"
+
+
+def test_empty_chain_is_the_identity():
+    data = x(2, 3)
+    y, st = nn.Chain()(data, {}, {})
+    assert y is data and st == {}
+
+
+def test_named_children():
+    model = nn.Chain(body=nn.Dense(2, 3), head=lx.relu)
+    ps, st = setup(model)
+    assert ps.paths() == ["body.weight", "body.bias"]
+    assert ps == setup(nn.Chain({"body": nn.Dense(2, 3), "head": lx.relu}))[0]
+    with pytest.raises(TypeError, match="position or by keyword"):
+        nn.Chain(nn.Dense(2, 2), head=nn.Dense(2, 2))
+    with pytest.raises(TypeError, match="layer or a function"):
+        nn.Chain(3)
+
+
+def test_unchanged_state_is_the_given_tree():
+    model = nn.Chain(nn.Dense(2, 3), nn.Parallel(None, lx.relu, nn.Dense(3, 3)), nn.NoOpLayer())
+    ps, st = setup(model)
+    assert model(x(4, 2), ps, st)[1] is st
+    norm = nn.Chain(nn.Dense(2, 3), nn.BatchNorm(3))
+    ps, st = setup(norm)
+    after = norm(x(4, 2), ps, st)[1]
+    assert after is not st and after.paths() == st.paths()
+    st = nn.testmode(st)
+    assert norm(x(4, 2), ps, st)[1] is st
+
+
+def test_initial_values_depend_on_the_path_alone():
+    one = setup(nn.Chain(a=nn.Dense(2, 3), b=nn.Dense(3, 1)))[0]
+    more = setup(nn.Chain(a=nn.Dense(2, 3), extra=nn.Dense(3, 3), b=nn.Dense(3, 1)))[0]
+    assert bits(one.a.weight) == bits(more.a.weight) and bits(one.b.weight) == bits(more.b.weight)
+    double = setup(nn.Chain(a=nn.Dense(2, 3), b=nn.Dense(3, 1)), dtype=lx.float64)[0]
+    assert np.allclose(np.asarray(double.a.weight), np.asarray(one.a.weight))
+    assert double.a.weight.dtype == np.float64
+
+
+def test_rng_kinds():
+    key = setup(nn.Dense(2, 3), lx.random.key(5))[0]
+    seed = setup(nn.Dense(2, 3), 5)[0]
+    assert bits(key.weight) == bits(seed.weight)
+    generator = np.random.default_rng(0)
+    first, second = setup(nn.Dense(2, 3), generator)[0], setup(nn.Dense(2, 3), generator)[0]
+    assert bits(first.weight) != bits(second.weight)
+    for bad in (1.5, True, None):
+        with pytest.raises(TypeError, match="rng must be"):
+            setup(nn.Dense(2, 3), bad)
+
+
+def test_dicts_do_as_trees():
+    model = nn.Chain(nn.Dense(2, 3), nn.BatchNorm(3), nn.Dropout(0.5))
+    ps, st = setup(model)
+
+    def plain(tree):
+        return {k: plain(v) if isinstance(v, lx.Tree) else v for k, v in tree.items()}
+
+    y, after = model(x(4, 2), ps, st)
+    z, plain_after = model(x(4, 2), plain(ps), plain(st))
+    assert bits(y) == bits(z)
+    assert isinstance(plain_after, dict) and lx.Tree(plain_after) == after
+
+
+def test_parallel():
+    model = nn.Parallel(lx.add, nn.Dense(2, 3), nn.Dense(4, 3))
+    ps, st = setup(model)
+    a, b = x(5, 2), x(5, 4)
+    y, _ = model((a, b), ps, st)
+    expected = nn.Dense(2, 3)(a, ps.layer_1, {})[0] + nn.Dense(4, 3)(b, ps.layer_2, {})[0]
+    assert bits(y) == bits(expected)
+    with pytest.raises(ValueError, match="tuple of 3 inputs for 2 layers"):
+        model((a, b, a), ps, st)
+    both = nn.Parallel(None, lx.relu, lx.tanh)(a, *setup(nn.Parallel(None, lx.relu, lx.tanh)))[0]
+    assert len(both) == 2
+
+
+def test_layers_as_connection_and_fusion():
+    bilinear = nn.Bilinear((3, 3), 2)
+    model = nn.Parallel(bilinear, nn.Dense(2, 3), nn.Dense(2, 3))
+    ps, st = setup(model)
+    assert list(ps) == ["layer_1", "layer_2", "connection"]
+    assert model(x(5, 2), ps, st)[0].shape == (5, 2)
+    branch = nn.BranchLayer(nn.Dense(2, 3), nn.Dense(2, 3), fusion=bilinear)
+    ps, st = setup(branch)
+    assert list(ps) == ["layer_1", "layer_2", "fusion"]
+    assert branch(x(5, 2), ps, st)[0].shape == (5, 2)
+    skip = nn.SkipConnection(nn.Dense(3, 3), bilinear)
+    ps, st = setup(skip)
+    assert list(ps) == ["layer", "connection"]
+    assert skip(x(5, 3), ps, st)[0].shape == (5, 2)
+    with pytest.raises(ValueError, match="cannot be called 'connection'"):
+        nn.Parallel(lx.add, connection=nn.Dense(2, 3))
+
+
+def test_pairwise_fusion():
+    model = nn.PairwiseFusion(lx.add, nn.Dense(2, 2), nn.Dense(2, 2))
+    ps, st = setup(model)
+    a, b, c = x(5, 2), x(5, 2) * 2, x(5, 2) * 3
+    y = nn.Dense(2, 2)(a, ps.layer_1, {})[0] + b
+    y = nn.Dense(2, 2)(y, ps.layer_2, {})[0] + c
+    assert bits(model((a, b, c), ps, st)[0]) == bits(y)
+    same = model((a, a, a), ps, st)[0]
+    assert bits(model(a, ps, st)[0]) == bits(same)
+    with pytest.raises(ValueError, match="needs 3 inputs"):
+        model((a, b), ps, st)
+
+
+def test_skip_repeat_maxout():
+    skip = nn.SkipConnection(nn.Dense(3, 3), lx.add)
+    ps, st = setup(skip)
+    assert ps.paths() == ["weight", "bias"]
+    data = x(5, 3)
+    inner = nn.Dense(3, 3)(data, ps, st)[0]
+    assert bits(skip(data, ps, st)[0]) == bits(inner + data)
+
+    repeated = nn.RepeatedLayer(nn.Dense(3, 3, lx.tanh), repeats=3)
+    ps, st = setup(repeated)
+    y = data
+    for _ in range(3):
+        y = nn.Dense(3, 3, lx.tanh)(y, ps, st)[0]
+    assert bits(repeated(data, ps, st)[0]) == bits(y)
+    assert nn.RepeatedLayer(nn.Dense(3, 3), 0)(data, ps, st)[0] is data
+    injected = nn.RepeatedLayer(nn.Parallel(lx.add, nn.Dense(3, 3), nn.NoOpLayer()), 2, input_injection=True)
+    ps, st = setup(injected)
+    y = nn.Dense(3, 3)(data, ps.layer_1, {})[0] + data
+    y = nn.Dense(3, 3)(y, ps.layer_1, {})[0] + data
+    assert bits(injected(data, ps, st)[0]) == bits(y)
+
+    maxout = nn.Maxout(lambda: nn.Dense(3, 2), 3)
+    ps, st = setup(maxout)
+    each = [np.asarray(nn.Dense(3, 2)(data, ps[f"layer_{i}"], {})[0]) for i in (1, 2, 3)]
+    assert np.array_equal(np.asarray(maxout(data, ps, st)[0]), np.max(each, axis=0))
+
+
+def test_repeated_layer_threads_its_state():
+    model = nn.RepeatedLayer(nn.BatchNorm(3), 2)
+    ps, st = setup(model)
+    once = nn.BatchNorm(3)
+    y, s = once(x(5, 3), ps, st)
+    y, s = once(y, ps, s)
+    z, after = model(x(5, 3), ps, st)
+    assert bits(y) == bits(z) and s == after
+
+
+def test_wrapper_precision():
+    model = nn.AlternatePrecision(lx.float64, nn.Dense(2, 2))
+    ps, st = setup(model)
+    y, _ = model(x(3, 2), ps, st)
+    assert y.dtype == np.float32 and ps.paths() == ["weight", "bias"]
+
+
+class Pair(typing.NamedTuple):
+    left: nn.Layer
+    right: nn.Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Custom(nn.Container):
+    """Children as a field, a NamedTuple, a dict and a list."""
+
+    first: nn.Layer
+    pair: Pair
+    by_name: dict
+    listed: list
+    scale: float = 2.0
+
+    def __call__(self, x, ps, st):
+        x, _ = self.first(x, ps.first, st.first)
+        a, _ = self.pair.left(x, ps.pair.left, st.pair.left)
+        b, _ = self.pair.right(x, ps.pair.right, st.pair.right)
+        c, _ = self.by_name["only"](a + b, ps.by_name.only, st.by_name.only)
+        for position, layer in enumerate(self.listed):
+            c, _ = layer(c, ps.listed[str(position)], st.listed[str(position)])
+        return c * self.scale, st
+
+
+def custom():
+    dense = nn.Dense(3, 3)
+    return Custom(dense, Pair(dense, nn.Dense(3, 3, lx.tanh)), {"only": dense}, [dense, nn.Dense(3, 2)])
+
+
+def test_custom_container_needs_no_registration():
+    model = custom()
+    ps, st = setup(model)
+    assert list(ps) == ["first", "pair", "by_name", "listed"]
+    assert "pair.left.weight" in ps and "listed.1.bias" in ps
+    assert model(x(4, 3), ps, st)[0].shape == (4, 2)
+    with pytest.raises(TypeError, match="no dataclass"):
+
+        class Bare(nn.Container):
+            pass
+
+        Bare().inner()
+
+
+def test_models_are_values():
+    model = nn.Chain(nn.Dense(2, 3, lx.relu), nn.SkipConnection(nn.Dense(3, 3), lx.add), nn.Maxout(nn.Dense(3, 2)))
+    again = nn.Chain(nn.Dense(2, 3, lx.relu), nn.SkipConnection(nn.Dense(3, 3), lx.add), nn.Maxout(nn.Dense(3, 2)))
+    assert model == again and hash(model) == hash(again)
+    assert model != nn.Chain(nn.Dense(2, 3))
+    assert pickle.loads(pickle.dumps(model)) == model
+    branch = nn.BranchLayer(nn.Dense(2, 3), fusion=lx.add)
+    assert pickle.loads(pickle.dumps(branch)) == branch
+
+
+def test_calls_are_pure():
+    model = nn.Chain(nn.Dense(2, 8), nn.BatchNorm(8), nn.Dropout(0.5))
+    ps, st = setup(model)
+    data = x(16, 2)
+    first, second = model(data, ps, st), model(data, ps, st)
+    assert bits(first[0]) == bits(second[0]) and first[1] == second[1]
+    assert first[1].layer_3.key != st.layer_3.key
+
+
+def test_states_switch():
+    model = nn.Chain(nn.Dense(2, 8), nn.BatchNorm(8), nn.Chain(nn.Dropout(0.5)))
+    _, st = setup(model)
+    off = nn.testmode(st)
+    assert off.layer_2.training is False and off.layer_3.layer_1.training is False
+    assert nn.trainmode(off) == st
+    assert nn.testmode(off) is off or nn.testmode(off) == off
+    assert nn.update_state(st, "running_mean", 3.0).layer_2.running_mean == 3.0
+    with pytest.raises(KeyError, match="no state is called 'momentum'"):
+        nn.update_state(st, "momentum", 1)
+
+
+def test_apply_checks_the_parameters():
+    model = nn.Chain(nn.Dense(2, 3), nn.Dense(3, 1))
+    other = nn.Chain(nn.Dense(2, 3), nn.Dense(3, 1, use_bias=False), nn.Scale(1))
+    ps, st = setup(other)
+    with pytest.raises(ValueError, match=r"missing layer_2.bias; extra layer_3.weight, layer_3.bias"):
+        nn.apply(model, x(4, 2), ps, st)
+    ps, st = setup(model)
+    assert bits(nn.apply(model, x(4, 2), ps, st)[0]) == bits(nn.stateless_apply(model, x(4, 2), ps))
+    with pytest.raises(ValueError, match="has states"):
+        nn.stateless_apply(nn.BatchNorm(3), x(4, 3), {})
+
+
+def test_errors_say_where():
+    model = nn.Chain(body=nn.Chain(nn.Dense(2, 3)), head=nn.Chain(nn.Dense(16, 4)))
+    ps, st = setup(model)
+    with pytest.raises(ValueError) as caught:
+        model(x(32, 2), ps, st)
+    assert str(caught.value) == "head.layer_1: Dense(16 => 4) got (32, 3), expected (..., 16)"
+    assert caught.value.__notes__ == ["in layer head.layer_1: Dense(16 => 4)"]
+    with pytest.raises(TypeError, match=r"body\.layer_1: Dense\(2 => 3\) got int64"):
+        model(lx.ones((3, 2), dtype=lx.int64), ps, st)
+    with pytest.raises(KeyError, match="no parameter 'weight'"):
+        nn.Dense(2, 3)(x(1, 2), {"scale": 1}, {})
+
+
+def test_other_float_inputs_are_cast_with_a_warning():
+    layer = nn.Dense(2, 3)
+    ps, st = setup(layer)
+    data = lx.ones((4, 2), dtype=lx.float64)
+    with pytest.warns(UserWarning, match="float64 input is cast") as caught:
+        y, _ = layer(data, ps, st)
+    assert y.dtype == np.float32 and caught[0].filename == __file__
+
+
+def test_lengths():
+    assert nn.parameter_length(nn.Dense(2, 3)) == 9
+    assert nn.state_length(nn.BatchNorm(3)) == 6
+    assert nn.parameter_length(nn.Chain(nn.Dense(2, 3), nn.Dropout(0.5))) == 9
+    ps, st = setup(nn.Chain(nn.Dense(3, 3), nn.Dense(3, 3)))
+    assert nn.parameter_length(nn.share_parameters(ps, [["layer_1", "layer_2"]])) == 12
+
+
+def test_output_shape_and_open_sizes():
+    model = nn.Chain(nn.Dense(None, 8), nn.BatchNorm(None), nn.Dense(None, 3))
+    assert nn.output_shape(model, (5, 2)) == (5, 3)
+    ps, st = setup(model, x_spec=(5, 2))
+    assert ps.layer_3.weight.shape == (3, 8) and st.layer_2.running_mean.shape == (8,)
+    assert model(x(5, 2), ps, st)[0].shape == (5, 3)
+    with pytest.raises(ValueError, match="in_features is None"):
+        setup(model)
+    assert nn.output_shape(nn.Parallel(None, nn.Dense(2, 3), nn.Dense(4, 5)), ((6, 2), (6, 4))) == ((6, 3), (6, 5))
+    assert nn.output_shape(nn.Embedding(10, 4), lx.ShapeDtype((2, 7), lx.int64)) == (2, 7, 4)
+    assert nn.output_shape(custom(), (4, 3)) == (4, 2)
+
+
+def test_printing():
+    model = nn.Chain(nn.Dense(2, 8, lx.relu), nn.BatchNorm(8), *[nn.Dense(8, 8)] * 3, nn.Dense(8, 1), name="net")
+    assert repr(model).splitlines() == [
+        "Chain net(",
+        "    layer_1: Dense(2 => 8, relu),  # 24 parameters",
+        "    layer_2: BatchNorm(8),  # 16 parameters, plus 16 non-trainable",
+        "    layer_3 to layer_5: Dense(8 => 8),  # 72 parameters",
+        "    layer_6: Dense(8 => 1),  # 9 parameters",
+        ")  # 265 parameters, plus 16 non-trainable",
+    ]
+    assert repr(nn.Dense(2, 3)) == "Dense(2 => 3)"
+    frozen = nn.freeze(nn.Chain(nn.Dense(2, 3), nn.Dense(3, 1)), "layer_1.bias")
+    assert repr(frozen).splitlines() == [
+        "FrozenLayer(layer_1.bias) of Chain(",
+        "    layer_1: Dense(2 => 3),  # 6 parameters, plus 3 non-trainable",
+        "    layer_2: Dense(3 => 1),  # 4 parameters",
+        ")  # 10 parameters, plus 3 non-trainable",
+    ]
+    assert "RepeatedLayer(repeats=3) of Dense(2 => 2)" in repr(nn.Chain(nn.RepeatedLayer(nn.Dense(2, 2), 3)))
+
+
+def test_summary():
+    table = nn.summary(nn.Chain(nn.Dense(2, 8, lx.relu), nn.RepeatedLayer(nn.Dense(8, 8), 2)), (5, 2))
+    assert [row.path for row in table.rows] == ["layer_1", "layer_2", "layer_2"]
+    assert [row.parameters for row in table.rows] == [24, 72, 0]
+    assert table.trainable == 96
+    frozen = nn.freeze(nn.Chain(nn.Dense(2, 8), nn.Dense(8, 1)), "layer_1")
+    table = nn.summary(frozen, (5, 2))
+    assert [row.parameters for row in table.rows] == [0, 9] and (table.trainable, table.non_trainable) == (9, 24)
+
+
+def test_stateful_layer():
+    model = nn.Chain(nn.Dense(2, 3), nn.BatchNorm(3))
+    ps, st = setup(model)
+    m = nn.StatefulLayer(model, ps, st)
+    y, after = model(x(4, 2), ps, st)
+    assert bits(m(x(4, 2))) == bits(y) and m.st == after
+    zeros = lx.tree.map(lx.zeros_like, ps)
+    assert not np.asarray(m(x(4, 2), zeros)).any()
+
+
+def test_shape_layers():
+    data = x(5, 2, 3)
+    assert nn.ReshapeLayer((3, -1))(data, {}, {})[0].shape == (5, 3, 2)
+    assert nn.FlattenLayer()(data, {}, {})[0].shape == (5, 6)
+    assert nn.FlattenLayer(2)(data, {}, {})[0].shape == (5, 2, 3)
+    assert bits(nn.SelectDim(1, -1)(data, {}, {})[0]) == bits(data[:, -1])
+    assert bits(nn.ReverseSequence()(data, {}, {})[0]) == bits(lx.flip(data, axis=1))
+    with pytest.raises(IndexError):
+        nn.SelectDim(3, 0)(data, {}, {})
