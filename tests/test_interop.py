@@ -202,6 +202,7 @@ def test_numbers_and_lists():
         lx.asarray([1, [2]])
     with pytest.raises(ValueError, match="ragged"):
         lx.asarray([[1], 2])
+    assert lx.asarray([0.1], dtype="float64").item() == 0.1
     with pytest.raises(OverflowError):
         lx.asarray([300], dtype="uint8")
     endless = []

@@ -1,7 +1,7 @@
 """Second derivatives, and the backends that choose how derivatives are computed.
 
-What can be said in terms of the core's transformations (`grad`, `vjp`, `jvp`, ...) is said here. All of it takes
-tensors and trees, runs ordinary Python, and nests in any mix and to any order.
+What can be said in terms of the core's transformations (`grad`, `vjp`, `jvp`, ...) is said here. All of it
+takes tensors and trees, runs ordinary Python, and nests in any mix and to any order.
 """
 
 from __future__ import annotations
@@ -62,19 +62,155 @@ def _step(dtype: Any) -> float:
     return float(np.finfo(dtype).eps) ** (1 / 3)
 
 
+@runtime_checkable
+class Backend(Protocol):
+    """How derivatives are computed; a user's own is a class with these three methods."""
+
+    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
+        """`((value, aux), gradient)` of a function that returns the pair `(value, aux)`; the gradient is
+        `None` at a leaf on which the value does not depend, where the backend can know."""
+
+    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
+        """The cotangent of the argument."""
+
+    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
+        """The tangent of the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoTape:
+    """Reverse mode: one run, recorded and walked back.
+
+    Example:
+        >>> import luxon as lx
+        >>> float(lx.vector_jacobian_product(lx.sin, lx.AutoTape(), lx.asarray(0.0), lx.asarray(2.0)))
+        2.0
+    """
+
+    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
+        return _core.value_and_grad(function, 0, True, "none")(argument)
+
+    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
+        return _core.vjp(function, argument)[1](cotangent)[0]
+
+    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
+        return _core.linearize(function, argument)[1](tangent)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoForward:
+    """Forward mode: one run per element of what is differentiated, with the same numbers.
+
+    Example:
+        >>> import luxon as lx
+        >>> float(lx.jacobian_vector_product(lx.sin, lx.AutoForward(), lx.asarray(0.0), lx.asarray(2.0)))
+        2.0
+    """
+
+    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
+        first: tuple[Any, Any] | None = None
+
+        def slope(tangent: Any) -> Any:
+            nonlocal first
+            value, derivative, aux = _core.jvp(function, (argument,), (tangent,), True, "none")
+            if first is None:
+                first = value, aux
+            return derivative
+
+        gradient = _by_element(argument, slope)
+        return (function(argument) if first is None else first), gradient
+
+    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
+        def slope(tangent: Any) -> Any:
+            pushed = _core.jvp(function, (argument,), (tangent,))[1]
+            return _inner(pushed, cotangent)
+
+        return _by_element(argument, slope)
+
+    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
+        return _core.jvp(function, (argument,), (tangent,))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class AutoFiniteDiff:
+    """Central differences, for checking: two runs per element. It cannot know what the result does not
+    depend on, and gives zeros there.
+
+    Attributes:
+        step: the change of an element, relative to the larger of 1 and its size; by default the cube root
+            of the dtype's resolution.
+
+    Example:
+        >>> import luxon as lx
+        >>> x = lx.asarray(2.0, dtype="float64")
+        >>> round(float(lx.vector_jacobian_product(lambda x: x * x, lx.AutoFiniteDiff(), x, 1.0)), 6)
+        4.0
+    """
+
+    step: float | None = None
+
+    def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
+        first = function(argument)
+        return first, self._differences(lambda x: float(function(x)[0]), argument)
+
+    def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
+        return self._differences(lambda x: float(_inner(function(x), cotangent)), argument)
+
+    def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
+        lengths = [_step(leaf.dtype) for leaf in _floats(argument)]
+        step = self.step if self.step is not None else max(lengths, default=1e-6)
+
+        def moved(sign: float) -> Any:
+            def shifted(x: Any, d: Any) -> Any:
+                return x if d is None else x + d * (sign * step)
+
+            return function(_core.tree_map(shifted, argument, tangent))
+
+        return _core.tree_map(lambda up, down: (up - down) / (2 * step), moved(1.0), moved(-1.0))
+
+    def _differences(self, function: Callable[[Any], float], argument: Any) -> Any:
+        leaves, structure = _core.tree_flatten(argument)
+        gradients: list[Any] = []
+        for place, leaf in enumerate(leaves):
+            if leaf is None:
+                gradients.append(None)
+                continue
+            tensor = _core.asarray(leaf)
+            base = np.array(tensor)
+            slopes = np.zeros(base.shape, np.float64)
+            for index in np.ndindex(base.shape):
+                center = float(base[index])
+                length = (self.step if self.step is not None else _step(tensor.dtype)) * max(1.0, abs(center))
+                ends, values = [], []
+                for sign in (1.0, -1.0):
+                    moved = base.copy()
+                    moved[index] = center + sign * length
+                    changed = [*leaves[:place], _core.asarray(moved), *leaves[place + 1 :]]
+                    ends.append(float(moved[index]))
+                    values.append(function(_core.tree_unflatten(structure, changed)))
+                slopes[index] = (values[0] - values[1]) / (ends[0] - ends[1])
+            gradients.append(_core.asarray(slopes.astype(base.dtype)))
+        return _core.tree_unflatten(structure, gradients)
+
+
+def _step(dtype: Any) -> float:
+    return float(np.finfo(dtype).eps) ** (1 / 3)
+
+
 def _floats(tree: Any) -> list[Tensor]:
     return [_core.asarray(leaf) for leaf in _core.tree_leaves(tree) if leaf is not None]
 
 
 def _inner(result: Any, cotangent: Any) -> Any:
     """The sum of products of two trees."""
-    _core.tree_map(lambda _x, _u: None, result, cotangent)
     total: Any = 0.0
-    products: list[Any] = []
-    _core.tree_map(lambda x, u: products.append(None if u is None or x is None else _core.sum(x * u)), result, cotangent)
-    for product in products:
-        if product is not None:
-            total = total + product
+
+    def add(x: Any, u: Any) -> None:
+        nonlocal total
+        if x is not None and u is not None:
+            total = total + _core.sum(x * u)
+
+    _core.tree_map(add, result, cotangent)
     return total
 
 

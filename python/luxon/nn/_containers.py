@@ -253,7 +253,7 @@ class Parallel(_Joining):
 
     __slots__ = ()
 
-    def __init__(self, connection: Any, *layers: Any, name: str | None = None, **named: Any) -> None:
+    def __init__(self, connection: Any, /, *layers: Any, name: str | None = None, **named: Any) -> None:
         self._set_joining(connection, "connection", name_layers(layers, named), name)
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
@@ -326,7 +326,7 @@ class PairwiseFusion(_Joining):
 
     __slots__ = ()
 
-    def __init__(self, connection: Any, *layers: Any, name: str | None = None, **named: Any) -> None:
+    def __init__(self, connection: Any, /, *layers: Any, name: str | None = None, **named: Any) -> None:
         if connection is None:
             raise TypeError("PairwiseFusion needs a connection: a function of two arguments or a layer")
         self._set_joining(connection, "connection", name_layers(layers, named), name)

@@ -81,9 +81,9 @@ class BatchNorm(Layer):
         )
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        channels = self._channels()
-        if x.ndim < 2 or x.shape[1] != channels:
-            raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected (batch, {channels}, ...)")
+        if x.ndim < 2 or x.shape[1] != (self.channels or x.shape[1]):
+            raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected (batch, {self.channels}, ...)")
+        channels = x.shape[1]
         weight = bias = None
         if self.affine:
             weight, bias = ps["weight"], ps["bias"]

@@ -162,10 +162,15 @@ fn generic(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 
 #[cold]
 fn other_to_tensor(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-        return from_nested(object);
+    if is_list(object) {
+        return from_nested(object, None);
     }
     numpy::from_foreign(object)
+}
+
+/// Whether the object is a list or a tuple.
+pub fn is_list(object: &Bound<'_, PyAny>) -> bool {
+    object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>()
 }
 
 /// Flat elements of a nested list and the sizes of its nesting.
@@ -236,11 +241,11 @@ fn ragged() -> PyErr {
     raise(Error::Shape("asarray: the nested lists are ragged: parts at the same depth differ in length".into()))
 }
 
-/// The tensor of a nested list of numbers, tensors and arrays.
-fn from_nested(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+/// The tensor of a nested list of numbers, tensors and arrays, in a dtype that fits all of them unless one is given.
+pub fn from_nested(object: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Tensor> {
     let mut nest = Nest { shape: Vec::new(), leaves: Vec::new() };
     nest.add(object, 0)?;
-    let dtype = nest.dtype();
+    let dtype = dtype.unwrap_or_else(|| nest.dtype());
     stack_leaves(&nest, dtype).map_err(raise)
 }
 
@@ -257,7 +262,7 @@ fn stack_leaves(nest: &Nest, dtype: DType) -> luxon::Result<Tensor> {
         return crate::memory::from_scalars(&scalars, &nest.shape, dtype);
     }
     let parts = nest.leaves.iter().map(|leaf| match leaf {
-        Leaf::Scalar(scalar) => Ok(Tensor::scalar(*scalar, dtype)),
+        Leaf::Scalar(scalar) => scalar.check_fits(dtype).map(|()| Tensor::scalar(*scalar, dtype)),
         Leaf::Tensor(tensor) => tensor.cast(dtype),
     });
     let parts = parts.collect::<luxon::Result<Vec<_>>>()?;
@@ -320,7 +325,7 @@ impl ShapeArg {
 
 /// One int, or a tuple or list of ints; `what` is named when it is neither.
 pub fn index_list(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<isize>> {
-    if object.is_instance_of::<PyTuple>() || object.is_instance_of::<PyList>() {
+    if is_list(object) {
         return object.try_iter()?.map(|item| integer(&item?, what)).collect();
     }
     Ok(vec![integer(object, what)?])

@@ -139,7 +139,8 @@ impl Rule {
 /// A source and where its successor goes: the same memory where nobody else sees it.
 fn destination(tensor: Tensor) -> Result<(Value, Value)> {
     let value = std::sync::Arc::unwrap_or_clone(tensor.value);
-    let mut value = value.to_contiguous()?;
+    // A copy of the handle would be a second owner.
+    let mut value = if value.is_contiguous() { value } else { value.to_contiguous()? };
     if value.is_unique() && !matches!(value.storage(), crate::buffer::Storage::Inline(_)) {
         let alias = value.view(*value.layout());
         return Ok((alias, value));

@@ -33,7 +33,7 @@ macro_rules! with_number {
         $(
             #[doc = $doc]
             #[pyfunction]
-            #[pyo3(signature = (x, $parameter = $default))]
+            #[pyo3(signature = (x, $parameter = $default), text_signature = concat!("(x, ", stringify!($parameter), "=", stringify!($default), ")"))]
             fn $name(x: &Bound<'_, PyAny>, $parameter: f64) -> Out<PyTensor> {
                 scaled(Kernel::$kernel, x, &[$parameter])
             }
@@ -83,7 +83,7 @@ fn gelu(x: &Bound<'_, PyAny>, approximate: &str) -> Out<PyTensor> {
 
 /// x limited to [min, max].
 #[pyfunction]
-#[pyo3(signature = (x, min=-1.0, max=1.0))]
+#[pyo3(signature = (x, min=-1.0, max=1.0), text_signature = "(x, min=-1.0, max=1.0)")]
 fn hard_tanh(x: &Bound<'_, PyAny>, min: f64, max: f64) -> Out<PyTensor> {
     scaled(Kernel::HardTanh, x, &[min, max])
 }
@@ -97,7 +97,7 @@ fn softplus(x: &Bound<'_, PyAny>, beta: f64, threshold: f64) -> Out<PyTensor> {
 
 /// a * sigmoid(b), where a and b are the halves of x along the axis.
 #[pyfunction]
-#[pyo3(signature = (x, axis=-1))]
+#[pyo3(signature = (x, axis=-1), text_signature = "(x, axis=-1)")]
 fn glu(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
     let x = x.0;
     let at = luxon::layout::resolve_axis("glu", axis, x.rank())?;
@@ -111,14 +111,14 @@ fn glu(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
 
 /// exp(x) / sum(exp(x)) along an axis, without overflow.
 #[pyfunction]
-#[pyo3(signature = (x, axis=-1))]
+#[pyo3(signature = (x, axis=-1), text_signature = "(x, axis=-1)")]
 fn softmax(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
     Ok(released(py, elements(x.count()), || x.softmax(axis))?.into())
 }
 
 /// The logarithm of the softmax along an axis, accurate also where that underflows.
 #[pyfunction]
-#[pyo3(signature = (x, axis=-1))]
+#[pyo3(signature = (x, axis=-1), text_signature = "(x, axis=-1)")]
 fn log_softmax(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
     Ok(released(py, elements(x.count()), || x.log_softmax(axis))?.into())
 }

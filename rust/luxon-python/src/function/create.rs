@@ -4,7 +4,7 @@ use luxon::{DType, Error, Indexing, Scalar, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::convert::{ShapeArg, TensorArg, scalar_of, to_tensor};
+use crate::convert::{ShapeArg, TensorArg, from_nested, is_list, scalar_of, to_tensor};
 use crate::device::{DeviceArg, moved};
 use crate::dtype::DTypeArg;
 use crate::error::{Failure, Out};
@@ -45,6 +45,8 @@ fn asarray(
     } else if let (Some(wanted), Some(scalar)) = (wanted, scalar_of(obj)?) {
         scalar.check_fits(wanted)?;
         Tensor::scalar(scalar, wanted)
+    } else if copy != Some(false) && is_list(obj) {
+        from_nested(obj, wanted)?
     } else {
         if copy == Some(false) && !obj.hasattr("__dlpack__")? && !obj.hasattr("__array__")? {
             return Err(no_copy("asarray: a Python object has no memory to share"));

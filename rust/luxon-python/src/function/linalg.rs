@@ -35,7 +35,7 @@ fn matrix_transpose(x: TensorArg) -> Out<PyTensor> {
 
 /// The sum of products along an axis; other axes broadcast.
 #[pyfunction]
-#[pyo3(signature = (x1, x2, /, *, axis=-1))]
+#[pyo3(signature = (x1, x2, /, *, axis=-1), text_signature = "(x1, x2, /, *, axis=-1)")]
 fn vecdot(py: Python<'_>, x1: TensorArg, x2: TensorArg, axis: isize) -> Out<PyTensor> {
     Ok(released(py, elements(x1.count().max(x2.count())), || luxon::vecdot(&x1, &x2, axis))?.into())
 }
@@ -49,7 +49,7 @@ fn outer(py: Python<'_>, x1: TensorArg, x2: TensorArg) -> Out<PyTensor> {
 
 /// The cross product of vectors of three elements along an axis.
 #[pyfunction]
-#[pyo3(signature = (x1, x2, /, *, axis=-1))]
+#[pyo3(signature = (x1, x2, /, *, axis=-1), text_signature = "(x1, x2, /, *, axis=-1)")]
 fn cross(py: Python<'_>, x1: TensorArg, x2: TensorArg, axis: isize) -> Out<PyTensor> {
     Ok(released(py, 6.0 * elements(x1.count()), || luxon::cross(&x1, &x2, axis))?.into())
 }
@@ -94,7 +94,7 @@ fn einsum(py: Python<'_>, equation: &str, operands: &Bound<'_, PyTuple>) -> Out<
 
 /// Diagonal `offset` of the matrices in the last two axes (or those named), as the last axis of a view.
 #[pyfunction]
-#[pyo3(signature = (x, /, *, offset=0, axis1=-2, axis2=-1))]
+#[pyo3(signature = (x, /, *, offset=0, axis1=-2, axis2=-1), text_signature = "(x, /, *, offset=0, axis1=-2, axis2=-1)")]
 fn diagonal(x: TensorArg, offset: isize, axis1: isize, axis2: isize) -> Out<PyTensor> {
     Ok(x.diagonal(offset, axis1, axis2)?.into())
 }

@@ -2,9 +2,9 @@
 
 use luxon::{Error, Padding, Repeats, Scalar, Sections, Tensor};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 
-use crate::convert::{AxesArg, ShapeArg, TensorArg, index_list, integer, scalar_of, to_tensor};
+use crate::convert::{AxesArg, ShapeArg, TensorArg, index_list, integer, is_list, scalar_of, to_tensor};
 use crate::error::Out;
 use crate::gil::{elements, released};
 use crate::tensor::PyTensor;
@@ -101,7 +101,7 @@ fn broadcast_shapes<'py>(py: Python<'py>, shapes: &Bound<'py, PyTuple>) -> Out<B
 
 /// The tensors one after the other along an axis; flattened first for axis=None.
 #[pyfunction]
-#[pyo3(signature = (arrays, /, axis=Some(0)))]
+#[pyo3(signature = (arrays, /, axis=Some(0)), text_signature = "(arrays, /, axis=0)")]
 fn concat(py: Python<'_>, arrays: &Bound<'_, PyAny>, axis: Option<isize>) -> Out<PyTensor> {
     let mut parts = tensors(arrays)?;
     if axis.is_none() {
@@ -158,10 +158,6 @@ fn split(x: TensorArg, indices_or_sections: &Bound<'_, PyAny>, axis: isize) -> O
     Ok(parts.into_iter().map(PyTensor).collect())
 }
 
-fn is_list(object: &Bound<'_, PyAny>) -> bool {
-    object.is_instance_of::<PyTuple>() || object.is_instance_of::<PyList>()
-}
-
 /// The elements moved by `shift` places along an axis, those that leave at one end coming in at the other.
 #[pyfunction]
 #[pyo3(signature = (x, /, shift, *, axis=None))]
@@ -198,7 +194,7 @@ fn tile(py: Python<'_>, x: TensorArg, repetitions: ShapeArg) -> Out<PyTensor> {
 
 /// The tensor turned k times by 90 degrees in the plane of two axes, from the first towards the second.
 #[pyfunction]
-#[pyo3(signature = (x, k=1, axes=(0, 1)))]
+#[pyo3(signature = (x, k=1, axes=(0, 1)), text_signature = "(x, k=1, axes=(0, 1))")]
 fn rot90(x: TensorArg, k: isize, axes: (isize, isize)) -> Out<PyTensor> {
     Ok(x.rot90(k, axes)?.into())
 }
@@ -256,7 +252,7 @@ fn pad(py: Python<'_>, x: TensorArg, pad_width: &Bound<'_, PyAny>, mode: &str, c
 
 /// The differences of neighbours along an axis, taken n times; `prepend` and `append` are joined on before.
 #[pyfunction]
-#[pyo3(signature = (x, /, *, axis=-1, n=1, prepend=None, append=None))]
+#[pyo3(signature = (x, /, *, axis=-1, n=1, prepend=None, append=None), text_signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)")]
 fn diff(py: Python<'_>, x: TensorArg, axis: isize, n: usize, prepend: Option<TensorArg>, append: Option<TensorArg>) -> Out<PyTensor> {
     let parts: Vec<&Tensor> = [prepend.as_ref(), Some(&x), append.as_ref()].into_iter().flatten().map(|part| &part.0).collect();
     let joined = luxon::concat(&parts, axis)?;

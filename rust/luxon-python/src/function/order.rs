@@ -24,7 +24,7 @@ fn named<'py>(py: Python<'py>, name: &str, tensors: Vec<Tensor>) -> PyResult<Bou
 
 /// The elements in order along an axis; NaN comes last.
 #[pyfunction]
-#[pyo3(signature = (x, /, *, axis=-1, descending=false, stable=true))]
+#[pyo3(signature = (x, /, *, axis=-1, descending=false, stable=true), text_signature = "(x, /, *, axis=-1, descending=False, stable=True)")]
 fn sort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: bool) -> Out<PyTensor> {
     let _ = stable;
     Ok(released(py, sorting(&x), || x.sort(axis, descending))?.into())
@@ -32,7 +32,7 @@ fn sort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: boo
 
 /// The positions of the elements in order along an axis; equal ones keep their order, NaN comes last.
 #[pyfunction]
-#[pyo3(signature = (x, /, *, axis=-1, descending=false, stable=true))]
+#[pyo3(signature = (x, /, *, axis=-1, descending=false, stable=true), text_signature = "(x, /, *, axis=-1, descending=False, stable=True)")]
 fn argsort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: bool) -> Out<PyTensor> {
     let _ = stable;
     Ok(released(py, sorting(&x), || x.argsort(axis, descending))?.into())
@@ -40,7 +40,7 @@ fn argsort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: 
 
 /// The k largest (or smallest) elements along an axis, the best first, and their positions.
 #[pyfunction]
-#[pyo3(signature = (x, k, /, axis=-1, *, largest=true))]
+#[pyo3(signature = (x, k, /, axis=-1, *, largest=true), text_signature = "(x, k, /, axis=-1, *, largest=True)")]
 fn top_k<'py>(py: Python<'py>, x: TensorArg, k: usize, axis: isize, largest: bool) -> Out<Bound<'py, PyAny>> {
     let (values, indices) = released(py, sorting(&x), || x.top_k(k, axis, largest))?;
     Ok(named(py, "TopK", vec![values, indices])?)
@@ -142,7 +142,7 @@ fn take(py: Python<'_>, x: TensorArg, indices: TensorArg, axis: Option<isize>) -
 
 /// For each element of `indices`, the element of x at the same place with that index in the axis.
 #[pyfunction]
-#[pyo3(signature = (x, indices, /, axis=-1))]
+#[pyo3(signature = (x, indices, /, axis=-1), text_signature = "(x, indices, /, axis=-1)")]
 fn take_along_axis(py: Python<'_>, x: TensorArg, indices: TensorArg, axis: isize) -> Out<PyTensor> {
     Ok(released(py, elements(indices.count()), || x.take_along_axis(&indices, axis))?.into())
 }

@@ -9,6 +9,8 @@
 //! The loops copy a short chunk of every operand into locals before they store a result: an output may
 //! be one of its inputs, and the compiler vectorises without alias checks.
 
+use std::mem::MaybeUninit;
+
 use half::{bf16, f16};
 
 use crate::cpu::cast;
@@ -68,13 +70,14 @@ struct Target {
 // SAFETY: tasks write disjoint ranges.
 unsafe impl Sync for Target {}
 
-/// A block of gathered or converted elements.
+/// A block of gathered or converted elements; not initialised, since clearing it would cost more than a
+/// small operation.
 #[repr(align(64))]
-struct Scratch([u64; BLOCK]);
+struct Scratch(MaybeUninit<[u64; BLOCK]>);
 
 impl Scratch {
     const fn new() -> Scratch {
-        Scratch([0; BLOCK])
+        Scratch(MaybeUninit::uninit())
     }
 
     fn pointer(&mut self) -> *mut u8 {
@@ -273,7 +276,7 @@ fn run_flat(block: Block, space: &Space, sources: &[Source], target: Target, sta
     let step = if direct { count } else { step };
     for (source, scratch) in sources.iter().zip(&mut scratch) {
         if let Access::Tile(length) = source.access {
-            fill_tile(space, source, scratch.pointer(), length, step.min(count));
+            fill_tile(source, scratch.pointer(), length, step.min(count));
         }
     }
     let mut done = 0;
@@ -386,12 +389,20 @@ unsafe fn put(source: &Source, from: *const u8, scratch: *mut u8, to: usize) {
 }
 
 /// The first `count` elements of an operand that repeats every `length`.
-fn fill_tile(space: &Space, source: &Source, scratch: *mut u8, length: usize, count: usize) {
-    let _ = space;
-    let filled = count.min(BLOCK);
+fn fill_tile(source: &Source, scratch: *mut u8, length: usize, count: usize) {
+    let wanted = count.min(BLOCK);
+    let mut filled = length.min(wanted);
     for index in 0..filled {
         // SAFETY: a tile is contiguous over its length and fits a block.
-        unsafe { put(source, source.pointer.wrapping_add(index % length * source.size), scratch, index) };
+        unsafe { put(source, source.pointer.wrapping_add(index * source.size), scratch, index) };
+    }
+    let size = if source.half.is_some() { DType::F32.size() } else { source.size };
+    while filled < wanted {
+        // What is there is a whole number of tiles, so appending a copy of its start goes on in step.
+        let more = filled.min(wanted - filled);
+        // SAFETY: both ranges lie in the block, the second after the first.
+        unsafe { std::ptr::copy_nonoverlapping(scratch, scratch.add(filled * size), more * size) };
+        filled += more;
     }
 }
 

@@ -7,8 +7,8 @@
 //! they overflow only where the result does; `sinh` is a polynomial below 1.
 
 use super::exp::{
-    LN_2_F32, LN_2_F64, MAGIC_F32, exp_f32, exp_f64, power_of_two_f64, reduce_f32, reduce_f64,
-    scale_f32, scale_f64, tail_f32, tail_f64,
+    LN_2_F32, LN_2_F64, MAGIC_F32, exp_f32, exp_f64, power_of_two_f64, reduce_f32, reduce_f64, scale_f32, scale_f64,
+    tail_f32, tail_f64,
 };
 use super::log::{ln_1p_unit_f32, ln_1p_unit_f64};
 

@@ -291,7 +291,8 @@ impl Builder<'_> {
                 let labels = Axes::collect(self.picks.iter().map(|&(_, axis, _)| axis))?;
                 let mut common = Shape::new();
                 for (indices, _, _) in &self.picks {
-                    common = broadcast_shapes("index", &common, indices.shape())?;
+                    common = broadcast_shapes("index", &common, indices.shape())
+                        .map_err(|error| Error::Index(error.to_string()))?;
                 }
                 let indices = self.picks.iter().map(|(indices, _, _)| indices.broadcast_to(&common));
                 Some(Picks { axis, labels, indices: indices.collect::<Result<_>>()? })

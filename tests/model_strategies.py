@@ -1,0 +1,75 @@
+"""Random models for property tests."""
+
+import dataclasses
+import typing
+
+from hypothesis import strategies as some
+
+import luxon as lx
+from luxon import nn
+
+WIDTH = 3
+
+
+class Pair(typing.NamedTuple):
+    left: nn.Layer
+    right: nn.Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Custom(nn.Container):
+    """A user's container with a NamedTuple and a dict of layers."""
+
+    pair: Pair
+    by_name: dict
+
+    def __call__(self, x, ps, st):
+        x, left = self.pair.left(x, ps["pair"]["left"], st["pair"]["left"])
+        x, right = self.pair.right(x, ps["pair"]["right"], st["pair"]["right"])
+        x, only = self.by_name["only"](x, ps["by_name"]["only"], st["by_name"]["only"])
+        return x, lx.Tree({"pair": {"left": left, "right": right}, "by_name": {"only": only}})
+
+
+def _compact(inner):
+    return nn.compact(lambda m, x: m.inner(x) * m.scale, inner=inner, scale=nn.param(lx.init.ones, (WIDTH,)))
+
+
+leaves = some.sampled_from(
+    [
+        nn.Dense(WIDTH, WIDTH),
+        nn.Dense(WIDTH, WIDTH, lx.tanh),
+        nn.Dense(WIDTH, WIDTH, lx.sigmoid, use_bias=False),
+        nn.Scale(WIDTH),
+        nn.LayerNorm(WIDTH),
+        nn.RMSNorm(WIDTH),
+        nn.BatchNorm(WIDTH),
+        nn.Dropout(0.3),
+        nn.WrappedFunction(lx.tanh),
+        nn.NoOpLayer(),
+    ]
+)
+
+
+def _containers(inner):
+    several = some.lists(inner, min_size=1, max_size=3)
+    return some.one_of(
+        several.map(lambda layers: nn.Chain(*layers)),
+        several.map(lambda layers: nn.Maxout(*layers)),
+        several.map(lambda layers: nn.Parallel(lambda *parts: sum(parts[1:], parts[0]), *layers)),
+        several.map(lambda layers: nn.BranchLayer(*layers, fusion=lambda *parts: sum(parts[1:], parts[0]))),
+        several.map(lambda layers: nn.PairwiseFusion(lx.add, *layers)),
+        inner.map(lambda layer: nn.SkipConnection(layer, lx.add)),
+        inner.map(lambda layer: nn.SkipConnection(layer, nn.Bilinear((WIDTH, WIDTH), WIDTH))),
+        inner.map(lambda layer: nn.RepeatedLayer(layer, 2)),
+        some.tuples(inner, inner).map(lambda two: Custom(Pair(*two), {"only": nn.Dense(WIDTH, WIDTH)})),
+        inner.map(_compact),
+        inner.map(lambda layer: nn.freeze(layer)),
+    )
+
+
+models = some.recursive(leaves, _containers, max_leaves=6)
+"""Models from (batch, WIDTH) to the same."""
+
+
+def inputs(seed=0, dtype="float32", batch=5):
+    return lx.random.normal(lx.random.key(seed), (batch, WIDTH), dtype=dtype)

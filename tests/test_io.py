@@ -1,0 +1,107 @@
+"""Files."""
+
+import numpy as np
+import pytest
+
+import luxon as lx
+from luxon import losses, nn, optim, training, tree
+
+
+def trees():
+    model = nn.Chain(nn.Dense(3, 4), nn.BatchNorm(4), nn.Dropout(0.5), lx.relu, nn.Dense(4, 3))
+    return model, *nn.setup(0, model)
+
+
+def test_round_trip(tmp_path):
+    model, ps, st = trees()
+    lx.io.save(tmp_path / "m", ps=ps, st=st, model=model, step=7, metadata={"who": "me"})
+    saved = lx.io.load(tmp_path / "m")
+    assert saved.ps == ps and saved.st == st and saved.step == 7 and saved.metadata == {"who": "me"}
+    assert saved.ps.paths() == ps.paths() and list(saved.ps) == list(ps) and len(saved.ps.layer_4) == 0
+    assert saved.model == repr(model) and saved.optimizer_state is None
+    assert saved.st.layer_3.key == st.layer_3.key and saved.st.layer_2.training is True
+
+
+def test_all_kinds_of_leaves(tmp_path):
+    value = lx.Tree(
+        {
+            "half": lx.ones(2, dtype="float16"),
+            "brain": lx.ones(2, dtype="bfloat16"),
+            "flags": lx.asarray([True, False]),
+            "ints": lx.arange(3),
+            "scalar": lx.asarray(2.5),
+            "empty": lx.zeros((0, 3)),
+            "view": lx.reshape(lx.arange(6, dtype="float32"), (2, 3)).T,
+            "array": np.ones(2),
+            "carry": (lx.ones(2), lx.zeros(2)),
+            "none": None,
+            "number": 3,
+            "real": float("inf"),
+            "text": "a",
+            "flag": True,
+            "key": lx.random.key(3),
+            "nothing": {},
+        }
+    )
+    lx.io.save(tmp_path / "v", st=value)
+    loaded = lx.io.load(tmp_path / "v").st
+    assert list(loaded) == list(value) and loaded == value.replace("array", lx.ones(2, dtype="float64"))
+    assert loaded.brain.dtype == value.brain.dtype and isinstance(loaded.carry, tuple) and loaded.flag is True
+    with pytest.raises(TypeError, match=r"st\.f holds a function|st\.f holds a"):
+        lx.io.save(tmp_path / "w", st=lx.Tree(f=lambda: 0))
+
+
+def test_resumes_to_the_same_bits(tmp_path):
+    model, _, _ = trees()
+    optimizer = optim.AdamW(1e-2)
+    x, y = lx.random.normal(lx.random.key(1), (8, 3)), lx.zeros((8, 3))
+
+    def run(ts, steps):
+        for _ in range(steps):
+            *_, ts = training.single_train_step(lx.AutoTape(), losses.MSELoss(), (x, y), ts)
+        return ts
+
+    ts = run(training.TrainState.create(0, model, optimizer), 3)
+    lx.io.save_train_state(tmp_path / "run", ts)
+    resumed = run(lx.io.load_train_state(tmp_path / "run", model, optimizer), 3)
+    straight = run(ts, 3)
+    assert resumed.step == 6 and resumed.parameters == straight.parameters and resumed.states == straight.states
+    assert resumed.optimizer_state == straight.optimizer_state
+    with pytest.raises(ValueError, match="SGD keeps"):
+        lx.io.load_train_state(tmp_path / "run", model, optim.SGD(0.1))
+    with pytest.raises(ValueError, match="do not fit the model"):
+        lx.io.load_train_state(tmp_path / "run", nn.Dense(2, 3), optimizer)
+    lx.io.save(tmp_path / "ps", ps=ts.parameters)
+    with pytest.raises(ValueError, match="no training state"):
+        lx.io.load_train_state(tmp_path / "ps", model, optimizer)
+
+
+def test_ties_are_aliases(tmp_path):
+    _, ps, _ = trees()
+    ps = nn.share_parameters(lx.Tree(a=ps.layer_1, b=ps.layer_1), [["a", "b"]])
+    lx.io.save(tmp_path / "t", ps=ps)
+    loaded = lx.io.load(tmp_path / "t").ps
+    assert tree.ties(loaded) == tree.ties(ps) and loaded.a.weight is loaded.b.weight
+
+
+def test_files_of_others(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    safetensors.save_file({"layer.weight": np.ones((2, 3), np.float32), "layer.bias": np.zeros(2)}, tmp_path / "s")
+    saved = lx.io.load(tmp_path / "s")
+    assert saved.ps.layer.weight.shape == (2, 3) and saved.st is None
+    model, ps, st = trees()
+    lx.io.save(tmp_path / "m", ps=ps)
+    theirs = safetensors.load_file(tmp_path / "m")
+    assert np.array_equal(theirs["ps.layer_1.weight"], np.asarray(ps.layer_1.weight))
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(OSError):
+        lx.io.load(tmp_path / "nothing")
+    (tmp_path / "short").write_bytes(b"\x00" * 4)
+    (tmp_path / "junk").write_bytes(b"\xff" * 100)
+    for name in ("short", "junk"):
+        with pytest.raises((OSError, ValueError)):
+            lx.io.load(tmp_path / name)
+    with pytest.raises(OSError):
+        lx.io.save(tmp_path / "no" / "such" / "folder", ps={})
