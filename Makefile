@@ -40,7 +40,7 @@ types:
 	cd $(VENV) && bin/python -m mypy.stubtest luxon._core --allowlist ../tests/stubtest_allowlist.txt
 
 bench:
-	$(BIN)/python benches/run.py
+	$(BIN)/python benches/compare.py
 
 clean:
 	rm -rf target $(VENV)

@@ -260,7 +260,6 @@ pi = _math.pi
 # Where the names live that are imported when they are first used.
 _SUBMODULES = frozenset(
     {
-        "data",
         "functional",
         "init",
         "io",

@@ -120,14 +120,30 @@ pub fn export<'py>(
     }
     let versioned = max_version.is_some_and(|(major, _)| major >= 1);
     if !versioned && copy == Some(false) {
-        return Err(PyBufferError::new_err("a tensor's memory is read-only, which DLPack can say from version 1 on only; allow a copy"));
+        return Err(PyBufferError::new_err(
+            "a tensor's memory is read-only, which DLPack can say from version 1 on only; allow a copy",
+        ));
     }
     let copied = copy == Some(true) || !versioned;
     let tensor = if copied { memory::copied(py, tensor).map_err(raise)? } else { tensor.detach() };
     if versioned {
         let flags = if copied { IS_COPIED } else { READ_ONLY };
-        let managed = |array, context| ManagedVersioned { version: VERSION, context, deleter: Some(delete::<ManagedVersioned>), flags, array };
-        capsule(py, tensor, managed, |managed| &mut managed.array, |managed| &mut managed.context, VERSIONED, discard_versioned)
+        let managed = |array, context| ManagedVersioned {
+            version: VERSION,
+            context,
+            deleter: Some(delete::<ManagedVersioned>),
+            flags,
+            array,
+        };
+        capsule(
+            py,
+            tensor,
+            managed,
+            |managed| &mut managed.array,
+            |managed| &mut managed.context,
+            VERSIONED,
+            discard_versioned,
+        )
     } else {
         let managed = |array, context| Managed { array, context, deleter: Some(delete::<Managed>) };
         capsule(py, tensor, managed, |managed| &mut managed.array, |managed| &mut managed.context, PLAIN, discard_plain)
@@ -275,7 +291,9 @@ pub fn import(object: &Bound<'_, PyAny>, device: Option<(c_int, c_int)>, copy: O
     }
     let (kind, _): (c_int, c_int) = object.call_method0(intern!(py, "__dlpack_device__"))?.extract()?;
     if kind != CPU && device.is_none() {
-        return Err(PyBufferError::new_err(format!("from_dlpack: the producer's memory is on DLPack device type {kind}, not on the CPU")));
+        return Err(PyBufferError::new_err(format!(
+            "from_dlpack: the producer's memory is on DLPack device type {kind}, not on the CPU"
+        )));
     }
     let options = PyDict::new(py);
     options.set_item("max_version", (VERSION.major, VERSION.minor))?;
@@ -325,7 +343,10 @@ fn consume(capsule: &Bound<'_, PyAny>) -> PyResult<(Consumed, *const Array, u64)
             let version = (*managed).version;
             // Another major version may lay out everything after the version differently.
             if version.major != VERSION.major {
-                return Err(PyBufferError::new_err(format!("from_dlpack: version {}.{} is not known", version.major, version.minor)));
+                return Err(PyBufferError::new_err(format!(
+                    "from_dlpack: version {}.{} is not known",
+                    version.major, version.minor
+                )));
             }
             if ffi::PyCapsule_SetName(object, VERSIONED_USED.as_ptr()) != 0 {
                 return Err(PyErr::fetch(py));

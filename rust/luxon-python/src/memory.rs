@@ -109,7 +109,16 @@ pub fn copied(py: Python<'_>, tensor: &Tensor) -> luxon::Result<Tensor> {
     if count > 0 {
         crate::gil::released(py, count as f64 * size as f64 * 0.1, || {
             // SAFETY: the source's layout lies in its memory; the target is fresh and contiguous.
-            unsafe { luxon::cpu::copy::copy(size, source.shape(), source.pointer(), &source.layout().strides, target.pointer_mut(), &strides) };
+            unsafe {
+                luxon::cpu::copy::copy(
+                    size,
+                    source.shape(),
+                    source.pointer(),
+                    &source.layout().strides,
+                    target.pointer_mut(),
+                    &strides,
+                )
+            };
         });
     }
     Ok(target.into())
@@ -156,7 +165,13 @@ struct Exported {
 ///
 /// # Safety
 /// `view` is valid for writes, and `owner` keeps `value` alive.
-pub unsafe fn export(owner: Bound<'_, PyAny>, value: &Value, as_bits: bool, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+pub unsafe fn export(
+    owner: Bound<'_, PyAny>,
+    value: &Value,
+    as_bits: bool,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
     if view.is_null() {
         return Err(PyBufferError::new_err("no view to fill"));
     }

@@ -32,7 +32,8 @@ pub fn from_array(array: &Bound<'_, PyAny>, wanted: Option<DType>, copy: Option<
     };
     let converts = wanted.is_some_and(|wanted| wanted != held);
     if copy == Some(false) && (fresh || converts || held == DType::Bool) {
-        let text = format!("asarray: memory of dtype {kind} cannot be shared as {}, only copied", wanted.unwrap_or(held));
+        let text =
+            format!("asarray: memory of dtype {kind} cannot be shared as {}, only copied", wanted.unwrap_or(held));
         return Err(PyValueError::new_err(text));
     }
     let sharing = match copy {
@@ -52,7 +53,10 @@ pub fn from_array(array: &Bound<'_, PyAny>, wanted: Option<DType>, copy: Option<
 
 /// An array of a dtype that is not exactly one of ours, as one that is: (array, dtype, whether it is new).
 #[cold]
-fn foreign_dtype<'py>(array: &Bound<'py, PyAny>, kind: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, DType, bool)> {
+fn foreign_dtype<'py>(
+    array: &Bound<'py, PyAny>,
+    kind: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyAny>, DType, bool)> {
     let py = array.py();
     let name: String = kind.getattr(intern!(py, "name"))?.extract()?;
     let native: bool = kind.getattr(intern!(py, "isnative"))?.extract()?;
@@ -87,7 +91,8 @@ fn share_or_copy(array: &Bound<'_, PyAny>, held: DType, sharing: Sharing) -> PyR
     let py = array.py();
     // Any byte but 0 is true in NumPy's eyes, and only 0 and 1 are in the core's.
     let read_as = if held == DType::Bool { DType::U8 } else { held };
-    let exported = if held == DType::Bool { array.call_method1(intern!(py, "view"), ("uint8",))? } else { array.clone() };
+    let exported =
+        if held == DType::Bool { array.call_method1(intern!(py, "view"), ("uint8",))? } else { array.clone() };
     let (shared, sharing) = match memory::from_buffer(&exported, read_as)? {
         Some(shared) => (shared, sharing),
         None if sharing == Sharing::Insist => {
@@ -132,12 +137,18 @@ fn is_constant(array: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Whether the object that owns an array's memory never changes it.
 fn is_constant_owner(owner: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if owner.is_instance_of::<PyBytes>() || owner.is_instance_of::<PyTensor>() || owner.is_instance_of::<crate::tensor::Bits>() {
+    if owner.is_instance_of::<PyBytes>()
+        || owner.is_instance_of::<PyTensor>()
+        || owner.is_instance_of::<crate::tensor::Bits>()
+    {
         return Ok(true);
     }
     if let Ok(view) = owner.cast::<pyo3::types::PyMemoryView>() {
         let inner = view.getattr(intern!(owner.py(), "obj"))?;
-        return Ok(!inner.is_none() && !is_array(&inner)? && !inner.is_instance_of::<pyo3::types::PyMemoryView>() && is_constant_owner(&inner)?);
+        return Ok(!inner.is_none()
+            && !is_array(&inner)?
+            && !inner.is_instance_of::<pyo3::types::PyMemoryView>()
+            && is_constant_owner(&inner)?);
     }
     // A file mapped for reading (numpy.load(mmap_mode="r")): the array over it is read-only as well.
     let class = owner.get_type();

@@ -36,7 +36,7 @@ pub trait Device: Send + Sync {
     /// Whether [`Device::execute`] has a kernel for the operation on these inputs.
     fn supports(&self, op: &Op, inputs: &[&Value]) -> bool;
     /// Fills `outputs`, all on this device, contiguous and of the right dtypes and shapes.
-    fn execute(&self, op: &Op, inputs: &[&Value], outputs: &mut [Value]) -> Result<()>;
+    fn execute(&self, op: &Op, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()>;
 }
 
 impl fmt::Debug for dyn Device {

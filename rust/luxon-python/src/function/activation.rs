@@ -77,7 +77,9 @@ fn gelu(x: &Bound<'_, PyAny>, approximate: &str) -> Out<PyTensor> {
     match approximate {
         "none" => one(Kernel::Gelu, x),
         "tanh" => one(Kernel::GeluTanh, x),
-        other => Err(Error::value("gelu", format_args!("approximate must be \"none\" or \"tanh\", not {other:?}")).into()),
+        other => {
+            Err(Error::value("gelu", format_args!("approximate must be \"none\" or \"tanh\", not {other:?}")).into())
+        }
     }
 }
 
@@ -105,7 +107,8 @@ fn glu(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
     if size % 2 != 0 {
         return Err(Error::shape("glu", format_args!("axis {axis} has size {size}, which has no halves")).into());
     }
-    let run = || -> luxon::Result<Tensor> { x.narrow(at, 0, size / 2)?.mul(&x.narrow(at, size / 2, size / 2)?.sigmoid()?) };
+    let run =
+        || -> luxon::Result<Tensor> { x.narrow(at, 0, size / 2)?.mul(&x.narrow(at, size / 2, size / 2)?.sigmoid()?) };
     Ok(released(py, x.count() as f64, run)?.into())
 }
 

@@ -116,7 +116,12 @@ fn empty(shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) ->
 /// One number in a shape; its dtype is the number's default unless given.
 #[pyfunction]
 #[pyo3(signature = (shape, fill_value, *, dtype=None, device=None))]
-fn full(shape: ShapeArg, fill_value: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+fn full(
+    shape: ShapeArg,
+    fill_value: &Bound<'_, PyAny>,
+    dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
+) -> Out<PyTensor> {
     match scalar_of(fill_value)? {
         Some(scalar) => constant(&shape, scalar, dtype.map_or(scalar.dtype(), |dtype| dtype.0), device),
         None => {
@@ -163,7 +168,12 @@ fn empty_like(x: TensorArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) 
 /// One number in the shape and dtype of x.
 #[pyfunction]
 #[pyo3(signature = (x, /, fill_value, *, dtype=None, device=None))]
-fn full_like(x: TensorArg, fill_value: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+fn full_like(
+    x: TensorArg,
+    fill_value: &Bound<'_, PyAny>,
+    dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
+) -> Out<PyTensor> {
     let value = match scalar_of(fill_value)? {
         Some(scalar) => scalar,
         None => to_tensor(fill_value)?.item()?,
@@ -229,7 +239,13 @@ fn linspace(
 /// A matrix with ones on diagonal k and zeros elsewhere.
 #[pyfunction]
 #[pyo3(signature = (n_rows, n_cols=None, /, *, k=0, dtype=None, device=None))]
-fn eye(n_rows: usize, n_cols: Option<usize>, k: isize, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+fn eye(
+    n_rows: usize,
+    n_cols: Option<usize>,
+    k: isize,
+    dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
+) -> Out<PyTensor> {
     Ok(moved(luxon::eye(n_rows, n_cols.unwrap_or(n_rows), k, or_float(dtype))?, device)?.into())
 }
 
@@ -241,7 +257,11 @@ fn meshgrid(arrays: &Bound<'_, PyTuple>, indexing: &str) -> Out<Vec<PyTensor>> {
     let indexing = match indexing {
         "xy" => Indexing::Xy,
         "ij" => Indexing::Ij,
-        other => return Err(Error::value("meshgrid", format_args!("indexing must be \"xy\" or \"ij\", not {other:?}")).into()),
+        other => {
+            return Err(
+                Error::value("meshgrid", format_args!("indexing must be \"xy\" or \"ij\", not {other:?}")).into()
+            );
+        }
     };
     let grids = luxon::meshgrid(&lists.iter().collect::<Vec<_>>(), indexing)?;
     Ok(grids.into_iter().map(PyTensor).collect())
@@ -281,8 +301,25 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
     add!(
-        asarray, from_dlpack, zeros, ones, empty, full, zeros_like, ones_like, empty_like, full_like, astype, arange, linspace,
-        eye, meshgrid, one_hot, tril, triu, diag,
+        asarray,
+        from_dlpack,
+        zeros,
+        ones,
+        empty,
+        full,
+        zeros_like,
+        ones_like,
+        empty_like,
+        full_like,
+        astype,
+        arange,
+        linspace,
+        eye,
+        meshgrid,
+        one_hot,
+        tril,
+        triu,
+        diag,
     );
     Ok(())
 }

@@ -189,7 +189,8 @@ fn round(x: &Bound<'_, PyAny>, decimals: i32) -> Out<PyTensor> {
     let dtype = tensor.dtype();
     let factor = 10f64.powi(decimals.abs());
     let wide = tensor.cast(dtype.to_float())?;
-    let rounded = if decimals > 0 { wide.mul(factor)?.round()?.div(factor)? } else { wide.div(factor)?.round()?.mul(factor)? };
+    let rounded =
+        if decimals > 0 { wide.mul(factor)?.round()?.div(factor)? } else { wide.div(factor)?.round()?.mul(factor)? };
     Ok(rounded.cast(dtype)?.into())
 }
 

@@ -55,8 +55,9 @@ fn expand_dims(x: TensorArg, axis: Option<AxesArg>) -> Out<PyTensor> {
     let rank = x.rank() + axes.len();
     let places = luxon::layout::resolve_axes("expand_dims", &axes, rank)?;
     let mut sizes = x.shape().iter();
-    let shape: Vec<isize> =
-        (0..rank).map(|place| if places.contains(&place) { 1 } else { sizes.next().map_or(1, |&size| size as isize) }).collect();
+    let shape: Vec<isize> = (0..rank)
+        .map(|place| if places.contains(&place) { 1 } else { sizes.next().map_or(1, |&size| size as isize) })
+        .collect();
     Ok(x.reshape(&shape)?.into())
 }
 
@@ -152,7 +153,8 @@ fn split(x: TensorArg, indices_or_sections: &Bound<'_, PyAny>, axis: isize) -> O
         x.split(Sections::At(&index_list(indices_or_sections, "indices_or_sections")?), axis)?
     } else {
         let count = integer(indices_or_sections, "indices_or_sections")?;
-        let count = usize::try_from(count).map_err(|_| Error::value("split", format_args!("there are no {count} parts")))?;
+        let count =
+            usize::try_from(count).map_err(|_| Error::value("split", format_args!("there are no {count} parts")))?;
         x.split(Sections::Equal(count), axis)?
     };
     Ok(parts.into_iter().map(PyTensor).collect())
@@ -231,7 +233,13 @@ fn widths(object: &Bound<'_, PyAny>, rank: usize) -> Out<Vec<(usize, usize)>> {
 /// The tensor with elements added around it: `mode` is "constant", "reflect", "edge" or "wrap".
 #[pyfunction]
 #[pyo3(signature = (x, /, pad_width, mode="constant", constant_values=None))]
-fn pad(py: Python<'_>, x: TensorArg, pad_width: &Bound<'_, PyAny>, mode: &str, constant_values: Option<&Bound<'_, PyAny>>) -> Out<PyTensor> {
+fn pad(
+    py: Python<'_>,
+    x: TensorArg,
+    pad_width: &Bound<'_, PyAny>,
+    mode: &str,
+    constant_values: Option<&Bound<'_, PyAny>>,
+) -> Out<PyTensor> {
     let widths = widths(pad_width, x.rank())?;
     let value = match constant_values {
         Some(value) => scalar_of(value)?.ok_or_else(|| Error::dtype("pad", "constant_values must be a number"))?,
@@ -253,8 +261,16 @@ fn pad(py: Python<'_>, x: TensorArg, pad_width: &Bound<'_, PyAny>, mode: &str, c
 /// The differences of neighbours along an axis, taken n times; `prepend` and `append` are joined on before.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, axis=-1, n=1, prepend=None, append=None), text_signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)")]
-fn diff(py: Python<'_>, x: TensorArg, axis: isize, n: usize, prepend: Option<TensorArg>, append: Option<TensorArg>) -> Out<PyTensor> {
-    let parts: Vec<&Tensor> = [prepend.as_ref(), Some(&x), append.as_ref()].into_iter().flatten().map(|part| &part.0).collect();
+fn diff(
+    py: Python<'_>,
+    x: TensorArg,
+    axis: isize,
+    n: usize,
+    prepend: Option<TensorArg>,
+    append: Option<TensorArg>,
+) -> Out<PyTensor> {
+    let parts: Vec<&Tensor> =
+        [prepend.as_ref(), Some(&x), append.as_ref()].into_iter().flatten().map(|part| &part.0).collect();
     let joined = luxon::concat(&parts, axis)?;
     Ok(released(py, elements(x.count()), || joined.diff(n, axis))?.into())
 }
@@ -286,8 +302,30 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
     add!(
-        reshape, permute_dims, swapaxes, moveaxis, expand_dims, squeeze, broadcast_to, broadcast_arrays, broadcast_shapes,
-        concat, stack, unstack, split, flip, ravel, roll, repeat, tile, rot90, pad, diff, nan_to_num, isclose, allclose,
+        reshape,
+        permute_dims,
+        swapaxes,
+        moveaxis,
+        expand_dims,
+        squeeze,
+        broadcast_to,
+        broadcast_arrays,
+        broadcast_shapes,
+        concat,
+        stack,
+        unstack,
+        split,
+        flip,
+        ravel,
+        roll,
+        repeat,
+        tile,
+        rot90,
+        pad,
+        diff,
+        nan_to_num,
+        isclose,
+        allclose,
     );
     Ok(())
 }

@@ -53,7 +53,13 @@ fn searchsorted(py: Python<'_>, x1: TensorArg, x2: TensorArg, side: &str, sorter
     let right = match side {
         "left" => false,
         "right" => true,
-        other => return Err(Error::value("searchsorted", format_args!("side must be \"left\" or \"right\", not {other:?}")).into()),
+        other => {
+            return Err(Error::value(
+                "searchsorted",
+                format_args!("side must be \"left\" or \"right\", not {other:?}"),
+            )
+            .into());
+        }
     };
     let sorter = sorter.as_ref().map(|sorter| &sorter.0);
     Ok(released(py, sorting(&x2), || x1.searchsorted(&x2, right, sorter))?.into())
@@ -134,7 +140,11 @@ fn take(py: Python<'_>, x: TensorArg, indices: TensorArg, axis: Option<isize>) -
     let axis = match axis {
         Some(axis) => axis,
         None if x.rank() == 1 => 0,
-        None => return Err(Error::value("take", format_args!("axis must be given for a tensor with {} axes", x.rank())).into()),
+        None => {
+            return Err(
+                Error::value("take", format_args!("axis must be given for a tensor with {} axes", x.rank())).into()
+            );
+        }
     };
     let row = x.count() / x.shape().first().copied().unwrap_or(1).max(1);
     Ok(released(py, elements(indices.count()) * row as f64, || x.take(&indices, axis))?.into())
@@ -150,9 +160,16 @@ fn take_along_axis(py: Python<'_>, x: TensorArg, indices: TensorArg, axis: isize
 /// x with `updates` added to the entries of an axis at `indices`; equal indices add up.
 #[pyfunction]
 #[pyo3(signature = (x, indices, updates, /, axis=0))]
-fn scatter_add(py: Python<'_>, x: TensorArg, indices: TensorArg, updates: &Bound<'_, PyAny>, axis: isize) -> Out<PyTensor> {
+fn scatter_add(
+    py: Python<'_>,
+    x: TensorArg,
+    indices: TensorArg,
+    updates: &Bound<'_, PyAny>,
+    axis: isize,
+) -> Out<PyTensor> {
     let updates = to_tensor(updates)?;
-    let updates = if updates.dtype().is_float() && !x.dtype().is_float() { updates } else { updates.cast(x.dtype())? };
+    let updates =
+        if updates.dtype().is_float() && !x.dtype().is_float() { updates } else { updates.cast(x.dtype())? };
     Ok(released(py, elements(x.count() + updates.count()), || x.scatter_add(&indices, &updates, axis))?.into())
 }
 
@@ -185,7 +202,13 @@ fn cumulative_sum(
 /// The products of the elements up to each one along an axis; with `include_initial` a 1 comes first.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, axis=None, dtype=None, include_initial=false))]
-fn cumulative_prod(py: Python<'_>, x: TensorArg, axis: Option<isize>, dtype: Option<DTypeArg>, include_initial: bool) -> Out<PyTensor> {
+fn cumulative_prod(
+    py: Python<'_>,
+    x: TensorArg,
+    axis: Option<isize>,
+    dtype: Option<DTypeArg>,
+    include_initial: bool,
+) -> Out<PyTensor> {
     let axis = only_axis(&x, axis, "cumulative_prod")?;
     let x = dtype.map_or(Ok(x.0.clone()), |dtype| x.cast(dtype.0))?;
     let run = || x.cumulative(luxon::Cumulative::Product, axis, include_initial, false);
@@ -219,8 +242,25 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
     add!(
-        sort, argsort, top_k, searchsorted, nonzero, unique_all, unique_counts, unique_inverse, unique_values, isin, median,
-        quantile, take, take_along_axis, scatter_add, cumulative_sum, cumulative_prod, cumulative_max, cumulative_min,
+        sort,
+        argsort,
+        top_k,
+        searchsorted,
+        nonzero,
+        unique_all,
+        unique_counts,
+        unique_inverse,
+        unique_values,
+        isin,
+        median,
+        quantile,
+        take,
+        take_along_axis,
+        scatter_add,
+        cumulative_sum,
+        cumulative_prod,
+        cumulative_max,
+        cumulative_min,
         cumulative_logsumexp,
     );
     Ok(())

@@ -2,8 +2,8 @@
 //!
 //! The methods of `Tensor` of the same names call the functions of this file.
 
-use luxon::cpu::reduce::Reduction;
 use luxon::Tensor;
+use luxon::cpu::reduce::Reduction;
 use pyo3::prelude::*;
 
 use crate::convert::{AxesArg, TensorArg};
@@ -100,7 +100,13 @@ fn var(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, correction: f64, kee
 /// The standard deviation: the root of the variance.
 #[pyfunction(name = "std")]
 #[pyo3(signature = (x, /, axis=None, *, correction=0.0, keepdims=false))]
-fn standard_deviation(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, correction: f64, keepdims: bool) -> Out<PyTensor> {
+fn standard_deviation(
+    py: Python<'_>,
+    x: TensorArg,
+    axis: Option<AxesArg>,
+    correction: f64,
+    keepdims: bool,
+) -> Out<PyTensor> {
     deviation(py, &x, axis, correction, keepdims)
 }
 

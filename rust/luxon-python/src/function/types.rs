@@ -170,4 +170,3 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(finfo, module)?)?;
     module.add_function(wrap_pyfunction!(iinfo, module)?)
 }
-

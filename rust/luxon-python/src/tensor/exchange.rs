@@ -62,7 +62,11 @@ impl PyTensor {
 
     /// The elements as a NumPy array: read-only where the memory is shared.
     #[pyo3(signature = (dtype=None, copy=None))]
-    fn __array__<'py>(slf: &Bound<'py, Self>, dtype: Option<Bound<'py, PyAny>>, copy: Option<bool>) -> PyResult<Bound<'py, PyAny>> {
+    fn __array__<'py>(
+        slf: &Bound<'py, Self>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let array = numpy::to_array(slf)?;
         let converted = match &dtype {
@@ -123,4 +127,3 @@ impl PyTensor {
         Ok(crate::device::moved(self.0.clone(), Some(device))?.into())
     }
 }
-

@@ -22,7 +22,9 @@ fn bound(slice: &Bound<'_, PySlice>, name: &Bound<'_, pyo3::types::PyString>) ->
         return Ok(None);
     }
     match value.extract::<i64>() {
-        Err(error) if error.is_instance_of::<PyOverflowError>(slice.py()) => Ok(Some(if value.lt(0)? { i64::MIN } else { i64::MAX })),
+        Err(error) if error.is_instance_of::<PyOverflowError>(slice.py()) => {
+            Ok(Some(if value.lt(0)? { i64::MIN } else { i64::MAX }))
+        }
         Err(error) if error.is_instance_of::<PyTypeError>(slice.py()) => {
             Err(PyTypeError::new_err("the bounds of a slice must be ints or None"))
         }
@@ -76,7 +78,9 @@ fn refused(entry: &Bound<'_, PyAny>) -> PyErr {
         Ok(tensor) => format!("a tensor of dtype {}", tensor.get().0.dtype()),
         Err(_) => entry.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string()),
     };
-    PyIndexError::new_err(format!("an index is made of ints, slices, None, ... and tensors of ints or bools, not {what}"))
+    PyIndexError::new_err(format!(
+        "an index is made of ints, slices, None, ... and tensors of ints or bools, not {what}"
+    ))
 }
 
 /// The core's expression for a Python index.
@@ -94,7 +98,9 @@ pub fn getitem(py: Python<'_>, tensor: &Tensor, index: &Bound<'_, PyAny>) -> PyR
             let asked = integer(index)?;
             let at = if asked < 0 { asked.wrapping_add(size as i64) } else { asked };
             if at < 0 || at >= size as i64 {
-                return Err(PyIndexError::new_err(format!("index: index {asked} is out of bounds for axis 0 with size {size}")));
+                return Err(PyIndexError::new_err(format!(
+                    "index: index {asked} is out of bounds for axis 0 with size {size}"
+                )));
             }
             return row(tensor, at as usize).map_err(raise);
         }

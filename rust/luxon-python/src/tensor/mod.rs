@@ -19,8 +19,8 @@ mod number;
 pub mod protocol;
 mod text;
 
-pub use index::{PyAt, PyAtIndex, getitem};
 pub use exchange::Bits;
+pub use index::{PyAt, PyAtIndex, getitem};
 pub use number::binary;
 
 /// An n-dimensional array that never changes.
@@ -100,7 +100,9 @@ impl PyTensor {
     fn transposed(&self) -> Out<PyTensor> {
         if self.0.rank() != 2 {
             let shape = show(self.0.shape());
-            return Err(Error::shape("T", format_args!("needs two axes, shape is {shape}; use mT or permute_dims")).into());
+            return Err(
+                Error::shape("T", format_args!("needs two axes, shape is {shape}; use mT or permute_dims")).into()
+            );
         }
         Ok(self.0.swap_axes(0, 1)?.into())
     }

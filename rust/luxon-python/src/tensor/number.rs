@@ -67,7 +67,12 @@ fn matmul(slf: &PyTensor, other: &Bound<'_, PyAny>, reflected: bool) -> PyResult
         return Ok(py.NotImplemented());
     };
     let other = match argument {
-        Argument::Scalar(_) => return Err(raise(luxon::Error::shape("matmul", "a number is no matrix; use * for products with a number"))),
+        Argument::Scalar(_) => {
+            return Err(raise(luxon::Error::shape(
+                "matmul",
+                "a number is no matrix; use * for products with a number",
+            )));
+        }
         tensor => tensor.into_tensor(),
     };
     let (a, b) = if reflected { (&other, &slf.0) } else { (&slf.0, &other) };

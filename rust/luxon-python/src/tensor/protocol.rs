@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use luxon::op::elementwise::{Kernel, map};
 use luxon::layout::show;
+use luxon::op::elementwise::{Kernel, map};
 use luxon::{Error, Scalar, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -161,7 +161,9 @@ impl PyTensor {
         let value = host.value().to_contiguous().map_err(raise)?;
         let count = value.count() * value.dtype().size();
         // SAFETY: a contiguous host value has this many bytes at its address (any address where it has none).
-        let bytes = unsafe { std::slice::from_raw_parts(if count == 0 { std::ptr::dangling() } else { value.pointer() }, count) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(if count == 0 { std::ptr::dangling() } else { value.pointer() }, count)
+        };
         let shape = PyTuple::new(py, value.shape().iter())?;
         let rebuild = py.import("luxon._core")?.getattr("_from_bytes")?.unbind();
         Ok((rebuild, (value.dtype().name(), shape, PyBytes::new(py, bytes)).into_pyobject(py)?))

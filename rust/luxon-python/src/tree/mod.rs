@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use luxon::tree::{Structure, Tree, View, near, no_path};
+use luxon::tree::{Structure, Tree, near, no_path};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -293,9 +293,10 @@ impl PyTree {
             return Ok(slf.clone().unbind());
         }
         let parts = values.iter().map(|value| nest::to_tree(value, Containers::Frozen)).collect::<PyResult<Vec<_>>>()?;
-        let fits = children.iter().zip(&parts).all(|(child, part)| {
-            Arc::ptr_eq(&child.structure, part.structure()) && matches!(child.view, View::Range(_))
-        });
+        // Without ties across children their leaves follow one another.
+        let apart = children.iter().map(|child| child.structure.slots()).sum::<usize>() == this.structure().slots();
+        let fits = apart
+            && children.iter().zip(&parts).all(|(child, part)| Arc::ptr_eq(&child.structure, part.structure()));
         let tree = if fits {
             let leaves = parts.iter().flat_map(Tree::leaves).map(|leaf| Leaf(leaf.0.clone_ref(py))).collect();
             Tree::new(Arc::clone(this.structure()), leaves)

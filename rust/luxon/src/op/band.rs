@@ -95,7 +95,7 @@ impl Family for Band {
         }
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let (x, out) = (inputs[0], &mut outputs[0]);
         match *self {
             Band::Keep { low, high } => {

@@ -107,7 +107,7 @@ impl Family for Linear {
         Ok(view.map(|view| inputs[0].view(view)))
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let (input, output) = (inputs[0], &mut outputs[0]);
         match self {
             Linear::Cast(to) => {

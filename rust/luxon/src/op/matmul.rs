@@ -245,7 +245,7 @@ impl Family for Matmul {
         Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let sizes = self.sizes(inputs[0].shape(), inputs[1].shape())?;
         if outputs[0].count() == 0 {
             return Ok(());

@@ -149,7 +149,7 @@ pub(crate) trait Family {
         Ok(None)
     }
     /// Fills the outputs on the CPU.
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()>;
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()>;
     /// What the backward rule reads, given which inputs are differentiated (bit i: input i).
     fn saves(&self, wanted: u32) -> Saves;
     /// Gradients of the wanted inputs from the cotangent of the first output.
@@ -294,7 +294,6 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
 }
 
 /// Computes the results: the core allocates, the kernel (or the device) fills.
-#[inline]
 fn execute(op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
     let values: SmallVec<[&Value; 3]> = inputs.iter().map(|input| &**input.value()).collect();
     if values.iter().any(|value| !value.is_host()) {
@@ -304,16 +303,17 @@ fn execute(op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
     if let Some(view) = family.view(&values)? {
         return Ok(smallvec![view.into()]);
     }
-    let specs = family.outputs(&values)?;
-    let mut outputs: SmallVec<[Value; 1]> = SmallVec::new();
-    for spec in &specs {
-        outputs.push(Value::empty(spec.dtype, &spec.shape)?);
+    let mut outputs = Outputs::new();
+    for spec in &family.outputs(&values)? {
+        outputs.push(Tensor::empty(spec.dtype, &spec.shape)?);
     }
-    family.execute(&values, &mut outputs)?;
-    if interrupt::take() {
-        return Err(Error::Interrupted);
-    }
-    Ok(outputs.into_iter().map(Tensor::from).collect())
+    family.execute(&values, &mut fresh(&mut outputs))?;
+    if interrupt::take() { Err(Error::Interrupted) } else { Ok(outputs) }
+}
+
+/// The values of tensors that were just made, to be filled.
+fn fresh(outputs: &mut Outputs) -> SmallVec<[&mut Value; 1]> {
+    outputs.iter_mut().filter_map(|output| std::sync::Arc::get_mut(&mut output.value)).collect()
 }
 
 /// Abstract values give abstract results; a device runs what it supports and expands the rest.
@@ -339,13 +339,12 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
         return Ok(smallvec![view.into()]);
     }
     if device.supports(op, values) {
-        let specs = family.outputs(values)?;
-        let mut outputs: SmallVec<[Value; 1]> = SmallVec::new();
-        for spec in &specs {
-            outputs.push(Value::empty_on(device, spec.dtype, &spec.shape)?);
+        let mut outputs = Outputs::new();
+        for spec in &family.outputs(values)? {
+            outputs.push(Value::empty_on(device, spec.dtype, &spec.shape)?.into());
         }
-        device.execute(op, values, &mut outputs)?;
-        return Ok(outputs.into_iter().map(Tensor::from).collect());
+        device.execute(op, values, &mut fresh(&mut outputs))?;
+        return Ok(outputs);
     }
     let inputs: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
     family.expand(&inputs).unwrap_or_else(|| Err(Error::Device(format!("{}: not supported on {}", op.name(), device.name()))))

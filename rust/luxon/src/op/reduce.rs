@@ -65,7 +65,7 @@ impl Family for Reduce {
         Ok(smallvec![Spec { dtype: self.kind.output(inputs[0].dtype()), shape: Shape::collect(kept)? }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let input = inputs[0];
         let mut reduced = [false; crate::layout::MAX_RANK];
         for &axis in self.axes.iter() {

@@ -94,7 +94,7 @@ impl Family for Scan {
         Ok(smallvec![Spec { dtype, shape }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let (x, out) = (inputs[0].to_contiguous()?, &mut outputs[0]);
         match *self {
             Scan::Cumulative { kind, axis, reverse, exclusive } => {

@@ -79,7 +79,7 @@ impl Family for Order {
         })
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let x = inputs[0].to_contiguous()?;
         let (dtype, (rows, length)) = (x.dtype(), rows_of(x.shape()));
         let none = std::ptr::null_mut();

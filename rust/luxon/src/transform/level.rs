@@ -118,13 +118,13 @@ impl Level {
     }
 
     /// `tensor` with a node of this level on top.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(self: &Arc<Level>, tensor: &Tensor, trace: Trace) -> Tensor {
         let node = self.node(tensor, trace);
         Tensor { value: Arc::clone(&tensor.value), node: Some(node) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn node(self: &Arc<Level>, tensor: &Tensor, trace: Trace) -> Arc<Node> {
         Arc::new(Node {
             level: Arc::clone(self),

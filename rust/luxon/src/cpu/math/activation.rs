@@ -1,4 +1,4 @@
-//! Activations made of one exponential: `sigmoid`, `silu`, `softplus`, `log_sigmoid`, `mish`, `gelu_tanh`, `logit`.
+//! Activations made of one exponential: `sigmoid`, `silu`, `softplus`, `log_sigmoid`, `mish`, `logit`.
 //!
 //! Everything is written in `z = exp(-|x|)`, which cannot overflow: `sigmoid(x)` is `1 / (1 + z)` or `z / (1 + z)`,
 //! `softplus(x)` is `max(x, 0) + ln_1p(z)`. A factor such as the `x` of `silu` multiplies `z` before the second half
@@ -24,7 +24,7 @@ fn decay_f32(y: f32, low: f32) -> (f32, f32, f32, f32) {
 ///
 /// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
 #[inline(always)]
-fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
+pub(super) fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
     let (p, s1, s2, z) = decay_f32(y, low);
     let d = 1.0 + z;
     let inverse = 1.0 / d;
@@ -48,7 +48,7 @@ fn decay_f64(y: f64, low: f64) -> (f64, f64, f64, f64) {
 ///
 /// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
 #[inline(always)]
-fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
+pub(super) fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
     let (p, s1, s2, z) = decay_f64(y, low);
     let d = 1.0 + z;
     let inverse = 1.0 / d;
@@ -150,45 +150,6 @@ pub(super) fn mish_f64(x: f64) -> f64 {
     let scaled = near.mul_add(if positive { 0.0 } else { p }, near);
     let sum = scaled.mul_add(-u, scaled);
     (if positive { sum } else { sum * s2 }).copysign(x)
-}
-
-// 0.5 x (1 + tanh(u)) is x sigmoid(2 u), 2 u = x (a + b x^2) with a = sqrt(8 / pi), b = 0.044715 a. The exponential turns
-// the absolute error of 2 u into a relative one, so 2 u is formed as a sum of two numbers.
-
-#[inline(always)]
-pub(super) fn gelu_tanh_f32(x: f32) -> f32 {
-    const A: (f32, f32) = (1.5957692, -4.534068e-08);
-    const B: (f32, f32) = (0.071354814, 2.3988325e-09);
-    let y = x.abs();
-    let y = if y > 11.0 { 11.0 } else { y };
-    let s = y * y;
-    let s_low = y.mul_add(y, -s);
-    let cubic = s * B.0;
-    let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
-    let g = cubic + A.0;
-    let part = g - cubic;
-    let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
-    let v = y * g;
-    let v_low = y.mul_add(g, -v) + y * g_low;
-    logistic_f32(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
-}
-
-#[inline(always)]
-pub(super) fn gelu_tanh_f64(x: f64) -> f64 {
-    const A: (f64, f64) = (1.5957691216057308, -9.96930880911092e-17);
-    const B: (f64, f64) = (0.07135481627260025, -6.175149918155315e-19);
-    let y = x.abs();
-    let y = if y > 22.0 { 22.0 } else { y };
-    let s = y * y;
-    let s_low = y.mul_add(y, -s);
-    let cubic = s * B.0;
-    let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
-    let g = cubic + A.0;
-    let part = g - cubic;
-    let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
-    let v = y * g;
-    let v_low = y.mul_add(g, -v) + y * g_low;
-    logistic_f64(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
 }
 
 // The quotient x / (1 - x) is corrected by what its two roundings lost: near 1/2, where it is close to 1 and its logarithm

@@ -16,6 +16,7 @@ mod error_function;
 mod error_inverse;
 mod exp;
 mod gamma;
+mod gelu;
 mod hyperbolic;
 mod information;
 mod interim;
@@ -124,9 +125,9 @@ define_math! {
         /// `ln(self / (1 - self))`, the inverse of `sigmoid`.
         logit = activation::logit_f32, activation::logit_f64;
         /// `self * ndtr(self)`, relative error small in the negative tail too.
-        gelu = normal::gelu_f32, normal::gelu_f64;
+        gelu = gelu::gelu_f32, gelu::gelu_f64;
         /// The tanh approximation of `gelu`.
-        gelu_tanh = activation::gelu_tanh_f32, activation::gelu_tanh_f64;
+        gelu_tanh = gelu::gelu_tanh_f32, gelu::gelu_tanh_f64;
         /// `self * sigmoid(self)`.
         silu = activation::silu_f32, activation::silu_f64;
         /// `self * tanh(softplus(self))`.

@@ -1,11 +1,15 @@
-//! The tail of the normal distribution and what is made of it: `erfc`, `ndtr`, `log_ndtr`, `gelu`.
+//! The tail of the normal distribution and what is made of it: `erfc`, `ndtr`, `log_ndtr`.
 //!
-//! For `y >= 0` the distribution function is `Phi(-y) = exp(-y^2/2) R(y)` with a slow and smooth `R` (the Mills ratio, or half the
-//! scaled complementary error function of `y / sqrt(2)`). One rational function with positive coefficients covers all `y` for which
-//! the result does not underflow (in the manner of Cody, *Math. Comp.* 23, 1969; the fits are our own):
-//! no coefficient cancels another, and near 0 hardly anything is rounded. The square in the exponent is kept as a sum
-//! of two numbers and the exponential multiplies `R` before it is scaled by its power of two, so relative
-//! accuracy holds until the result underflows. `gelu` for positive `x` is `x - x Phi(-x)`, for negative `x` the tail itself.
+//! For `y >= 0` the distribution function is `Phi(-y) = exp(-y^2/2) R(y)`. `R` (half the scaled complementary
+//! error function of `y / sqrt(2)`) is slow and smooth: `R(y) = P(t) / (y + k)` with `t = (y - k) / (y + k)` and a
+//! minimax polynomial `P` (the transformation of Shepherd and Laframboise, *Math. Comp.* 36, 1981); `k` is chosen so
+//! that the leading coefficient of `P` is close to a number of the type. The square in the exponent is kept
+//! as a sum of two numbers and the exponential multiplies `R` before it is scaled by its power of two, so
+//! relative accuracy holds until the result underflows.
+//!
+//! `1 / (y + k)` is rounded twice, which amounts to a slightly different `y`. That difference is known, and so, to a few
+//! percent, is the logarithmic derivative of `R`: their product corrects the exponent, at the price of five
+//! operations instead of a longer arithmetic for `t`. The rounding of `t` itself is treated alike.
 
 use super::exp::{
     LN_2_F32, LN_2_F64, reduce_exactly_f32, reduce_exactly_f64, split_scale_down_f32, split_scale_down_f64, tail_f32,
@@ -13,27 +17,68 @@ use super::exp::{
 };
 use super::log::{ln_1p_f64, ln_f64};
 
-/// `Phi(-y) exp(y^2 / 2)` for `y` between 0 and 14.6.
+/// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
 #[inline(always)]
-fn mills_f32(y: f32) -> f32 {
-    let n = polynomial!(y, 4.124198e-3, 4.0686466e-2, 1.8339317e-1, 4.385084e-1, 5.0e-1);
-    let d = polynomial!(y, 1.0337714e-2, 1.0199222e-1, 4.6988776e-1, 1.2031597, 1.6749017, 1.0);
-    n / d
+fn reciprocal_f32(y: f32, k: f32) -> (f32, f32) {
+    let d = y + k;
+    let d_low = y - (d - k);
+    let inverse = 1.0 / d;
+    (inverse, inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0)))
 }
 
-/// `erfc(y) exp(y^2)` for `y` between 0 and 10.3.
+/// `Phi(-y) exp(y^2 / 2)` for `y` between 0 and 14.6, as a number and the relative correction that it lacks.
 #[inline(always)]
-fn scaled_erfc_f32(y: f32) -> f32 {
-    let n = polynomial!(y, 3.299037e-2, 2.3014207e-1, 7.335405e-1, 1.2402583, 1.0);
-    let d = polynomial!(y, 5.847324e-2, 4.0794173e-1, 1.3289833, 2.4062526, 2.368638, 1.0);
-    n / d
+fn mills_f32(y: f32) -> (f32, f32) {
+    const K: f32 = 3.53125;
+    let (inverse, error) = reciprocal_f32(y, K);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
+    let p = polynomial!(
+        t,
+        1.00126505e-4,
+        4.394125e-4,
+        -3.863561e-4,
+        -3.3688305e-3,
+        6.0237236e-3,
+        1.973015e-2,
+        -1.20487295e-1,
+        3.2030156e-1,
+        -5.6856686e-1,
+        7.4520606e-1
+    );
+    (p * inverse, t_low.mul_add(-0.8, error * inverse.mul_add(7.14, 0.78)))
 }
 
-/// `factor * exp(-(square + low))` for a square below 150.
+/// `erfc(y) exp(y^2)` for `y` between 0 and 10.3, as a number and the relative correction that it lacks.
 #[inline(always)]
-fn times_exp_f32(factor: f32, square: f32, low: f32) -> f32 {
+fn scaled_erfc_f32(y: f32) -> (f32, f32) {
+    const K: f32 = 2.3125;
+    let (inverse, error) = reciprocal_f32(y, K);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
+    let p = polynomial!(
+        t,
+        1.9503542e-4,
+        2.6259033e-4,
+        -1.4571388e-3,
+        -1.9197307e-3,
+        1.1710011e-2,
+        3.201656e-3,
+        -1.1843856e-1,
+        3.9304176e-1,
+        -7.661568e-1,
+        1.0437663
+    );
+    (p * inverse, t_low.mul_add(-0.8, error * inverse.mul_add(4.15, 0.85)))
+}
+
+/// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
+#[inline(always)]
+pub(super) fn times_exp_f32(factor: f32, square: f32, low: f32) -> f32 {
     let (n, high, t) = reduce_exactly_f32(-square);
-    let low = n.mul_add(-LN_2_F32.1, -low);
+    let low = n.mul_add(-LN_2_F32.1, low);
     let r = high + low;
     let p = high + (r * r).mul_add(tail_f32(r), low);
     let (s1, s2) = split_scale_down_f32(t);
@@ -45,7 +90,8 @@ pub(super) fn erfc_f32(x: f32) -> f32 {
     let y = x.abs();
     let y = if y > 10.3 { 10.3 } else { y };
     let square = y * y;
-    let tail = times_exp_f32(scaled_erfc_f32(y), square, y.mul_add(y, -square));
+    let (ratio, correction) = scaled_erfc_f32(y);
+    let tail = times_exp_f32(ratio, square, correction - y.mul_add(y, -square));
     if x < 0.0 { 2.0 - tail } else { tail }
 }
 
@@ -54,7 +100,8 @@ pub(super) fn erfc_f32(x: f32) -> f32 {
 fn times_tail_f32(factor: f32, y: f32) -> f32 {
     let half = 0.5 * y;
     let square = half * y;
-    times_exp_f32(factor * mills_f32(y), square, half.mul_add(y, -square))
+    let (ratio, correction) = mills_f32(y);
+    times_exp_f32(factor * ratio, square, correction - half.mul_add(y, -square))
 }
 
 #[inline(always)]
@@ -64,94 +111,100 @@ pub(super) fn ndtr_f32(x: f32) -> f32 {
     if x > 0.0 { 1.0 - tail } else { tail }
 }
 
-#[inline(always)]
-pub(super) fn gelu_f32(x: f32) -> f32 {
-    let bounded = x.clamp(-14.6, 14.6);
-    let lost = times_tail_f32(bounded, bounded.abs());
-    (if x > 0.0 { x - lost } else { lost }).copysign(x)
-}
-
 /// Rarely used: the f64 result, rounded.
 #[inline(always)]
 pub(super) fn log_ndtr_f32(x: f32) -> f32 {
     log_ndtr_f64(f64::from(x)) as f32
 }
 
-/// `Phi(-y) exp(y^2 / 2)` for `y` between 0 and 38.7.
+/// `(1 / (y + k), c)`: a rounded reciprocal and the relative error `c` of `y + k` as its inverse.
 #[inline(always)]
-fn mills_f64(y: f64) -> f64 {
-    let n = polynomial!(
-        y,
-        2.2374653838278932e-07,
-        6.96441734389068e-06,
-        0.00010642247405595427,
-        0.0010384743214301826,
-        0.007115753986490149,
-        0.035638476645293515,
-        0.1319595677683468,
-        0.3571673753237441,
-        0.6793778146361501,
-        0.8277757916970808,
-        0.5
-    );
-    let d = polynomial!(
-        y,
-        5.608493994609782e-07,
-        1.745720543055746e-05,
-        0.000267322431921071,
-        0.0026205263022134385,
-        0.01810219001241729,
-        0.09190056820548147,
-        0.34808221184099564,
-        0.9795868307423529,
-        2.0006720165527283,
-        2.816314449642813,
-        2.453436144197027,
-        1.0
-    );
-    n / d
+fn reciprocal_f64(y: f64, k: f64) -> (f64, f64) {
+    let d = y + k;
+    let d_low = y - (d - k);
+    let inverse = 1.0 / d;
+    (inverse, inverse.mul_add(-d_low, inverse.mul_add(-d, 1.0)))
 }
 
-/// `erfc(y) exp(y^2)` for `y` between 0 and 27.3.
+/// `Phi(-y) exp(y^2 / 2)` for `y` between 0 and 38.7, as a number and the relative correction that it lacks.
 #[inline(always)]
-fn scaled_erfc_f64(y: f64) -> f64 {
-    let n = polynomial!(
-        y,
-        1.4326718590473273e-05,
-        0.0003153033934846688,
-        0.0034067132466226034,
-        0.023504962629330273,
-        0.11388029991633179,
-        0.4032853061684422,
-        1.0558470584768875,
-        2.0206898236857898,
-        2.717736844535511,
-        2.341405779257283,
-        1.0
+fn mills_f64(y: f64) -> (f64, f64) {
+    const K: f64 = 5.96875;
+    let (inverse, error) = reciprocal_f64(y, K);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
+    let p = polynomial!(
+        t,
+        1.1310559313719778e-9,
+        5.3318926510132846e-9,
+        -2.5400303865652233e-9,
+        -4.3745175344823836e-8,
+        2.5503338626950546e-8,
+        2.898530231313664e-7,
+        -5.114174691917571e-7,
+        -1.5097419704609224e-6,
+        6.839150201679901e-6,
+        -1.271438137424947e-6,
+        -5.88749982986093e-5,
+        0.00018292015937989447,
+        -2.495103558022587e-5,
+        -0.0018979868875628827,
+        0.009417452933182541,
+        -0.029753591951765825,
+        0.07316268611221856,
+        -0.1499683957567613,
+        0.2649455831489636,
+        -0.4111601383985205,
+        0.5670588515756572,
+        -0.7001166371801388,
+        0.7771515406810234
     );
-    let d = polynomial!(
-        y,
-        2.5393447536518063e-05,
-        0.0005588607139864513,
-        0.0060509387366025555,
-        0.04194089188805229,
-        0.2048540003083018,
-        0.7353558966999468,
-        1.9693765524139815,
-        3.9188501681301715,
-        5.659283530746379,
-        5.632969892301611,
-        3.469784946352796,
-        1.0
-    );
-    n / d
+    (p * inverse, t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(26.49, -0.22)))
 }
 
-/// `factor * exp(-(square + low))` for a square below 1000.
+/// `erfc(y) exp(y^2)` for `y` between 0 and 27.3, as a number and the relative correction that it lacks.
+#[inline(always)]
+fn scaled_erfc_f64(y: f64) -> (f64, f64) {
+    const K: f64 = 3.953125;
+    let (inverse, error) = reciprocal_f64(y, K);
+    let part = inverse * (2.0 * K);
+    let t = 1.0 - part;
+    let t_low = inverse.mul_add(-2.0 * K, part);
+    let p = polynomial!(
+        t,
+        5.20699888752124e-10,
+        -2.2179813836314835e-9,
+        -1.2995296409395763e-8,
+        1.778770649793017e-8,
+        1.077939776654872e-7,
+        -1.6702053274440235e-7,
+        -6.735437171921712e-7,
+        1.8278379978864744e-6,
+        2.9631776032625857e-6,
+        -1.883841249806189e-5,
+        9.209202169198484e-6,
+        0.00014556436016909734,
+        -0.0004695926820603717,
+        3.890065326269476e-5,
+        0.004912080251154252,
+        -0.023443860668296405,
+        0.07096263701897151,
+        -0.16600447495398563,
+        0.3212953994403455,
+        -0.5317661571320811,
+        0.7666606334782958,
+        -0.9734205184813284,
+        1.0952845400902893
+    );
+    (p * inverse, t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(16.2, -0.07)))
+}
+
+/// `factor * exp(low - square)` for a square below 1000 in f64 and 150 in f32.
 #[inline(always)]
 fn times_exp_f64(factor: f64, square: f64, low: f64) -> f64 {
     let (n, high, t) = reduce_exactly_f64(-square);
-    let low = n.mul_add(-LN_2_F64.1, -low);
+    let low = n.mul_add(-LN_2_F64.1, low);
     let r = high + low;
     let p = high + (r * r).mul_add(tail_f64(r), low);
     let (s1, s2) = split_scale_down_f64(t);
@@ -163,16 +216,18 @@ pub(super) fn erfc_f64(x: f64) -> f64 {
     let y = x.abs();
     let y = if y > 27.3 { 27.3 } else { y };
     let square = y * y;
-    let tail = times_exp_f64(scaled_erfc_f64(y), square, y.mul_add(y, -square));
+    let (ratio, correction) = scaled_erfc_f64(y);
+    let tail = times_exp_f64(ratio, square, correction - y.mul_add(y, -square));
     if x < 0.0 { 2.0 - tail } else { tail }
 }
 
 /// `factor * Phi(-y)` for `y` between 0 and 38.7.
 #[inline(always)]
-fn times_tail_f64(factor: f64, y: f64) -> f64 {
+pub(super) fn times_tail_f64(factor: f64, y: f64) -> f64 {
     let half = 0.5 * y;
     let square = half * y;
-    times_exp_f64(factor * mills_f64(y), square, half.mul_add(y, -square))
+    let (ratio, correction) = mills_f64(y);
+    times_exp_f64(factor * ratio, square, correction - half.mul_add(y, -square))
 }
 
 #[inline(always)]
@@ -183,13 +238,6 @@ pub(super) fn ndtr_f64(x: f64) -> f64 {
 }
 
 #[inline(always)]
-pub(super) fn gelu_f64(x: f64) -> f64 {
-    let bounded = x.clamp(-38.7, 38.7);
-    let lost = times_tail_f64(bounded, bounded.abs());
-    (if x > 0.0 { x - lost } else { lost }).copysign(x)
-}
-
-#[inline(always)]
 pub(super) fn log_ndtr_f64(x: f64) -> f64 {
     let y = x.abs();
     let inside = if y > 38.7 { 38.7 } else { y };
@@ -197,6 +245,7 @@ pub(super) fn log_ndtr_f64(x: f64) -> f64 {
     // Far out R(y) = (1 - y^-2 + 3 y^-4 - ...) / (y sqrt(2 pi)), and y^2 / 2 dwarfs its logarithm.
     let z = 1.0 / (y * y);
     let far = polynomial!(z, 10395.0, -945.0, 105.0, -15.0, 3.0, -1.0, 1.0) / (y * 2.506_628_274_631_000_7);
-    let lower = ln_f64(if y > 38.7 { far } else { mills_f64(inside) }) - 0.5 * y * y;
+    let (ratio, correction) = mills_f64(inside);
+    let lower = ln_f64(if y > 38.7 { far } else { ratio }) + (correction - 0.5 * y * y);
     if x > 0.0 { upper } else { lower }
 }

@@ -261,8 +261,8 @@ impl Family for Map {
     }
 
     #[inline]
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
-        map::run(self, inputs, &mut outputs[0]);
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
+        map::run(self, inputs, outputs[0]);
         Ok(())
     }
 

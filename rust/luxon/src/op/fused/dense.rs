@@ -167,7 +167,7 @@ impl Family for Dense {
         Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         if outputs[0].count() == 0 {
             return Ok(());
         }

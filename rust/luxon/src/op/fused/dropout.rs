@@ -41,7 +41,7 @@ impl Family for Dropout {
         Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape: *inputs[0].shape() }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         if outputs[0].count() == 0 {
             return Ok(());
         }

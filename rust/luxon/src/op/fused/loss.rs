@@ -180,7 +180,7 @@ impl Family for Loss {
         })
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let dtype = outputs[0].dtype();
         match self {
             Loss::CrossEntropy(smoothing) => {

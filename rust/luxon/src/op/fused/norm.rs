@@ -207,7 +207,7 @@ impl Family for Norm {
         Ok(specs)
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let contiguous = inputs.iter().map(|input| input.to_contiguous()).collect::<Result<SmallVec<[Value; 5]>>>()?;
         let Sizes { outer, middle, inner } = self.sizes(inputs[0].shape());
         let (weight, bias) = self.affine_inputs();
@@ -296,7 +296,7 @@ impl Family for NormGradient {
         Ok(shapes.map(|(shape, wanted)| Spec { dtype, shape: if wanted { shape } else { nothing } }).collect())
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let contiguous = inputs.iter().map(|input| input.to_contiguous()).collect::<Result<SmallVec<[Value; 5]>>>()?;
         let Sizes { outer, middle, inner } = self.norm.sizes(inputs[1].shape());
         with_real!(inputs[1].dtype(), T => {

@@ -115,7 +115,7 @@ impl Family for Softmax {
         Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let (first, count) = self.axes();
         let (outer, axis, inner) = spans(inputs[0].shape(), first, count);
         let x = inputs[0].to_contiguous()?;

@@ -259,7 +259,7 @@ impl Family for Gather {
         Ok(smallvec![Spec { dtype, shape }])
     }
 
-    fn execute(&self, inputs: &[&Value], outputs: &mut [Value]) -> Result<()> {
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
         let (x, out) = (inputs[0], &mut outputs[0]);
         let indices = &inputs[self.operands()..];
         let size = x.dtype().size();

@@ -1,0 +1,63 @@
+"""The cases, and the data that every library gets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+CASES = [
+    "add 4",
+    "add 4, tracked x100",
+    "grad of 10 ops",
+    "matmul f32 64",
+    "matmul f32 256",
+    "matmul f32 1024",
+    "matmul f32 2048",
+    "matmul f64 1024",
+    "matmul AtB 512x784x2048",
+    "matmul ABt 512x784x2048",
+    "exp 1e7",
+    "tanh 1e7",
+    "log 1e7",
+    "chain 1e7",
+    "softmax 4096x4096",
+    "layernorm fb 4096x1024",
+    "sum axis 0 4096x4096",
+    "sum axis 1 4096x4096",
+    "transpose copy 4096x4096",
+    "step 2-32-32-1",
+    "step 64-256-256-10",
+]
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def matrices(case: str) -> tuple[np.ndarray, np.ndarray]:
+    """The operands of a matrix product, as they are stored."""
+    random = generator()
+    kind, size = case.split()[1:]
+    if kind in ("f32", "f64"):
+        n = int(size)
+        shapes, dtype = ((n, n), (n, n)), np.float32 if kind == "f32" else np.float64
+    else:
+        batch, inputs, outputs = (int(part) for part in size.split("x"))
+        # (batch, in)^T (batch, out), and (batch, out) (in, out)^T: the products of a backward pass.
+        shapes = ((batch, inputs), (batch, outputs)) if kind == "AtB" else ((batch, outputs), (inputs, outputs))
+        dtype = np.float32
+    return tuple(random.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+def network(case: str) -> tuple[list[int], list[np.ndarray], np.ndarray, np.ndarray, str, str]:
+    """Sizes, parameters (weights (in, out) and biases in turn), inputs, targets, activation and loss."""
+    random = generator()
+    sizes = [int(size) for size in case.split()[1].split("-")]
+    small = sizes[-1] == 1
+    batch = 64 if small else 128
+    parameters = []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        parameters.append((random.standard_normal((inputs, outputs)) * (2 / (inputs + outputs)) ** 0.5).astype("f4"))
+        parameters.append((random.standard_normal(outputs) * 0.01).astype("f4"))
+    x = random.standard_normal((batch, sizes[0])).astype("f4")
+    y = random.standard_normal((batch, 1)).astype("f4") if small else random.integers(0, sizes[-1], batch)
+    return sizes, parameters, x, y, "tanh" if small else "relu", "mse" if small else "cross entropy"

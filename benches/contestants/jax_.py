@@ -1,0 +1,106 @@
+"""JAX: compiled functions; eager calls for the overhead cases."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from .cases import generator, matrices, network
+
+jax.config.update("jax_enable_x64", True)  # float64 inputs stay; everything else is float32
+VERSION = jax.__version__
+
+
+def build(case: str):
+    block = jax.block_until_ready
+    if case == "add 4":
+        a, b = jnp.ones(4, "f4"), jnp.ones(4, "f4")
+        return lambda: a + b
+    if case.startswith(("add", "grad")):
+        b, count = jnp.ones(4, "f4"), 100 if case.startswith("add") else 9
+
+        def f(x):
+            y = x
+            for _ in range(count):
+                y = (x if count == 100 else y) + b
+            return y.sum()
+
+        run, a = (jax.value_and_grad if count == 100 else jax.grad)(f), jnp.ones(4, "f4")
+        return lambda: block(run(a))
+    if case.startswith("matmul"):
+        a, b = (jnp.asarray(array) for array in matrices(case))
+        product = (lambda a, b: a.T @ b) if "AtB" in case else (lambda a, b: a @ b.T) if "ABt" in case else jnp.matmul
+        run = jax.jit(product)
+        return lambda: block(run(a, b))
+    if case.endswith("1e7"):
+        x = jnp.asarray(generator().uniform(0.1, 3.0, 10**7).astype("f4"))
+        name = case.split()[0]
+        function = (lambda x: jnp.tanh(x * 1.1 + 0.3) * jax.nn.sigmoid(x)) if name == "chain" else getattr(jnp, name)
+        run = jax.jit(function)
+        return lambda: block(run(x))
+    if case.startswith("layernorm"):
+        random = generator()
+        arrays = [jnp.asarray(random.standard_normal(s).astype("f4")) for s in ((4096, 1024), (1024,), (1024,), (4096, 1024))]
+
+        def layer_norm(x, weight, bias):
+            mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+            return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * weight + bias
+
+        @jax.jit
+        def both(x, weight, bias, dy):
+            y, pullback = jax.vjp(layer_norm, x, weight, bias)
+            return y, pullback(dy)
+
+        return lambda: block(both(*arrays))
+    if "4096x4096" in case:
+        x = jnp.asarray(generator().standard_normal((4096, 4096)).astype("f4"))
+        run = jax.jit(
+            {
+                "softmax": partial(jax.nn.softmax, axis=-1),
+                "sum axis 0": lambda x: x.sum(0),
+                "sum axis 1": lambda x: x.sum(1),
+                "transpose copy": lambda x: x.T.copy(),
+            }[case.rsplit(" ", 1)[0]]
+        )
+        return lambda: block(run(x))
+    if case.startswith("step"):
+        return _step(case)
+    return None
+
+
+def _step(case: str):
+    sizes, parameters, x, y, activation, loss = network(case)
+    act = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    ps = [jnp.asarray(parameter) for parameter in parameters]
+
+    def value(ps, x, y):
+        for index in range(len(sizes) - 1):
+            x = x @ ps[2 * index] + ps[2 * index + 1]
+            x = act(x) if index < len(sizes) - 2 else x
+        if loss == "mse":
+            return jnp.mean((x - y) ** 2)
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], 1))
+
+    @partial(jax.jit, donate_argnums=(0, 1, 2, 3))
+    def train(ps, first, second, count, x, y):
+        result, grads = jax.value_and_grad(value)(ps, x, y)
+        count = count + 1
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, grads, strict=True)]
+        second = [0.999 * v + 0.001 * g * g for v, g in zip(second, grads, strict=True)]
+        scale = [1 - 0.9**count, 1 - 0.999**count]
+        ps = [
+            (p - 1e-4 * (m / scale[0]) / (jnp.sqrt(v / scale[1]) + 1e-8)).astype(p.dtype)
+            for p, m, v in zip(ps, first, second, strict=True)
+        ]
+        return ps, first, second, count, result
+
+    state = [ps, [jnp.zeros_like(p) for p in ps], [jnp.zeros_like(p) for p in ps], jnp.zeros((), "f4")]
+
+    def step():
+        *state[:], result = jax.block_until_ready(train(*state, x, y))
+        return result
+
+    return step

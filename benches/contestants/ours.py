@@ -1,0 +1,93 @@
+"""luxon, through its public functions."""
+
+from __future__ import annotations
+
+import luxon as lx
+from luxon import losses, nn, optim, training
+
+from .cases import generator, matrices, network
+
+VERSION = lx.__version__
+
+
+def build(case: str):
+    if case == "add 4":
+        a, b = lx.ones(4), lx.ones(4)
+        return lambda: a + b
+    if case.startswith("add 4, tracked"):
+        b = lx.ones(4)
+
+        def hundred(x):
+            for _ in range(100):
+                y = x + b
+            return lx.sum(y)
+
+        run = lx.value_and_grad(hundred)
+        a = lx.ones(4)
+        return lambda: run(a)
+    if case.startswith("grad"):
+        b = lx.ones(4)
+
+        def ten(x):
+            for _ in range(9):
+                x = x + b
+            return lx.sum(x)
+
+        run, a = lx.grad(ten), lx.ones(4)
+        return lambda: run(a)
+    if case.startswith("matmul"):
+        a, b = (lx.asarray(array) for array in matrices(case))
+        if "AtB" in case:
+            return lambda: a.T @ b
+        if "ABt" in case:
+            return lambda: a @ b.T
+        return lambda: a @ b
+    if case.endswith("1e7"):
+        x = lx.asarray(generator().uniform(0.1, 3.0, 10**7).astype("f4"))
+        name = case.split()[0]
+        if name == "chain":
+            return lambda: lx.tanh(x * 1.1 + 0.3) * lx.sigmoid(x)
+        function = getattr(lx, name)
+        return lambda: function(x)
+    if case.startswith("layernorm"):
+        random = generator()
+        x, weight, bias, dy = (
+            lx.asarray(random.standard_normal(shape).astype("f4")) for shape in ((4096, 1024), (1024,), (1024,), (4096, 1024))
+        )
+
+        def run():
+            y, pullback = lx.vjp(lambda *args: lx.functional.layer_norm(*args), x, weight, bias)
+            return y, pullback(dy)
+
+        return run
+    if "4096x4096" in case:
+        x = lx.asarray(generator().standard_normal((4096, 4096)).astype("f4"))
+        return {
+            "softmax": lambda: lx.softmax(x, axis=-1),
+            "sum axis 0": lambda: lx.sum(x, axis=0),
+            "sum axis 1": lambda: lx.sum(x, axis=1),
+            "transpose copy": lambda: lx.asarray(x.T, copy=True),
+        }[case.rsplit(" ", 1)[0]]
+    if case.startswith("step"):
+        sizes, parameters, x, y, activation, loss = network(case)
+        layers = [
+            nn.Dense(inputs, outputs, getattr(lx, activation) if outputs != sizes[-1] else lx.identity)
+            for inputs, outputs in zip(sizes, sizes[1:], strict=False)
+        ]
+        model = nn.Chain(*layers)
+        ps = {
+            f"layer_{index + 1}": {"weight": lx.asarray(parameters[2 * index].T.copy()), "bias": lx.asarray(parameters[2 * index + 1])}
+            for index in range(len(layers))
+        }
+        _, st = nn.setup(0, model)
+        objective = losses.MSELoss() if loss == "mse" else losses.CrossEntropyLoss()
+        ad, data = lx.AutoTape(), (lx.asarray(x), lx.asarray(y))
+        ts = training.TrainState(model, ps, st, optim.Adam(1e-4))
+
+        def step():
+            nonlocal ts
+            _, value, _, ts = training.single_train_step(ad, objective, data, ts)
+            return value
+
+        return step
+    return None

@@ -1,0 +1,93 @@
+"""PyTorch, eager, with results written into kept memory where it can be."""
+
+from __future__ import annotations
+
+import torch
+
+from .cases import generator, matrices, network
+
+torch.set_num_threads(2)
+VERSION = torch.__version__
+
+
+def build(case: str):
+    if case == "add 4":
+        a, b = torch.ones(4), torch.ones(4)
+        return lambda: a + b
+    if case.startswith(("add", "grad")):
+        b, count = torch.ones(4), 100 if case.startswith("add") else 9
+
+        def run():
+            x = torch.ones(4, requires_grad=True)
+            y = x
+            for _ in range(count):
+                y = (x if count == 100 else y) + b
+            return torch.autograd.grad(y.sum(), x)
+
+        return run
+    with torch.no_grad():
+        return _arrays(case) if not case.startswith(("step", "layernorm")) else _differentiated(case)
+
+
+def _arrays(case: str):
+    if case.startswith("matmul"):
+        a, b = (torch.from_numpy(array) for array in matrices(case))
+        a = a.T if "AtB" in case else a
+        b = b.T if "ABt" in case else b
+        out = torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+        return lambda: torch.matmul(a, b, out=out)
+    if case.endswith("1e7"):
+        x = torch.from_numpy(generator().uniform(0.1, 3.0, 10**7).astype("f4"))
+        out, other = torch.empty_like(x), torch.empty_like(x)
+        name = case.split()[0]
+        if name == "chain":
+            return lambda: torch.mul(torch.mul(x, 1.1, out=out).add_(0.3).tanh_(), torch.sigmoid(x, out=other), out=out)
+        function = getattr(torch, name)
+        return lambda: function(x, out=out)
+    x = torch.from_numpy(generator().standard_normal((4096, 4096)).astype("f4"))
+    out, line = torch.empty_like(x), torch.empty(4096)
+    return {
+        "softmax": lambda: torch.softmax(x, -1, out=out),
+        "sum axis 0": lambda: torch.sum(x, 0, out=line),
+        "sum axis 1": lambda: torch.sum(x, 1, out=line),
+        "transpose copy": lambda: out.copy_(x.T),
+    }[case.rsplit(" ", 1)[0]]
+
+
+def _differentiated(case: str):
+    if case.startswith("layernorm"):
+        random = generator()
+        shapes = ((4096, 1024), (1024,), (1024,), (4096, 1024))
+        x, weight, bias, dy = (torch.from_numpy(random.standard_normal(s).astype("f4")) for s in shapes)
+        for tensor in (x, weight, bias):
+            tensor.requires_grad_(True)
+
+        def run():
+            with torch.enable_grad():
+                y = torch.nn.functional.layer_norm(x, (1024,), weight, bias)
+            return torch.autograd.grad(y, (x, weight, bias), dy)
+
+        return run
+    sizes, parameters, x, y, activation, loss = network(case)
+    layers: list[torch.nn.Module] = []
+    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layer = torch.nn.Linear(inputs, outputs)
+        layer.weight.copy_(torch.from_numpy(parameters[2 * index].T.copy()))
+        layer.bias.copy_(torch.from_numpy(parameters[2 * index + 1]))
+        layers.append(layer)
+        if index < len(sizes) - 2:
+            layers.append(torch.nn.Tanh() if activation == "tanh" else torch.nn.ReLU())
+    model = torch.nn.Sequential(*layers)
+    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    value = torch.nn.functional.mse_loss if loss == "mse" else torch.nn.functional.cross_entropy
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def step():
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            result = value(model(x), y)
+            result.backward()
+        optimizer.step()
+        return result
+
+    return step
