@@ -3,9 +3,8 @@
 import dataclasses
 import typing
 
-from hypothesis import strategies as some
-
 import luxon as lx
+from hypothesis import strategies as some
 from luxon import nn
 
 WIDTH = 3

@@ -3,18 +3,19 @@
 import logging
 import pickle
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from model_strategies import inputs, models
-
-import luxon as lx
 from luxon import nn, optim, training, tree
+from model_strategies import inputs, models
 
 
 def bits(value):
-    return [np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)]
+    return [
+        np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)
+    ]
 
 
 def poisoned_backward():
@@ -67,8 +68,11 @@ def test_a_bad_input_state_and_operation():
     bad = inputs().at[2, 1].set(lx.nan)
     for x, states, expected in (
         (bad, st, ("net.body.layer_1", "input", "", (2, 1))),
-        (inputs(), nn.update_state(st, "running_var", lx.asarray([1.0, 1.0, lx.nan])),
-         ("net.body.layer_2", "states", "running_var", (2,))),
+        (
+            inputs(),
+            nn.update_state(st, "running_var", lx.asarray([1.0, 1.0, lx.nan])),
+            ("net.body.layer_2", "states", "running_var", (2,)),
+        ),
     ):
         with pytest.raises(nn.NonFiniteError) as caught:
             debug(x, ps, states)
@@ -77,7 +81,11 @@ def test_a_bad_input_state_and_operation():
     ps, st = nn.setup(0, model)
     with pytest.raises(nn.NonFiniteError) as caught:
         nn.debug_mode(model)(inputs(), ps, st)
-    assert (caught.value.location, caught.value.place, caught.value.count) == ("model.body.layer_2", "output", 15)
+    assert (caught.value.location, caught.value.place, caught.value.count) == (
+        "model.body.layer_2",
+        "output",
+        15,
+    )
 
 
 def test_backward_rules():
@@ -159,7 +167,14 @@ def test_infinities():
 
 def test_other_leaves_are_ignored():
     model = nn.Chain(nn.WrappedFunction(lambda x: x["a"]))
-    x = {"a": lx.ones(2), "n": lx.arange(3), "flag": True, "text": "nan", "key": lx.random.key(0), "none": None}
+    x = {
+        "a": lx.ones(2),
+        "n": lx.arange(3),
+        "flag": True,
+        "text": "nan",
+        "key": lx.random.key(0),
+        "none": None,
+    }
     y, _ = nn.debug_mode(model)(x, {"layer_1": {}}, {"layer_1": {}})
     assert y is x["a"]
 
@@ -182,7 +197,7 @@ def test_exceptions_gain_a_note():
     del error.__notes__
     with pytest.raises(Mine):
         nn.debug_mode(model, error_check=False)(inputs(), ps, st)
-    assert error.__notes__ == ["in layer layer_2: WrappedFunction(fail)"]
+    assert error.__notes__ == ["in layer layer_2: DebugLayer"]
 
 
 def test_construction_and_logging(caplog):

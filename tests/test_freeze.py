@@ -1,17 +1,18 @@
 """Frozen layers, on models and on training states."""
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from model_strategies import inputs, models
-
-import luxon as lx
 from luxon import nn, optim, training, tree
+from model_strategies import inputs, models
 
 
 def bits(value):
-    return [np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)]
+    return [
+        np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)
+    ]
 
 
 def chain():
@@ -39,7 +40,7 @@ def test_split_of_the_trees():
 def test_everything_and_nothing():
     model = chain()
     ps, st = nn.setup(0, model)
-    frozen, fps, fst = nn.freeze(model, ps, st)
+    frozen, fps, _fst = nn.freeze(model, ps, st)
     assert tree.count(fps) == 0 and list(fps) == ["body", "head"]
     assert nn.parameter_length(frozen) == 0 and nn.state_length(frozen) == nn.parameter_length(model) + 8
     with pytest.warns(UserWarning, match="nothing was frozen"):
@@ -69,8 +70,11 @@ def test_forms_of_the_call():
 
 def test_unknown_names_list_what_exists():
     model = chain()
-    for call in (lambda: nn.freeze(model, "boddy"), lambda: nn.freeze(model, *nn.setup(0, model), ["head", "boddy"])):
-        with pytest.raises(ValueError, match="'?boddy.* matches nothing.*body"):
+    for call in (
+        lambda: nn.freeze(model, "boddy"),
+        lambda: nn.freeze(model, *nn.setup(0, model), ["head", "boddy"]),
+    ):
+        with pytest.raises(ValueError, match=r"boddy.* matches nothing.*body"):
             call()
     ts = training.TrainState.create(0, model, optim.SGD(0.1))
     with pytest.raises(ValueError, match=r"head\.wieght.*head\.weight"):
@@ -112,7 +116,7 @@ def test_frozen_parameters_called_training_are_left_alone():
 
 
 def test_casts_and_files_follow(tmp_path):
-    frozen, ps, st = nn.freeze(chain(), *nn.setup(0, chain()), "body")
+    _frozen, ps, st = nn.freeze(chain(), *nn.setup(0, chain()), "body")
     assert nn.cast(st, lx.float64).frozen_params.body.layer_1.weight.dtype == np.float64
     lx.io.save(tmp_path / "m", ps=ps, st=st)
     saved = lx.io.load(tmp_path / "m")
@@ -124,12 +128,15 @@ def test_casts_and_files_follow(tmp_path):
 def test_any_subset_changes_no_output_bit(model, data):
     ps, st = nn.setup(3, model)
     paths = tree.paths(ps)
-    which = data.draw(some.none() if not paths else some.none() | some.lists(some.sampled_from(paths), min_size=1))
+    which = data.draw(
+        some.none() if not paths else some.none() | some.lists(some.sampled_from(paths), min_size=1)
+    )
     x = inputs()
     frozen, fps, fst = nn.freeze(model, ps, st, which)
     y, after = model(x, ps, st)
     z, frozen_after = frozen(x, fps, fst)
     assert bits(y) == bits(z) and frozen_after.states == after
+
     # The gradient of what is left, and of the input, are those of the whole.
     def loss(ps, x):
         return lx.sum(lx.square(model(x, ps, st)[0]))
@@ -176,7 +183,9 @@ def test_moments_are_carried():
     assert frozen.optimizer_state.exp_avg.head == ts.optimizer_state.exp_avg.head and frozen.step == 3
     *_, frozen = training.single_train_step(lx.AutoTape(), objective, inputs(9), frozen)
     thawed = training.unfreeze(frozen)
-    assert thawed.optimizer_state.step.head.weight == 4 and thawed.optimizer_state.step.body.layer_1.weight == 0
+    assert (
+        thawed.optimizer_state.step.head.weight == 4 and thawed.optimizer_state.step.body.layer_1.weight == 0
+    )
     assert not np.asarray(thawed.optimizer_state.exp_avg.body.layer_1.weight).any()
     assert thawed.optimizer_state.exp_avg.paths() == ts.optimizer_state.exp_avg.paths()
     *_, thawed = training.single_train_step(lx.AutoTape(), objective, inputs(9), thawed)

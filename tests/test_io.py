@@ -1,9 +1,8 @@
 """Files."""
 
+import luxon as lx
 import numpy as np
 import pytest
-
-import luxon as lx
 from luxon import losses, nn, optim, training, tree
 
 
@@ -65,7 +64,9 @@ def test_resumes_to_the_same_bits(tmp_path):
     lx.io.save_train_state(tmp_path / "run", ts)
     resumed = run(lx.io.load_train_state(tmp_path / "run", model, optimizer), 3)
     straight = run(ts, 3)
-    assert resumed.step == 6 and resumed.parameters == straight.parameters and resumed.states == straight.states
+    assert (
+        resumed.step == 6 and resumed.parameters == straight.parameters and resumed.states == straight.states
+    )
     assert resumed.optimizer_state == straight.optimizer_state
     with pytest.raises(ValueError, match="SGD keeps"):
         lx.io.load_train_state(tmp_path / "run", model, optim.SGD(0.1))
@@ -86,10 +87,12 @@ def test_ties_are_aliases(tmp_path):
 
 def test_files_of_others(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    safetensors.save_file({"layer.weight": np.ones((2, 3), np.float32), "layer.bias": np.zeros(2)}, tmp_path / "s")
+    safetensors.save_file(
+        {"layer.weight": np.ones((2, 3), np.float32), "layer.bias": np.zeros(2)}, tmp_path / "s"
+    )
     saved = lx.io.load(tmp_path / "s")
     assert saved.ps.layer.weight.shape == (2, 3) and saved.st is None
-    model, ps, st = trees()
+    _model, ps, _st = trees()
     lx.io.save(tmp_path / "m", ps=ps)
     theirs = safetensors.load_file(tmp_path / "m")
     assert np.array_equal(theirs["ps.layer_1.weight"], np.asarray(ps.layer_1.weight))

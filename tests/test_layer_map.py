@@ -1,12 +1,11 @@
 """Model surgery."""
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from model_strategies import Custom, Pair, inputs, models
-
-import luxon as lx
 from luxon import nn, tree
+from model_strategies import Custom, Pair, inputs, models
 
 
 def identity(layer, ps, st, path):
@@ -99,7 +98,9 @@ def test_replacing_and_freezing():
 
 
 def bits(value):
-    return [np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)]
+    return [
+        np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)
+    ]
 
 
 def test_errors():
@@ -111,7 +112,9 @@ def test_errors():
         nn.layer_map(identity, model, ps, lx.Tree(a={}, b={}))
 
     def wrong(result):
-        return lambda layer, ps, st, path: result(layer, ps, st) if path.endswith("layer_1") else (layer, ps, st)
+        return lambda layer, ps, st, path: (
+            result(layer, ps, st) if path.endswith("layer_1") else (layer, ps, st)
+        )
 
     with pytest.raises(ValueError, match=r"model\.b\.layer_1 do not fit Dense\(3 => 3\): bias is missing"):
         nn.layer_map(wrong(lambda layer, ps, st: (layer, lx.Tree(weight=ps.weight), st)), model, ps, st)

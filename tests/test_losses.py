@@ -1,9 +1,8 @@
 """Losses against formulas in NumPy (and PyTorch where it is installed)."""
 
+import luxon as lx
 import numpy as np
 import pytest
-
-import luxon as lx
 from luxon import losses, nn
 from luxon.testing import check_gradients
 
@@ -35,7 +34,7 @@ def test_regression():
         losses.huber(P, T, delta=0)
     with pytest.raises(ValueError, match="reduction must be"):
         losses.mse(P, T, reduction="median")
-    with pytest.raises(ValueError, match=r"\(6, 5\) and target of shape \(6,\) differ"):
+    with pytest.raises(ValueError, match=r"\(6, 5\) and target \(6,\) differ"):
         losses.mse(P, T[:, 0])
 
 
@@ -76,7 +75,10 @@ def test_binary_cross_entropy():
     expected = -(t * np.log(p) + (1 - t) * np.log(1 - p))
     close(losses.binary_cross_entropy(P, t), expected.mean())
     close(losses.binary_cross_entropy(p, t, from_logits=False), expected.mean())
-    close(losses.binary_cross_entropy(P, t, pos_weight=3.0), -(3 * t * np.log(p) + (1 - t) * np.log(1 - p)).mean())
+    close(
+        losses.binary_cross_entropy(P, t, pos_weight=3.0),
+        -(3 * t * np.log(p) + (1 - t) * np.log(1 - p)).mean(),
+    )
     smooth = t * 0.8 + 0.1
     expected = -(smooth * np.log(p) + (1 - smooth) * np.log(1 - p))
     close(losses.binary_cross_entropy(P, t, label_smoothing=0.2), expected.mean())
@@ -91,7 +93,12 @@ def test_against_torch():
     functional = torch.nn.functional
     logits, classes = torch.tensor(LOGITS), torch.tensor(CLASSES)
     weight = np.linspace(0.5, 2, 5).astype(np.float32)
-    for settings in ({}, {"label_smoothing": 0.3}, {"weight": weight}, {"weight": weight, "label_smoothing": 0.1}):
+    for settings in (
+        {},
+        {"label_smoothing": 0.3},
+        {"weight": weight},
+        {"weight": weight, "label_smoothing": 0.1},
+    ):
         for reduction in ("mean", "sum", "none"):
             theirs = {k: torch.tensor(v) if k == "weight" else v for k, v in settings.items()}
             peer = functional.cross_entropy(logits, classes, reduction=reduction, **theirs)
@@ -114,7 +121,9 @@ def test_objects():
     assert losses.MSELoss() == losses.MSELoss() != losses.MSELoss(reduction="sum")
     model = nn.Dense(5, 5)
     ps, st = nn.setup(0, model)
-    loss, after, stats = losses.CrossEntropyLoss(label_smoothing=0.1)(model, ps, st, (lx.asarray(LOGITS), CLASSES))
+    loss, after, stats = losses.CrossEntropyLoss(label_smoothing=0.1)(
+        model, ps, st, (lx.asarray(LOGITS), CLASSES)
+    )
     assert loss.shape == () and after is st and stats == {}
     with pytest.raises(TypeError):
         losses.MSELoss("sum")

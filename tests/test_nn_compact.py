@@ -1,9 +1,8 @@
 """Layers written as one function."""
 
+import luxon as lx
 import numpy as np
 import pytest
-
-import luxon as lx
 from luxon import nn
 
 
@@ -40,7 +39,9 @@ def test_nests_of_children():
             x = block(x)
         return m.heads["a"](x) + m.heads["b"](x)
 
-    model = nn.compact(body, blocks=[nn.Dense(2, 3), nn.BatchNorm(3)], heads={"a": nn.Dense(3, 1), "b": nn.Dense(3, 1)})
+    model = nn.compact(
+        body, blocks=[nn.Dense(2, 3), nn.BatchNorm(3)], heads={"a": nn.Dense(3, 1), "b": nn.Dense(3, 1)}
+    )
     ps, st = nn.setup(0, model)
     assert "blocks.0.weight" in ps and "heads.b.bias" in ps
     y, after = model(lx.ones((4, 2)), ps, st)
@@ -56,7 +57,11 @@ def test_mistakes():
 
         return nn.compact(body, dense=nn.Dense(2, 2), w=nn.param(lx.init.ones, (2,)), s=0)
 
-    for name, message in (("w", "is a parameter"), ("dense", "is a layer"), ("other", "has no state 'other'")):
+    for name, message in (
+        ("w", "is a parameter"),
+        ("dense", "is a layer"),
+        ("other", "has no state 'other'"),
+    ):
         model = assign(name)
         ps, st = nn.setup(0, model)
         with pytest.raises(AttributeError, match=message):
@@ -75,7 +80,9 @@ def test_array_states_and_values():
     def f(m, x):
         return m.d(x)
 
-    assert nn.compact(f, d=one) == nn.compact(f, d=one) and hash(nn.compact(f, d=one)) == hash(nn.compact(f, d=one))
+    assert nn.compact(f, d=one) == nn.compact(f, d=one) and hash(nn.compact(f, d=one)) == hash(
+        nn.compact(f, d=one)
+    )
     assert nn.compact(f, d=one) != nn.compact(f, d=nn.Dense(2, 3))
 
 
@@ -84,6 +91,10 @@ def test_gradients_and_nesting():
     model = nn.Chain(inner, nn.Dense(2, 1))
     ps, st = nn.setup(0, model)
     grads = lx.grad(lambda ps: model(lx.ones((3, 2)), ps, st)[0].sum())(ps)
-    assert grads.paths() == ps.paths() == ["layer_1.d.weight", "layer_1.d.bias", "layer_2.weight", "layer_2.bias"]
+    assert (
+        grads.paths()
+        == ps.paths()
+        == ["layer_1.d.weight", "layer_1.d.bias", "layer_2.weight", "layer_2.bias"]
+    )
     with pytest.raises(ValueError, match=r"layer_1\.d: Dense\(2 => 2\) got \(3, 5\)"):
         model(lx.ones((3, 5)), ps, st)

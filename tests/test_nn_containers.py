@@ -4,10 +4,9 @@ import dataclasses
 import pickle
 import typing
 
+import luxon as lx
 import numpy as np
 import pytest
-
-import luxon as lx
 from luxon import nn
 
 
@@ -33,7 +32,11 @@ def test_chain_names_indexing_and_slices():
     ps, st = setup(model)
     y, _ = part(x(5, 3), ps, st)
     assert y.shape == (5, 4)
-    assert len(model) == 3 and [type(layer).__name__ for layer in model] == ["Dense", "WrappedFunction", "Dense"]
+    assert len(model) == 3 and [type(layer).__name__ for layer in model] == [
+        "Dense",
+        "WrappedFunction",
+        "Dense",
+    ]
     with pytest.raises(AttributeError, match="no attribute or child"):
         model.nothing  # noqa: B018
     with pytest.raises(AttributeError, match="immutable"):
@@ -48,7 +51,7 @@ def test_empty_chain_is_the_identity():
 
 def test_named_children():
     model = nn.Chain(body=nn.Dense(2, 3), head=lx.relu)
-    ps, st = setup(model)
+    ps, _st = setup(model)
     assert ps.paths() == ["body.weight", "body.bias"]
     assert ps == setup(nn.Chain({"body": nn.Dense(2, 3), "head": lx.relu}))[0]
     with pytest.raises(TypeError, match="position or by keyword"):
@@ -236,8 +239,12 @@ def test_custom_container_needs_no_registration():
 
 
 def test_models_are_values():
-    model = nn.Chain(nn.Dense(2, 3, lx.relu), nn.SkipConnection(nn.Dense(3, 3), lx.add), nn.Maxout(nn.Dense(3, 2)))
-    again = nn.Chain(nn.Dense(2, 3, lx.relu), nn.SkipConnection(nn.Dense(3, 3), lx.add), nn.Maxout(nn.Dense(3, 2)))
+    model = nn.Chain(
+        nn.Dense(2, 3, lx.relu), nn.SkipConnection(nn.Dense(3, 3), lx.add), nn.Maxout(nn.Dense(3, 2))
+    )
+    again = nn.Chain(
+        nn.Dense(2, 3, lx.relu), nn.SkipConnection(nn.Dense(3, 3), lx.add), nn.Maxout(nn.Dense(3, 2))
+    )
     assert model == again and hash(model) == hash(again)
     assert model != nn.Chain(nn.Dense(2, 3))
     assert pickle.loads(pickle.dumps(model)) == model
@@ -304,7 +311,7 @@ def test_lengths():
     assert nn.parameter_length(nn.Dense(2, 3)) == 9
     assert nn.state_length(nn.BatchNorm(3)) == 6
     assert nn.parameter_length(nn.Chain(nn.Dense(2, 3), nn.Dropout(0.5))) == 9
-    ps, st = setup(nn.Chain(nn.Dense(3, 3), nn.Dense(3, 3)))
+    ps, _st = setup(nn.Chain(nn.Dense(3, 3), nn.Dense(3, 3)))
     assert nn.parameter_length(nn.share_parameters(ps, [["layer_1", "layer_2"]])) == 12
 
 
@@ -316,13 +323,18 @@ def test_output_shape_and_open_sizes():
     assert model(x(5, 2), ps, st)[0].shape == (5, 3)
     with pytest.raises(ValueError, match="in_features is None"):
         setup(model)
-    assert nn.output_shape(nn.Parallel(None, nn.Dense(2, 3), nn.Dense(4, 5)), ((6, 2), (6, 4))) == ((6, 3), (6, 5))
+    assert nn.output_shape(nn.Parallel(None, nn.Dense(2, 3), nn.Dense(4, 5)), ((6, 2), (6, 4))) == (
+        (6, 3),
+        (6, 5),
+    )
     assert nn.output_shape(nn.Embedding(10, 4), lx.ShapeDtype((2, 7), lx.int64)) == (2, 7, 4)
     assert nn.output_shape(custom(), (4, 3)) == (4, 2)
 
 
 def test_printing():
-    model = nn.Chain(nn.Dense(2, 8, lx.relu), nn.BatchNorm(8), *[nn.Dense(8, 8)] * 3, nn.Dense(8, 1), name="net")
+    model = nn.Chain(
+        nn.Dense(2, 8, lx.relu), nn.BatchNorm(8), *[nn.Dense(8, 8)] * 3, nn.Dense(8, 1), name="net"
+    )
     assert repr(model).splitlines() == [
         "Chain net(",
         "    layer_1: Dense(2 => 8, relu),  # 24 parameters",
@@ -349,7 +361,10 @@ def test_summary():
     assert table.trainable == 96
     frozen = nn.freeze(nn.Chain(nn.Dense(2, 8), nn.Dense(8, 1)), "layer_1")
     table = nn.summary(frozen, (5, 2))
-    assert [row.parameters for row in table.rows] == [0, 9] and (table.trainable, table.non_trainable) == (9, 24)
+    assert [row.parameters for row in table.rows] == [0, 9] and (table.trainable, table.non_trainable) == (
+        9,
+        24,
+    )
 
 
 def test_stateful_layer():

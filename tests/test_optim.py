@@ -1,9 +1,8 @@
 """Optimiser rules against formulas in NumPy (and PyTorch where it is installed)."""
 
+import luxon as lx
 import numpy as np
 import pytest
-
-import luxon as lx
 from luxon import optim, tree
 
 
@@ -31,7 +30,9 @@ def reference_sgd(p, grads, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, n
     return p
 
 
-def reference_adam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False):
+def reference_adam(
+    p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False
+):
     m, v, largest = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p)
     for t, g in enumerate(grads, 1):
         if decoupled:
@@ -58,7 +59,9 @@ ADAMS = [{}, {"weight_decay": 0.1}, {"amsgrad": True}, {"betas": (0.8, 0.9), "ep
 
 @pytest.mark.parametrize("settings", SGDS)
 def test_sgd(settings):
-    expected = reference_sgd(gradients(1, seed=9, dtype="float64")[0], gradients(7, dtype="float64"), 0.1, **settings)
+    expected = reference_sgd(
+        gradients(1, seed=9, dtype="float64")[0], gradients(7, dtype="float64"), 0.1, **settings
+    )
     assert np.allclose(run(optim.SGD(0.1, **settings), dtype="float64")[0], expected, rtol=1e-12)
     assert np.allclose(run(optim.SGD(0.1, **settings))[0], expected, rtol=1e-5, atol=1e-6)
 
@@ -119,7 +122,7 @@ def test_half_types_and_views():
 def test_plain_nests_and_other_states():
     rule = optim.Adam(0.1)
     ps = {"w": lx.ones(2)}
-    new, state = optim.update(rule, optim.setup(rule, ps), ps, {"w": np.ones(2, np.float32)})
+    new, _state = optim.update(rule, optim.setup(rule, ps), ps, {"w": np.ones(2, np.float32)})
     assert isinstance(new, dict) and new["w"].shape == (2,)
     with pytest.raises(ValueError, match="exp_avg"):
         optim.update(rule, optim.setup(optim.SGD(0.1), ps), ps, ps)

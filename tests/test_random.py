@@ -2,10 +2,9 @@
 
 import pickle
 
+import luxon as lx
 import numpy as np
 import pytest
-
-import luxon as lx
 from luxon import random
 
 KEY = random.key(42)
@@ -58,7 +57,9 @@ def test_the_same_as_jax():
         mine, theirs = random.key(seed), jax.random.key(seed)
         assert tuple(np.asarray(jax.random.key_data(theirs))) == mine.words
         sub = jax.random.split(theirs, 3)
-        assert [key.words for key in random.split(mine, 3)] == [tuple(k) for k in np.asarray(jax.random.key_data(sub))]
+        assert [key.words for key in random.split(mine, 3)] == [
+            tuple(k) for k in np.asarray(jax.random.key_data(sub))
+        ]
         folded = jax.random.key_data(jax.random.fold_in(theirs, 9))
         assert tuple(np.asarray(folded)) == random.fold_in(mine, 9).words
         uniform = np.asarray(jax.random.uniform(theirs, (37,), "float32"))

@@ -1,11 +1,10 @@
 """Tied parameters."""
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-
-import luxon as lx
 from luxon import nn, optim, training, tree
 
 
@@ -74,7 +73,9 @@ def test_gradients_are_sums_and_the_optimiser_reads_them_once():
     assert np.allclose(np.asarray(together.layer_1.weight), expected, atol=1e-6)
     rule = optim.SGD(1.0)
     new, _ = optim.update(rule, optim.setup(rule, tied), tied, together)
-    assert np.array_equal(np.asarray(new.layer_3.weight), np.asarray(tied.layer_1.weight - together.layer_1.weight))
+    assert np.array_equal(
+        np.asarray(new.layer_3.weight), np.asarray(tied.layer_1.weight - together.layer_1.weight)
+    )
 
 
 def test_by_hand_is_no_tie():
@@ -84,7 +85,9 @@ def test_by_hand_is_no_tie():
 
 
 @settings(max_examples=30, deadline=None)
-@given(some.lists(some.sampled_from(["weight", "bias"]), min_size=1, max_size=2, unique=True), some.booleans())
+@given(
+    some.lists(some.sampled_from(["weight", "bias"]), min_size=1, max_size=2, unique=True), some.booleans()
+)
 def test_training_keeps_ties(names, donate):
     ts = training.TrainState.create(0, model(), optim.AdamW(1e-2))
     sharing = [[f"layer_1.{name}", f"layer_3.{name}"] for name in names]

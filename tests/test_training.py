@@ -1,19 +1,20 @@
 """Training states and steps."""
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from model_strategies import inputs, models
-
-import luxon as lx
 from luxon import losses, nn, optim, training, tree
+from model_strategies import inputs, models
 
 BACKENDS = [lx.AutoTape(), lx.AutoForward(), lx.AutoFiniteDiff()]
 
 
 def bits(value):
-    return [np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)]
+    return [
+        np.asarray(leaf).tobytes() if isinstance(leaf, lx.Tensor) else leaf for leaf in tree.leaves(value)
+    ]
 
 
 def objective(model, ps, st, x):
@@ -49,7 +50,9 @@ def test_compute_gradients(ad):
     grads, loss, stats, after = training.compute_gradients(ad, objective, x, ts)
     expected, st, _ = objective(ts.model, ts.parameters, ts.states, x)
     assert float(loss) == float(expected) and after.states == st and after.states != ts.states
-    assert after.parameters is ts.parameters and after.optimizer_state is ts.optimizer_state and after.step == 0
+    assert (
+        after.parameters is ts.parameters and after.optimizer_state is ts.optimizer_state and after.step == 0
+    )
     reference = lx.grad(lambda ps: objective(ts.model, ps, ts.states, x)[0])(ts.parameters)
     assert grads.paths() == ts.parameters.paths()
     assert tree.all_close(grads, reference, rtol=1e-6, atol=1e-9)
@@ -74,7 +77,7 @@ def test_backends_agree(model):
 def test_step_is_the_two_halves(donate):
     ts = state()
     x = inputs()
-    grads, loss, stats, mid = training.compute_gradients(lx.AutoTape(), objective, x, ts)
+    grads, loss, _stats, mid = training.compute_gradients(lx.AutoTape(), objective, x, ts)
     both = training.apply_gradients(mid, grads)
     again = state()
     grads2, loss2, _, once = training.single_train_step(lx.AutoTape(), objective, x, again, donate=donate)
@@ -88,7 +91,7 @@ def test_donation():
     kept = ts.parameters.layer_1.weight
     held_tree = ts.parameters
     before = bits(held_tree)
-    *_, after = training.single_train_step(lx.AutoTape(), objective, inputs(), ts, donate=True)
+    *_, _after = training.single_train_step(lx.AutoTape(), objective, inputs(), ts, donate=True)
     for use in (lambda: ts.parameters, lambda: ts.step, lambda: training.apply_gradients(ts, {})):
         with pytest.raises(lx.DonatedError, match="donated to the next step"):
             use()
@@ -171,7 +174,7 @@ def test_unknown_backend_and_own_backend():
             return function(argument), tree.map(lx.zeros_like, argument)
 
     assert isinstance(Zeros(), training.Backend)
-    grads, loss, *_ = training.compute_gradients(Zeros(), objective, inputs(), ts)
+    grads, _loss, *_ = training.compute_gradients(Zeros(), objective, inputs(), ts)
     assert not np.asarray(grads.layer_1.weight).any()
 
 
@@ -193,7 +196,7 @@ def test_wrong_gradients_change_nothing(donate):
 
 def test_gradients_are_not_overwritten():
     ts = state()
-    grads, *_ , ts = training.single_train_step(lx.AutoTape(), objective, inputs(), ts, donate=True)
+    grads, *_, ts = training.single_train_step(lx.AutoTape(), objective, inputs(), ts, donate=True)
     before = bits(grads)
     for step in range(3):
         *_, ts = training.single_train_step(lx.AutoTape(), objective, inputs(step), ts, donate=True)
@@ -227,7 +230,7 @@ def test_schedules_count_from_zero():
         return 0.1 / (step + 1)
 
     ts = state(optim.SGD(schedule), nn.Dense(3, 2))
-    for step in range(3):
+    for _step in range(3):
         *_, ts = training.single_train_step(lx.AutoTape(), objective, inputs(), ts)
     assert seen == [0, 1, 2] and ts.learning_rate == pytest.approx(0.1 / 4)
 
@@ -235,7 +238,7 @@ def test_schedules_count_from_zero():
 def test_losses_are_objectives():
     ts = state(model=nn.Dense(3, 2))
     batch = inputs(), lx.zeros((5, 2))
-    _, loss, stats, ts = training.single_train_step(lx.AutoTape(), losses.MSELoss(), batch, ts)
+    _, _loss, stats, ts = training.single_train_step(lx.AutoTape(), losses.MSELoss(), batch, ts)
     assert stats == {} and ts.step == 1
 
 

@@ -70,9 +70,7 @@ def ones(key: random.Key, shape: tuple[int, ...], dtype: Any = float32) -> Tenso
 
 
 @_initializer
-def constant(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, value: float = 0.0
-) -> Tensor:
+def constant(key: random.Key, shape: tuple[int, ...], dtype: Any = float32, value: float = 0.0) -> Tensor:
     """One value everywhere."""
     return _core.full(shape, value, dtype=dtype)
 
@@ -126,9 +124,7 @@ def glorot_uniform(
 
 
 @_initializer
-def glorot_normal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
-) -> Tensor:
+def glorot_normal(key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0) -> Tensor:
     """Normal with variance 2 gain^2 / (fan_in + fan_out) (Glorot and Bengio 2010)."""
     return _variance_scaled(key, shape, dtype, 2.0 * gain**2 / max(sum(fans(shape)), 1), "normal")
 
@@ -171,9 +167,7 @@ def torch_default(
 
 
 @_initializer
-def identity(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
-) -> Tensor:
+def identity(key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0) -> Tensor:
     """The identity matrix times the gain; the shape has two axes."""
     if len(shape) != 2:
         raise ValueError(f"init.identity: needs a shape of two axes, got {tuple(shape)}")
@@ -181,9 +175,7 @@ def identity(
 
 
 @_initializer
-def orthogonal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0
-) -> Tensor:
+def orthogonal(key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = 1.0) -> Tensor:
     """Rows (or columns, whichever are fewer) orthonormal, times the gain (Saxe et al. 2014).
 
     The Q of a normal matrix's QR decomposition with the signs of R's diagonal, by NumPy in float64.

@@ -74,7 +74,9 @@ def _restore(value: Any) -> Any:
 def _outline(value: Any, path: str, first: dict[str, str]) -> Any:
     """The nesting as JSON; a leaf is the path at which its value stands, a tie the same path twice."""
     if isinstance(value, Mapping):
-        return {name: _outline(item, f"{path}.{name}" if path else name, first) for name, item in value.items()}
+        return {
+            name: _outline(item, f"{path}.{name}" if path else name, first) for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
         names = getattr(value, "_fields", None) or [str(position) for position in range(len(value))]
         parts = zip(names, value, strict=True)
@@ -87,7 +89,9 @@ def _places(outline: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(outline, str):
         yield path, outline
         return
-    items = outline.items() if isinstance(outline, dict) else ((str(at), item) for at, item in enumerate(outline))
+    items = (
+        outline.items() if isinstance(outline, dict) else ((str(at), item) for at, item in enumerate(outline))
+    )
     for name, item in items:
         yield from _places(item, f"{path}.{name}" if path else name)
 
@@ -192,7 +196,9 @@ def load(path: str | os.PathLike[str]) -> Saved:
     )
 
 
-def save_train_state(path: str | os.PathLike[str], ts: TrainState, metadata: dict[str, str] | None = None) -> None:
+def save_train_state(
+    path: str | os.PathLike[str], ts: TrainState, metadata: dict[str, str] | None = None
+) -> None:
     """Writes a training state: parameters, states, the optimiser's state and the step.
 
     Raises:

@@ -1,9 +1,9 @@
 """Losses: functions of prediction and target, and objects that also serve as objectives.
 
-A function is `name(prediction, target, ..., reduction="mean"|"sum"|"none"|callable)`. The object of the same
-name holds the settings; called with (prediction, target) it is the function, called with
-(model, ps, st, (x, y)) it is an objective for `luxon.training`. Mismatched shapes are an error, never a silent
-broadcast.
+A function is `name(prediction, target, ..., reduction="mean"|"sum"|"none"|callable)`. The object of the
+same name holds the settings; called with (prediction, target) it is the function, called with
+(model, ps, st, (x, y)) it is an objective for `luxon.training`. Mismatched shapes are an error, never a
+silent broadcast.
 
 Example:
     >>> import luxon as lx
@@ -17,6 +17,7 @@ Example:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -42,7 +43,7 @@ def _same_shape(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor
     prediction, target = _core.asarray(prediction), _core.asarray(target)
     if prediction.shape != target.shape:
         raise ValueError(
-            f"{name}: prediction of shape {tuple(prediction.shape)} and target of shape {tuple(target.shape)} differ"
+            f"{name}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ"
         )
     return prediction, target
 
@@ -57,8 +58,9 @@ def mse(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Te
     Raises:
         ValueError: shapes differ.
     """
-    prediction, target = _same_shape("mse", prediction, target)
-    return _reduce(_core.square(prediction - target), reduction)
+    if callable(reduction):
+        return reduction(_core.mse(prediction, target, "none"))
+    return _core.mse(prediction, target, reduction)
 
 
 def mae(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -71,8 +73,9 @@ def mae(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Te
     Raises:
         ValueError: shapes differ.
     """
-    prediction, target = _same_shape("mae", prediction, target)
-    return _reduce(_core.abs(prediction - target), reduction)
+    if callable(reduction):
+        return reduction(_core.mae(prediction, target, "none"))
+    return _core.mae(prediction, target, reduction)
 
 
 def huber(prediction: Tensor, target: Tensor, delta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
@@ -86,12 +89,9 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0, reduction: Red
     Raises:
         ValueError: shapes differ, or delta is not positive.
     """
-    if delta <= 0:
-        raise ValueError(f"huber: delta must be positive, got {delta}")
-    prediction, target = _same_shape("huber", prediction, target)
-    size = _core.abs(prediction - target)
-    square = _core.square(size) * 0.5
-    return _reduce(_core.where(size <= delta, square, delta * (size - 0.5 * delta)), reduction)
+    if callable(reduction):
+        return reduction(_core.huber(prediction, target, delta, "none"))
+    return _core.huber(prediction, target, delta, reduction)
 
 
 def cross_entropy(
@@ -124,9 +124,7 @@ def cross_entropy(
     if not from_logits:
         prediction = _log_probability(prediction, axis)
     if callable(reduction):
-        values = _core.cross_entropy(
-            prediction, target, axis, label_smoothing, weight, ignore_index, "none"
-        )
+        values = _core.cross_entropy(prediction, target, axis, label_smoothing, weight, ignore_index, "none")
         return reduction(values)
     return _core.cross_entropy(prediction, target, axis, label_smoothing, weight, ignore_index, reduction)
 
@@ -159,19 +157,22 @@ def binary_cross_entropy(
     Raises:
         ValueError: shapes differ, label_smoothing outside [0, 1].
     """
+    if from_logits:
+        if callable(reduction):
+            values = _core.binary_cross_entropy(
+                prediction, target, label_smoothing, weight, pos_weight, "none"
+            )
+            return reduction(values)
+        return _core.binary_cross_entropy(prediction, target, label_smoothing, weight, pos_weight, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"binary_cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
     prediction, target = _same_shape("binary_cross_entropy", prediction, target)
-    if not _core.isdtype(target.dtype, "real floating"):
-        target = _core.astype(target, prediction.dtype)
+    target = _core.astype(target, prediction.dtype)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    if from_logits:
-        positive, negative = _core.log_sigmoid(prediction), _core.log_sigmoid(-prediction)
-    else:
-        # PyTorch bounds the logarithms at -100, so that a certain and wrong prediction stays finite.
-        positive = _core.maximum(_core.log(prediction), -100.0)
-        negative = _core.maximum(_core.log1p(-prediction), -100.0)
+    # PyTorch bounds the logarithms at -100, so that a certain and wrong prediction stays finite.
+    positive = _core.maximum(_core.log(prediction), -100.0)
+    negative = _core.maximum(_core.log1p(-prediction), -100.0)
     if pos_weight is not None:
         positive = positive * pos_weight
     values = -(target * positive + (1.0 - target) * negative)
@@ -197,8 +198,11 @@ class Loss:
         return self._value(*arguments)
 
     def _value(self, *arguments: Any) -> Tensor:
-        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return type(self)._function(*arguments, **settings)
+        return type(self)._function(*arguments, **self._settings)
+
+    @functools.cached_property
+    def _settings(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

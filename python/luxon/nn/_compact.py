@@ -11,7 +11,18 @@ import numpy as np
 from .. import _core, random
 from .._core import Tensor, Tree
 from ._errors import add_path
-from ._layer import Children, Layer, Params, States, as_tree, initial_trees, is_nest, nest_children, nest_items, rebuild_nest
+from ._layer import (
+    Children,
+    Layer,
+    Params,
+    States,
+    as_tree,
+    initial_trees,
+    is_nest,
+    nest_children,
+    nest_items,
+    rebuild_nest,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +95,9 @@ class CompactLayer(Layer):
                 parameters[name] = _Given(value)
             else:
                 states[name] = value.value if isinstance(value, State) else value
-        for slot, part in zip(self.__slots__, (children, dict(fields), function, parameters, states), strict=True):
+        for slot, part in zip(
+            self.__slots__, (children, dict(fields), function, parameters, states), strict=True
+        ):
             object.__setattr__(self, slot, part)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -177,11 +190,15 @@ class Body:
         if name in layer._states:
             self._changed[name] = value
         elif name in layer._parameters:
-            raise AttributeError(f"{layer.describe()}: {name} is a parameter, which a call cannot change; make it an nn.state")
+            raise AttributeError(
+                f"{layer.describe()}: {name} is a parameter, which a call cannot change; make it an nn.state"
+            )
         elif name in layer._children:
             raise AttributeError(f"{layer.describe()}: {name} is a layer, which a call cannot change")
         else:
-            raise AttributeError(f"{layer.describe()} has no state {name!r}; declare it as a field of nn.compact")
+            raise AttributeError(
+                f"{layer.describe()} has no state {name!r}; declare it as a field of nn.compact"
+            )
 
 
 def _bound(body: Body, value: Any, path: str) -> Any:
@@ -227,10 +244,10 @@ def _at(trees: Any, path: str) -> Any:
 def compact(function: Callable[[Any, Any], Any] | None = None, /, **fields: Any) -> Any:
     """A layer from one function `(m, x)` and its fields; as a decorator, or `compact(function, **fields)`.
 
-    Fields that are layers (or lists, tuples and dicts of layers) are children. Arrays and `nn.param(init, shape)`
-    are parameters. `nn.state(value)` and everything else are states. In the body `m.child(x)` calls a child
-    and threads its state, `m.name` reads a parameter or state, and `m.name = value` sets a state for the
-    returned `st`.
+    Fields that are layers (or lists, tuples and dicts of layers) are children. Arrays and `nn.param(init,
+    shape)` are parameters. `nn.state(value)` and everything else are states. In the body `m.child(x)` calls a
+    child and threads its state, `m.name` reads a parameter or state, and `m.name = value` sets a state for
+    the returned `st`.
 
     Raises:
         AttributeError: in a call, for a field that does not exist, and for setting a parameter or a layer.

@@ -193,7 +193,9 @@ class _Joining(NamedLayers):
     _joiner_name: str
     _members: tuple[tuple[str, Layer], ...]
 
-    def _set_joining(self, joiner: Any, joiner_name: str, members: dict[str, Layer], name: str | None) -> None:
+    def _set_joining(
+        self, joiner: Any, joiner_name: str, members: dict[str, Layer], name: str | None
+    ) -> None:
         if joiner is not None and not callable(joiner):
             raise TypeError(f"{joiner_name} must be a function, a layer or None, got {type(joiner).__name__}")
         if joiner_name in members:
@@ -217,7 +219,9 @@ class _Joining(NamedLayers):
 
     def describe(self) -> str:
         joiner = self._joiner
-        shown = "" if joiner is None or isinstance(joiner, Layer) else f"({getattr(joiner, '__name__', joiner)})"
+        shown = (
+            "" if joiner is None or isinstance(joiner, Layer) else f"({getattr(joiner, '__name__', joiner)})"
+        )
         return super().describe() + shown
 
     def _join(self, outputs: tuple[Any, ...], ps: Params, st: States, changed: dict[str, Any]) -> Any:
@@ -336,7 +340,9 @@ class PairwiseFusion(_Joining):
         members = self._members
         if isinstance(x, tuple):
             if len(x) != len(members) + 1:
-                raise ValueError(f"PairwiseFusion with {len(members)} layers needs {len(members) + 1} inputs, got {len(x)}")
+                raise ValueError(
+                    f"PairwiseFusion with {len(members)} layers needs {len(members) + 1} inputs, got {len(x)}"
+                )
             y, rest = x[0], x[1:]
         else:
             y, rest = x, (x,) * len(members)
@@ -410,7 +416,9 @@ class SkipConnection(Layer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer", as_layer(self.layer))
         if not callable(self.connection):
-            raise TypeError(f"the connection must be a function or a layer, got {type(self.connection).__name__}")
+            raise TypeError(
+                f"the connection must be a function or a layer, got {type(self.connection).__name__}"
+            )
 
     def inner(self) -> Layer | Children | None:
         if isinstance(self.connection, Layer):
@@ -464,7 +472,9 @@ class RepeatedLayer(Wrapper):
             raise ValueError(f"repeats must not be negative, got {self.repeats}")
 
     def describe(self) -> str:
-        return f"RepeatedLayer(repeats={self.repeats}{', input_injection=True' if self.input_injection else ''})"
+        return (
+            f"RepeatedLayer(repeats={self.repeats}{', input_injection=True' if self.input_injection else ''})"
+        )
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         y = x

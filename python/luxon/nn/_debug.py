@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,13 +32,22 @@ class NonFiniteError(FloatingPointError):
     """
 
     def __init__(
-        self, location: str, place: str, path: str, index: tuple[int, ...], count: int, size: int, layer: str = ""
+        self,
+        location: str,
+        place: str,
+        path: str,
+        index: tuple[int, ...],
+        count: int,
+        size: int,
+        layer: str = "",
     ) -> None:
         self.location, self.place, self.path = location, place, path
         self.index, self.count, self.size, self.layer = index, count, size, layer
         where = f"{place} at {path}" if path else place
         what = f" ({layer})" if layer else ""
-        super().__init__(f"{location}{what}: {where}: {count} of {size} values not finite, the first at {index}")
+        super().__init__(
+            f"{location}{what}: {where}: {count} of {size} values not finite, the first at {index}"
+        )
 
     def __reduce__(self) -> Any:
         parts = (self.location, self.place, self.path, self.index, self.count, self.size, self.layer)
@@ -98,10 +106,11 @@ class DebugLayer(Wrapper):
         >>> import luxon as lx
         >>> from luxon import nn
         >>> layer = nn.DebugLayer(nn.WrappedFunction(lx.log), location="model.log")
-        >>> layer(lx.asarray([1.0, -1.0]), {}, {})
-        Traceback (most recent call last):
-            ...
-        luxon.nn._debug.NonFiniteError: model.log (WrappedFunction(log)): output: 1 of 2 values not finite, the first at (1,)
+        >>> try:
+        ...     layer(lx.asarray([1.0, -1.0]), {}, {})
+        ... except nn.NonFiniteError as error:
+        ...     print(error)
+        model.log (WrappedFunction(log)): output: 1 of 2 values not finite, the first at (1,)
     """
 
     layer: Layer
@@ -155,9 +164,8 @@ class DebugLayer(Wrapper):
         return y, after
 
     def _note(self, x: Any, ps: Params) -> str:
-        return (
-            f"debug: {self.location or 'layer'}: {self.layer.describe()}; input {_shapes(x)}; parameters {_shapes(ps)}"
-        )
+        layer = f"{self.location}: {self.layer.describe()}" if self.location else self.layer.describe()
+        return f"debug: {layer}; input {_shapes(x)}; parameters {_shapes(ps)}"
 
     def _watch(self, value: Any, cotangents: str, tangents: str, path: str) -> Any:
         """`value` as it is, whose derivatives are checked on their way."""
@@ -166,7 +174,7 @@ class DebugLayer(Wrapper):
             if not isinstance(leaf, _core.Tensor) or not leaf.is_tracked or leaf.dtype.kind in "biu":
                 return leaf
             full = ".".join(part for part in (path, where) if part)
-            return _watched(
+            return _core.watch(
                 leaf,
                 lambda derivative: self.check(derivative, cotangents, full),
                 lambda derivative: self.check(derivative, tangents, full),
@@ -175,33 +183,6 @@ class DebugLayer(Wrapper):
         if isinstance(value, _core.Tensor):
             return one("", value)
         return tree.map_with_path(one, value)
-
-
-def _watched(x: Any, check_cotangent: Callable[[Any], None], check_tangent: Callable[[Any], None]) -> Any:
-    """The identity, whose derivative is the identity too, with a look at what passes.
-
-    The rule for forward mode checks tangents and passes them through an identity that checks cotangents: the
-    transpose of the rule, which is what reverse mode takes, then checks those.
-    """
-
-    def backward(residuals: None, cotangent: Any) -> tuple[Any]:
-        check_cotangent(cotangent)
-        return (cotangent,)
-
-    transposed = _core.custom_vjp(_identity)
-    transposed.defvjp(lambda tangent: (tangent, None), backward)
-
-    def push(primals: tuple[Any], derivatives: tuple[Any]) -> tuple[Any, Any]:
-        check_tangent(derivatives[0])
-        return identity(primals[0]), transposed(derivatives[0])
-
-    identity = _core.custom_jvp(_identity)
-    identity.defjvp(push)
-    return identity(x)
-
-
-def _identity(x: Any) -> Any:
-    return x
 
 
 def _shapes(value: Any) -> str:

@@ -15,15 +15,15 @@ identity = _core.identity
 
 
 def check_input(layer: Layer, x: Any, weight: Any, expected: str) -> Any:
-    """The input in the parameters' dtype: floats are cast, with a warning once per place; integers are refused."""
+    """The input in the parameters' dtype: floats are cast, with one warning a place; others are refused."""
     if not hasattr(x, "dtype"):
         raise TypeError(f"{layer.describe()} got {type(x).__name__}, expected a tensor of shape {expected}")
     if x.dtype == weight.dtype:
         return x
     if x.dtype.kind not in "fV" or not _core.isdtype(x.dtype, "real floating"):
         raise TypeError(
-            f"{layer.describe()} got {x.dtype} input of shape {x.shape}; it takes {weight.dtype}: convert with "
-            f"astype (class numbers go through an Embedding or one_hot)"
+            f"{layer.describe()} got {x.dtype} input of shape {x.shape}; it takes {weight.dtype}: convert "
+            f"with astype (class numbers go through an Embedding or one_hot)"
         )
     warnings.warn(
         f"{layer.describe()}: {x.dtype} input is cast to the parameters' {weight.dtype}; cast the data once, "
@@ -180,7 +180,11 @@ class Bilinear(Layer):
     init_bias: init.Initializer | None = None
 
     def __post_init__(self) -> None:
-        pair = (self.in_features, self.in_features) if isinstance(self.in_features, int) else tuple(self.in_features)
+        pair = (
+            (self.in_features, self.in_features)
+            if isinstance(self.in_features, int)
+            else tuple(self.in_features)
+        )
         object.__setattr__(self, "in_features", pair)
         for size in (*pair, self.out_features):
             _check_size(self, "a size", size)

@@ -22,7 +22,9 @@ def as_abstract(spec: Any) -> Any:
     """Abstract tensors for a shape, a `ShapeDtype`, or a nest of those."""
     if isinstance(spec, ShapeDtype):
         return _core.abstract(spec.shape, spec.dtype)
-    if isinstance(spec, tuple | list) and all(isinstance(size, int) and not isinstance(size, bool) for size in spec):
+    if isinstance(spec, tuple | list) and all(
+        isinstance(size, int) and not isinstance(size, bool) for size in spec
+    ):
         return _core.abstract(tuple(spec), "float32")
     if isinstance(spec, Mapping):
         return {name: as_abstract(item) for name, item in spec.items()}
@@ -30,7 +32,9 @@ def as_abstract(spec: Any) -> Any:
         return type(spec)(as_abstract(item) for item in spec)
     if hasattr(spec, "shape") and hasattr(spec, "dtype"):
         return _core.abstract(tuple(spec.shape), spec.dtype)
-    raise TypeError(f"x_spec must be a shape, a luxon.ShapeDtype or a nest of those, got {type(spec).__name__}")
+    raise TypeError(
+        f"x_spec must be a shape, a luxon.ShapeDtype or a nest of those, got {type(spec).__name__}"
+    )
 
 
 @dataclasses.dataclass
@@ -123,7 +127,7 @@ def _counted(trainable: int, other: int) -> str:
 
 
 class _Counter:
-    """Counts the numbers of a model's layers; those that freezing has moved to the states are non-trainable."""
+    """Counts the numbers of a model's layers; what freezing has moved to the states is non-trainable."""
 
     def __init__(self, model: Layer) -> None:
         try:
@@ -162,7 +166,9 @@ def _lines(name: str, layer: Layer, path: str, depth: int, counter: _Counter) ->
     while True:
         # A wrapper, and a frozen layer, is shown with what it is around.
         if isinstance(layer, FrozenLayer):
-            label += "FrozenLayer of " if layer.which is None else f"FrozenLayer({', '.join(layer.which)}) of "
+            label += (
+                "FrozenLayer of " if layer.which is None else f"FrozenLayer({', '.join(layer.which)}) of "
+            )
             layer = layer.layer
         elif isinstance(inner := layer.inner(), Layer):
             label += f"{layer.describe()} of "
@@ -250,11 +256,21 @@ class Summary:
             for row in self.rows
         ]
         flops = sum(row.flops or 0 for row in self.rows)
-        total = ("total", "", "", f"{self.trainable:,}", f"{sum(row.bytes for row in self.rows):,}", f"{flops:,}")
+        total = (
+            "total",
+            "",
+            "",
+            f"{self.trainable:,}",
+            f"{sum(row.bytes for row in self.rows):,}",
+            f"{flops:,}",
+        )
         widths = [max(len(line[column]) for line in (header, *body, total)) for column in range(6)]
 
         def text(line: tuple[str, ...]) -> str:
-            cells = [cell.ljust(width) if column < 3 else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True))]
+            cells = [
+                cell.ljust(width) if column < 3 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
             return "  ".join(cells).rstrip()
 
         rule = "-" * len(text(tuple("x" * width for width in widths)))
@@ -300,5 +316,3 @@ def summary(model: Layer, x_spec: Any) -> Summary:
         shape = _shapes(call.outputs)
         rows.append(SummaryRow(call.path, call.layer.describe(), shape, _count(ps), size, _flops(call)))
     return Summary(tuple(rows), _count(counter.trained), _count(settled.initial_states(random.key(0))))
-
-

@@ -19,8 +19,8 @@ class Dropout(Layer):
         p: the probability, in [0, 1]; 1 gives exact zeros.
         axes: the axes along which the mask varies; it is shared along the others. None is all.
 
-    States: key, training. The same state gives the same mask; the returned state has the next key. With p = 0,
-    and in testing, the input passes and the state stays.
+    States: key, training. The same state gives the same mask; the returned state has the next key. With
+    p = 0, and in testing, the input passes and the state stays.
 
     Raises:
         ValueError: p outside [0, 1].

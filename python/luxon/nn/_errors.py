@@ -23,16 +23,20 @@ def add_path(error: BaseException, name: str, layer: Any = None) -> None:
             notes[position] = f"{_MARK}{name}.{known}"
             _put_in_front(error, known.split(":")[0], f"{name}.")
             return
-    described = layer.describe() if hasattr(layer, "describe") else ""
-    error.add_note(f"{_MARK}{name}: {described}" if described else f"{_MARK}{name}")
-    if described:
-        _put_in_front(error, described, f"{name}: ")
+    error.add_note(f"{_MARK}{name}: {layer.describe()}" if layer is not None else f"{_MARK}{name}")
+    # A wrapper adds no name, so the message may be that of the layer inside it.
+    while hasattr(layer, "describe"):
+        if _put_in_front(error, layer.describe(), f"{name}: "):
+            return
+        layer = layer.inner()
 
 
-def _put_in_front(error: BaseException, start: str, text: str) -> None:
+def _put_in_front(error: BaseException, start: str, text: str) -> bool:
     """Puts `text` in front of the message if that is a lone text with this start."""
-    if len(error.args) == 1 and isinstance(error.args[0], str) and error.args[0].startswith(start):
-        error.args = (text + error.args[0],)
+    if len(error.args) != 1 or not isinstance(error.args[0], str) or not error.args[0].startswith(start):
+        return False
+    error.args = (text + error.args[0],)
+    return True
 
 
 def path_of(error: BaseException) -> str | None:

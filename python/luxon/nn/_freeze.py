@@ -73,7 +73,9 @@ class FrozenLayer(Layer):
         if self.which is None:
             return
         if not self.which:
-            raise ValueError("FrozenLayer: which is empty, so there is nothing to freeze; None freezes everything")
+            raise ValueError(
+                "FrozenLayer: which is empty, so there is nothing to freeze; None freezes everything"
+            )
         try:
             ps = abstract_parameters(self.layer)
         except ValueError:
@@ -126,7 +128,7 @@ def freeze(layer: Layer, /, *, which: Which) -> Layer: ...
 @overload
 def freeze(layer: Layer, ps: Params, st: States, which: Which = None) -> tuple[Layer, Tree, Tree]: ...
 def freeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
-    """A layer with parameters frozen: `freeze(layer, which)` or, keeping values, `freeze(layer, ps, st, which)`.
+    """A layer with parameters frozen: `freeze(layer, which)`, or with values `freeze(layer, ps, st, which)`.
 
     Args:
         layer: the layer. Freezing a frozen layer nests.
@@ -164,7 +166,9 @@ def freeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
 
 def _arguments(what: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, Any, Any, bool]:
     """ps, st and which, however they were given, and whether there are trees."""
-    names = ("which",) if len(arguments) == 1 and not {"ps", "st"} & keywords.keys() else ("ps", "st", "which")
+    names = (
+        ("which",) if len(arguments) == 1 and not {"ps", "st"} & keywords.keys() else ("ps", "st", "which")
+    )
     if len(arguments) > 3:
         raise TypeError(f"{what} takes at most 4 arguments: a layer, ps, st and which")
     given = dict(zip(names, arguments, strict=False))
@@ -206,7 +210,9 @@ def unfreeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
         ['weight', 'bias']
     """
     if not isinstance(layer, FrozenLayer):
-        raise TypeError(f"unfreeze needs a frozen layer, got {type(layer).__name__}; layers inside are reached by layer_map")
+        raise TypeError(
+            f"unfreeze needs a frozen layer, got {type(layer).__name__}; layer_map reaches layers inside"
+        )
     if not arguments and not keywords:
         return layer.layer
     ps, st, which, _ = _arguments("unfreeze", arguments, keywords)
@@ -214,4 +220,8 @@ def unfreeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
         raise TypeError("unfreeze takes a layer, or a layer with ps and st")
     merged = layer.merged(ps, st)
     inner = st[INNER_STATES]
-    return layer.layer, merged if isinstance(merged, Tree) else Tree(merged), inner if isinstance(inner, Tree) else Tree(inner)
+    return (
+        layer.layer,
+        merged if isinstance(merged, Tree) else Tree(merged),
+        inner if isinstance(inner, Tree) else Tree(inner),
+    )

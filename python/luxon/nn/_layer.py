@@ -53,7 +53,7 @@ class Layer:
     """
 
     def inner(self) -> Layer | Children | None:
-        """What the layer is made of: nothing (a leaf), one layer whose trees are its own, or children by name."""
+        """What the layer is made of: nothing (a leaf), one layer with the same trees, or children by name."""
         return None
 
     def with_inner(self, inner: Any) -> Layer:
@@ -62,7 +62,7 @@ class Layer:
         return self
 
     def initial_parameters(self, key: random.Key) -> Tree:
-        """The layer's trainable leaves; a leaf layer has none by default. `key` belongs to the layer's path."""
+        """The layer's trainable leaves, none by default in a leaf layer; `key` belongs to its path."""
         return _initial(self.inner(), key, "initial_parameters")
 
     def initial_states(self, key: random.Key) -> Tree:

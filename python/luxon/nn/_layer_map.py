@@ -117,11 +117,13 @@ def _check_fit(layer: Layer, ps: Tree, path: str) -> None:
     for name in (*names, *ps.paths()):
         if (name in have) != (name in names):
             state = "is missing" if name in names else "is not one of its parameters"
-            raise ValueError(f"layer_map: the parameters returned for {path} do not fit {layer.describe()}: {name} {state}")
+            raise ValueError(
+                f"layer_map: the parameters returned for {path} do not fit {layer.describe()}: {name} {state}"
+            )
     for name in names:
         leaf, expected = ps[name], wanted[name]
         if isinstance(leaf, Tensor) and isinstance(expected, Tensor) and leaf.shape != expected.shape:
             raise ValueError(
-                f"layer_map: the parameters returned for {path} do not fit {layer.describe()}: {name} has shape "
-                f"{tuple(leaf.shape)}, expected {tuple(expected.shape)}"
+                f"layer_map: the parameters returned for {path} do not fit {layer.describe()}: {name} has "
+                f"shape {tuple(leaf.shape)}, expected {tuple(expected.shape)}"
             )

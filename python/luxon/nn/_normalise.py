@@ -37,8 +37,8 @@ class BatchNorm(Layer):
 
     Shapes: (batch, channels, ...) to the same.
 
-    Parameters: weight (ones), bias (zeros), both (channels,). States: running_mean (zeros), running_var (ones),
-    training; without `track_stats` only training.
+    Parameters: weight (ones), bias (zeros), both (channels,). States: running_mean (zeros), running_var
+    (ones), training; without `track_stats` only training.
 
     Raises:
         ValueError: another number of channels, or one value per channel in training.
@@ -82,7 +82,9 @@ class BatchNorm(Layer):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         if x.ndim < 2 or x.shape[1] != (self.channels or x.shape[1]):
-            raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected (batch, {self.channels}, ...)")
+            raise ValueError(
+                f"{self.describe()} got {tuple(x.shape)}, expected (batch, {self.channels}, ...)"
+            )
         channels = x.shape[1]
         weight = bias = None
         if self.affine:

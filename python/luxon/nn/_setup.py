@@ -88,7 +88,11 @@ def cast(value: Any, dtype: Any) -> Any:
     dtype = np.dtype(dtype)
 
     def one(leaf: Any) -> Any:
-        if isinstance(leaf, _core.Tensor) and leaf.dtype != dtype and _core.isdtype(leaf.dtype, "real floating"):
+        if (
+            isinstance(leaf, _core.Tensor)
+            and leaf.dtype != dtype
+            and _core.isdtype(leaf.dtype, "real floating")
+        ):
             return _core.astype(leaf, dtype)
         return leaf
 
@@ -130,7 +134,9 @@ def check_parameters(model: Layer, ps: Params) -> None:
     missing = [path for path in wanted if path not in set(have)]
     extra = [path for path in have if path not in set(wanted)]
     if missing or extra:
-        parts = [f"{what} {', '.join(paths)}" for what, paths in (("missing", missing), ("extra", extra)) if paths]
+        parts = [
+            f"{what} {', '.join(paths)}" for what, paths in (("missing", missing), ("extra", extra)) if paths
+        ]
         raise ValueError(f"the parameters do not fit the model: {'; '.join(parts)}")
 
 
@@ -265,7 +271,9 @@ def rebuild(
         new: dict[str, Any] = {}
         for name, child in children.items():
             where = f"{path}.{name}" if path else name
-            new[name] = rebuild(child, change, where, thawed) if isinstance(child, Layer) else several(child, where)
+            new[name] = (
+                rebuild(child, change, where, thawed) if isinstance(child, Layer) else several(child, where)
+            )
         return new
 
     return layer.with_inner(several(inner, path))

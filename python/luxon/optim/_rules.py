@@ -114,7 +114,7 @@ class Adam(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay: p is first shrunk by 1 - lr * weight_decay (Loshchilov and Hutter 2019).
+    """Adam with decoupled decay: p is first shrunk by 1 - lr * weight_decay (Loshchilov and Hutter 2019).
 
     Args:
         lr, betas, eps, amsgrad: as for `Adam`.

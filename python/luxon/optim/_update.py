@@ -14,8 +14,8 @@ def setup(rule: Rule, ps: Any) -> Tree:
     """The rule's state before the first step.
 
     Returns:
-        A tree with the entry `step` (the updates of each leaf so far) and one entry per slot of the rule, each
-        in the structure of the parameters.
+        A tree with the entry `step` (the updates of each leaf so far) and one entry per slot of the rule,
+        each in the structure of the parameters.
 
     Raises:
         TypeError: `rule` is no rule.
@@ -70,7 +70,9 @@ def _current_step(state: Any) -> int:
 def partition(state: Tree, which: Any) -> tuple[Tree, Tree]:
     """The parts of a state that belong to the parameters which `which` names, and those of the others."""
     parts = {name: tree.partition(entry, which) for name, entry in state.items()}
-    return Tree({name: part[0] for name, part in parts.items()}), Tree({name: part[1] for name, part in parts.items()})
+    return Tree({name: part[0] for name, part in parts.items()}), Tree(
+        {name: part[1] for name, part in parts.items()}
+    )
 
 
 def merge(state: Tree, other: Tree, ps: Tree) -> Tree:

@@ -55,7 +55,13 @@ class TrainState:
 
     @classmethod
     def _of(
-        cls, model: Layer, parameters: Tree, states: Tree, optimizer: optim.Rule, optimizer_state: Tree, step: int
+        cls,
+        model: Layer,
+        parameters: Tree,
+        states: Tree,
+        optimizer: optim.Rule,
+        optimizer_state: Tree,
+        step: int,
     ) -> TrainState:
         """A state of known parts; nothing is checked."""
         new = object.__new__(cls)
@@ -105,8 +111,8 @@ class TrainState:
 
 def _donated(name: str) -> DonatedError:
     return DonatedError(
-        f"this TrainState was donated to the next step, so its {name} no longer exists; use the state that the "
-        "step returned, or call with donate=False"
+        f"this TrainState was donated to the next step, so its {name} no longer exists; use the state that "
+        "the step returned, or call with donate=False"
     )
 
 

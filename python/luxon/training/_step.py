@@ -18,8 +18,10 @@ Objective = Callable[[Any, Any, Any, Any], tuple[Any, Any, Any]]
 class Backend(Protocol):
     """How gradients are found: what a backend of your own offers to training."""
 
-    def value_and_grad(self, function: Callable[[Any], tuple[Any, Any]], argument: Any) -> tuple[tuple[Any, Any], Any]:
-        """`((loss, aux), grads)` of `function(argument) -> (loss, aux)`; None at leaves it does not depend on."""
+    def value_and_grad(
+        self, function: Callable[[Any], tuple[Any, Any]], argument: Any
+    ) -> tuple[tuple[Any, Any], Any]:
+        """`((loss, aux), grads)` of `function(argument) -> (loss, aux)`; None at leaves it does not use."""
         ...
 
 
@@ -39,11 +41,15 @@ class _Traced:
         loss, st, stats = result
         if not isinstance(loss, _core.Tensor) or loss.ndim != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, _core.Tensor) else type(loss).__name__
-            raise ValueError(f"the loss must be a scalar tensor (shape ()), got {got}; reduce it with mean or sum")
+            raise ValueError(
+                f"the loss must be a scalar tensor (shape ()), got {got}; reduce it with mean or sum"
+            )
         return loss, (st, stats)
 
 
-def compute_gradients(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple[Any, Any, Any, TrainState]:
+def compute_gradients(
+    ad: Any, objective: Objective, data: Any, ts: TrainState
+) -> tuple[Any, Any, Any, TrainState]:
     """The gradients of the objective's loss with respect to the parameters.
 
     Args:
@@ -68,7 +74,8 @@ def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> 
     backend = getattr(ad, "value_and_grad", None)
     if backend is None:
         raise TypeError(
-            f"ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, got {ad!r}"
+            "ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, "
+            f"got {ad!r}"
         )
     function, ps = _Traced(objective, ts.model, ts.states, data), ts.parameters
     try:

@@ -149,6 +149,58 @@ fn embedding(weight: TensorArg, indices: TensorArg) -> Out<PyTensor> {
     Ok(PyTensor(luxon::embedding(&weight.0, &indices.0)?))
 }
 
+fn reduction_of(loss: &str, reduction: &str) -> luxon::Result<losses::LossReduction> {
+    match reduction {
+        "mean" => Ok(losses::LossReduction::Mean),
+        "sum" => Ok(losses::LossReduction::Sum),
+        "none" => Ok(losses::LossReduction::None),
+        other => Err(Error::value(loss, format_args!("reduction must be 'mean', 'sum', 'none' or a function, got {other:?}"))),
+    }
+}
+
+/// The squared error; see luxon.losses.mse.
+#[pyfunction]
+#[pyo3(signature = (prediction, target, reduction = "mean"))]
+fn mse(py: Python<'_>, prediction: TensorArg, target: TensorArg, reduction: &str) -> Out<PyTensor> {
+    let reduction = reduction_of("mse", reduction)?;
+    Ok(PyTensor(released(py, prediction.0.count() as f64, || losses::mse(&prediction.0, &target.0, reduction))?))
+}
+
+/// The absolute error; see luxon.losses.mae.
+#[pyfunction]
+#[pyo3(signature = (prediction, target, reduction = "mean"))]
+fn mae(py: Python<'_>, prediction: TensorArg, target: TensorArg, reduction: &str) -> Out<PyTensor> {
+    let reduction = reduction_of("mae", reduction)?;
+    Ok(PyTensor(released(py, prediction.0.count() as f64, || losses::mae(&prediction.0, &target.0, reduction))?))
+}
+
+/// The Huber loss; see luxon.losses.huber.
+#[pyfunction]
+#[pyo3(signature = (prediction, target, delta = 1.0, reduction = "mean"))]
+fn huber(py: Python<'_>, prediction: TensorArg, target: TensorArg, delta: f64, reduction: &str) -> Out<PyTensor> {
+    let reduction = reduction_of("huber", reduction)?;
+    Ok(PyTensor(released(py, 4.0 * prediction.0.count() as f64, || losses::huber(&prediction.0, &target.0, delta, reduction))?))
+}
+
+/// Binary cross entropy of logits; see luxon.losses.binary_cross_entropy.
+#[pyfunction]
+#[pyo3(signature = (logits, targets, label_smoothing = 0.0, weight = None, pos_weight = None, reduction = "mean"))]
+fn binary_cross_entropy(
+    py: Python<'_>,
+    logits: TensorArg,
+    targets: TensorArg,
+    label_smoothing: f64,
+    weight: Option<TensorArg>,
+    pos_weight: Option<TensorArg>,
+    reduction: &str,
+) -> Out<PyTensor> {
+    let reduction = reduction_of("binary_cross_entropy", reduction)?;
+    let (weight, pos_weight) = (optional(&weight), optional(&pos_weight));
+    let options = losses::BinaryCrossEntropyOptions { label_smoothing, weight, pos_weight, reduction };
+    let nanoseconds = 4.0 * logits.0.count() as f64;
+    Ok(PyTensor(released(py, nanoseconds, || losses::binary_cross_entropy(&logits.0, &targets.0, &options))?))
+}
+
 /// Cross entropy of logits against classes or distributions; see luxon.losses.cross_entropy.
 #[pyfunction]
 #[pyo3(signature = (logits, targets, axis = -1, label_smoothing = 0.0, weight = None, ignore_index = None, reduction = "mean"))]
@@ -162,12 +214,7 @@ fn cross_entropy(
     ignore_index: Option<i64>,
     reduction: &str,
 ) -> Out<PyTensor> {
-    let reduction = match reduction {
-        "mean" => losses::LossReduction::Mean,
-        "sum" => losses::LossReduction::Sum,
-        "none" => losses::LossReduction::None,
-        other => return Err(Error::value("cross_entropy", format_args!("reduction must be mean, sum or none, got {other:?}")).into()),
-    };
+    let reduction = reduction_of("cross_entropy", reduction)?;
     let options = losses::CrossEntropyOptions { axis, label_smoothing, weight: optional(&weight), ignore_index, reduction };
     Ok(PyTensor(released(py, 2.0 * logits.0.count() as f64, || losses::cross_entropy(&logits.0, &targets.0, &options))?))
 }
@@ -185,6 +232,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
-    add!(linear, layer_norm, rms_norm, batch_norm, batch_norm_inference, group_norm, embedding, cross_entropy, r#abstract);
+    add!(linear, layer_norm, rms_norm, batch_norm, batch_norm_inference, group_norm, embedding, cross_entropy, mse, mae, huber, binary_cross_entropy, r#abstract);
     Ok(())
 }

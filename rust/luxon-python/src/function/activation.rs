@@ -29,11 +29,11 @@ unary! { register_plain:
 }
 
 macro_rules! with_number {
-    ($($name:ident $kernel:ident $parameter:ident = $default:literal $doc:literal;)*) => {
+    ($($name:ident $kernel:ident $parameter:ident = $default:literal $text:literal $doc:literal;)*) => {
         $(
             #[doc = $doc]
             #[pyfunction]
-            #[pyo3(signature = (x, $parameter = $default), text_signature = concat!("(x, ", stringify!($parameter), "=", stringify!($default), ")"))]
+            #[pyo3(signature = (x, $parameter = $default), text_signature = $text)]
             fn $name(x: &Bound<'_, PyAny>, $parameter: f64) -> Out<PyTensor> {
                 scaled(Kernel::$kernel, x, &[$parameter])
             }
@@ -47,12 +47,12 @@ macro_rules! with_number {
 }
 
 with_number! {
-    leaky_relu LeakyRelu slope = 0.01 "x for x > 0, else slope * x.";
-    elu Elu alpha = 1.0 "x for x > 0, else alpha * (exp(x) - 1).";
-    celu Celu alpha = 1.0 "x for x > 0, else alpha * (exp(x / alpha) - 1).";
-    soft_shrink SoftShrink threshold = 0.5 "x moved towards 0 by the threshold, 0 within it.";
-    hard_shrink HardShrink threshold = 0.5 "x where |x| > threshold, else 0.";
-    threshold_relu ThresholdRelu threshold = 1.0 "x where x > threshold, else 0.";
+    leaky_relu LeakyRelu slope = 0.01 "(x, slope=0.01)" "x for x > 0, else slope * x.";
+    elu Elu alpha = 1.0 "(x, alpha=1.0)" "x for x > 0, else alpha * (exp(x) - 1).";
+    celu Celu alpha = 1.0 "(x, alpha=1.0)" "x for x > 0, else alpha * (exp(x / alpha) - 1).";
+    soft_shrink SoftShrink threshold = 0.5 "(x, threshold=0.5)" "x moved towards 0 by the threshold, 0 within it.";
+    hard_shrink HardShrink threshold = 0.5 "(x, threshold=0.5)" "x where |x| > threshold, else 0.";
+    threshold_relu ThresholdRelu threshold = 1.0 "(x, threshold=1.0)" "x where x > threshold, else 0.";
 }
 
 /// A kernel with parameters.

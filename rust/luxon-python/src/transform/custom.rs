@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::error::{carry, raise};
 use crate::transform::argument::{Nest, Unused};
@@ -279,6 +280,19 @@ impl PyCustomVjp {
 
 super::looks_like_its_function!(PyCustomVjp);
 
+impl PyCustomVjp {
+    /// Rules often refer to the function that they belong to. Where they are in use, nothing is garbage.
+    fn visit_rules(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(Some((forward, backward))) = self.rules.try_lock().as_deref() {
+            visit.call(forward)?;
+            if Arc::strong_count(backward) == 1 {
+                visit.call(&**backward)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A function with a forward-mode rule of its own.
 ///
 /// `f = luxon.custom_jvp(f); f.defjvp(rule)`: `rule(primals, tangents)` gets two tuples and returns the result
@@ -331,6 +345,16 @@ impl PyCustomJvp {
 }
 
 super::looks_like_its_function!(PyCustomJvp);
+
+impl PyCustomJvp {
+    /// The rule often refers to the function that it belongs to.
+    fn visit_rules(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.rule.try_lock().as_deref() {
+            Ok(Some(rule)) => visit.call(rule),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Runs a function keeping only its arguments; the backward pass runs it again.
 pub fn call_checkpoint(

@@ -12,6 +12,7 @@ mod custom;
 mod gradient;
 mod jacobian;
 mod linear;
+mod watch;
 
 use argument::{Argnums, Unused};
 
@@ -78,6 +79,11 @@ macro_rules! looks_like_its_function {
                 self.function.getattr(py, name)
             }
 
+            fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+                visit.call(&self.function)?;
+                self.visit_rules(&visit)
+            }
+
             /// As an attribute of a class it is a method.
             fn __get__<'py>(
                 slf: &Bound<'py, Self>,
@@ -95,6 +101,13 @@ macro_rules! looks_like_its_function {
 pub(crate) use looks_like_its_function;
 
 looks_like_its_function!(PyTransformed);
+
+impl PyTransformed {
+    /// It has no rules of its own that could be part of a reference cycle.
+    fn visit_rules(&self, _visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        Ok(())
+    }
+}
 
 /// The gradient of a function that returns a 0-d tensor.
 ///
@@ -189,6 +202,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(jacobian_of, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(stop_gradient, module)?)?;
+    module.add_function(wrap_pyfunction!(watch::watch, module)?)?;
     module.add_function(wrap_pyfunction!(linear::vjp, module)?)?;
     module.add_function(wrap_pyfunction!(linear::jvp, module)?)?;
     module.add_function(wrap_pyfunction!(linear::linearize, module)?)?;

@@ -359,6 +359,7 @@ fn tree_tie(tree: &Bound<'_, PyAny>, sharing: &Bound<'_, PyAny>, values: Option<
             return Err(missing(contents.structure(), path));
         }
     }
+    edit::check_apart(&groups).map_err(|error| PyValueError::new_err(format!("tie: {error}")))?;
     for group in &groups {
         let Some((first, others)) = group.split_first() else { continue };
         for path in others {

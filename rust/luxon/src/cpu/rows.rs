@@ -12,7 +12,9 @@
 use std::mem::size_of;
 use std::ptr::NonNull;
 
-use super::isa::{Isa, isa};
+#[cfg(target_arch = "x86_64")]
+use super::isa::Isa;
+use super::isa::isa;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::Avx512;
 use super::lanes::{Portable, Simd};

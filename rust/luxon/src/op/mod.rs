@@ -101,6 +101,18 @@ impl<'a> Saved<'a> {
         self.record.inputs[index].saved.as_ref().ok_or_else(|| self.missing("input"))
     }
 
+    /// The value of input `index` where it was saved.
+    #[inline]
+    pub fn find_input(&self, index: usize) -> Option<&'a Tensor> {
+        self.record.inputs[index].saved.as_ref()
+    }
+
+    /// The first output where it was saved.
+    #[inline]
+    pub fn find_output(&self) -> Option<&'a Tensor> {
+        self.record.output.as_ref()
+    }
+
     /// The first output.
     #[inline]
     pub fn output(&self) -> Result<&'a Tensor> {

@@ -21,6 +21,7 @@ use crate::layout::Shape;
 use crate::op::Op;
 use crate::op::custom::Pullback;
 use crate::tensor::Tensor;
+use crate::transform::watch::Watcher;
 
 /// The direction in which a level differentiates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,8 @@ pub(crate) enum Trace {
     Call { inputs: Vec<Option<Arc<Node>>>, outputs: Vec<(Shape, DType)>, pullback: Arc<dyn Pullback> },
     /// One output of a call.
     Part { call: Arc<Node>, slot: usize },
+    /// It is the input, and the watcher sees the cotangents that pass (reverse mode).
+    Watch { input: Arc<Node>, watcher: Arc<dyn Watcher> },
     /// With this tangent (forward mode).
     Tangent(Tensor),
 }
@@ -270,6 +273,7 @@ impl Drop for Node {
             }
             Trace::Call { inputs, .. } => owned.extend(inputs.into_iter().flatten()),
             Trace::Part { call, .. } => owned.push(call),
+            Trace::Watch { input, .. } => owned.push(input),
             Trace::Tangent(mut tangent) => owned.extend(tangent.node.take()),
         }
         // Only the last owner of a node would recurse.

@@ -13,9 +13,11 @@ use crate::tensor::Tensor;
 
 pub mod level;
 pub mod reverse;
+pub mod watch;
 
 pub use level::{Level, Mode, Scope};
 pub use reverse::pull_back;
+pub use watch::{Watcher, watch};
 
 /// The value of a scalar function and its gradient with respect to each input, zeros included.
 ///

@@ -80,6 +80,7 @@ impl Walk {
                 Trace::Op(record) => record.inputs.iter().filter_map(|input| input.node.as_ref()).for_each(&mut visit),
                 Trace::Call { inputs, .. } => inputs.iter().flatten().for_each(&mut visit),
                 Trace::Part { call, .. } => visit(call),
+                Trace::Watch { input, .. } => visit(input),
             }
         }
     }
@@ -94,6 +95,14 @@ impl Walk {
                 show(&node.shape),
                 node.dtype
             )));
+        }
+        let mut node = node;
+        while let Trace::Watch { input, watcher } = &node.trace {
+            if node.index < self.floor {
+                break;
+            }
+            watcher.cotangent(&gradient)?;
+            node = input;
         }
         match node.index.checked_sub(self.floor) {
             Some(index) => add_to(&mut self.slots[index as usize], gradient),

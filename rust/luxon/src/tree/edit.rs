@@ -53,7 +53,8 @@ pub fn tie(structure: &Arc<Structure>, groups: &[Vec<String>]) -> Result<Edited>
     Structure::build(&structure.draft(&mut identities.into_iter()))
 }
 
-fn check_apart(groups: &[Vec<String>]) -> Result<()> {
+/// Refuses paths that are listed twice or lie within one another.
+pub fn check_apart(groups: &[Vec<String>]) -> Result<()> {
     let mut all: Vec<Vec<&str>> = groups.iter().flatten().map(|path| path.split('.').collect()).collect();
     all.sort();
     for pair in all.windows(2) {

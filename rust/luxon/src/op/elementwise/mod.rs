@@ -281,7 +281,7 @@ impl Family for Map {
     }
 
     fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
-        let args = self.args((0..saved.arity()).map(|input| saved.input(input).ok()));
+        let args = self.args((0..saved.arity()).map(|input| saved.find_input(input)));
         let derivatives = self.kernel.derivatives();
         let mut gradients = Gradients::new();
         for argument in self.tensor_arguments() {
@@ -290,7 +290,7 @@ impl Family for Map {
             gradients.push(match derivative {
                 Some(derivative) => {
                     // Rules that do not read the output are given the cotangent in its place.
-                    let y = saved.output().unwrap_or(dy);
+                    let y = saved.find_output().unwrap_or(dy);
                     Some(sum_to(&(derivative.rule)(&args, y, dy)?, saved.shape(input))?)
                 }
                 None => None,

@@ -1,0 +1,32 @@
+"""The examples run at small size and reach what they promise."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def run_example(name: str, folder: pathlib.Path, *arguments: str) -> str:
+    finished = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def test_digits(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    printed = run_example("digits.py", tmp_path, "--epochs", "40")
+    accuracy = float(re.findall(r"test accuracy ([\d.]+)%", printed)[-1])
+    assert accuracy >= 97.0
+    assert (tmp_path / "output" / "digits.png").stat().st_size > 1000
+    assert (tmp_path / "output" / "digits.safetensors").stat().st_size > 10_000
+    assert "loaded again they give" in printed
+    assert "▁" in printed
