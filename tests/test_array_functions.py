@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
+import luxon as lx
 import numpy as np
 import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-import luxon as lx
 
 RNG = np.random.default_rng(0)
 SOME = RNG.normal(size=(3, 4))
@@ -154,7 +153,20 @@ def test_bitwise(name):
     close(lx.bitwise_invert(a), ~a)
 
 
-SPECIAL = ["digamma", "entr", "erf", "erfc", "erfinv", "expit", "gammaln", "i0e", "i1e", "log_ndtr", "logit", "sinc"]
+SPECIAL = [
+    "digamma",
+    "entr",
+    "erf",
+    "erfc",
+    "erfinv",
+    "expit",
+    "gammaln",
+    "i0e",
+    "i1e",
+    "log_ndtr",
+    "logit",
+    "sinc",
+]
 
 
 @pytest.mark.parametrize("name", SPECIAL)
@@ -191,7 +203,9 @@ def test_activation_parameters():
 AXES = [None, 0, -1, (0, 1), (1, -3), ()]
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "any", "all", "count_nonzero", "median"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "max", "min", "prod", "any", "all", "count_nonzero", "median"]
+)
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_reductions(name, axis, keepdims):
@@ -210,7 +224,10 @@ def test_statistics():
         close(lx.var(SOME, axis=0, correction=correction), np.var(SOME, axis=0, ddof=correction))
         close(lx.asarray(SOME).std(correction=correction), np.std(SOME, ddof=correction))
     close(lx.quantile(SOME, 0.3, 1), np.quantile(SOME, 0.3, axis=1))
-    close(lx.quantile(SOME, [0.0, 0.5, 1.0], 0, keepdims=True), np.quantile(SOME, [0, 0.5, 1], axis=0, keepdims=True))
+    close(
+        lx.quantile(SOME, [0.0, 0.5, 1.0], 0, keepdims=True),
+        np.quantile(SOME, [0, 0.5, 1], axis=0, keepdims=True),
+    )
     close(lx.argmax(SOME), np.argmax(SOME))
     close(lx.argmin(SOME, 1, keepdims=True), np.argmin(SOME, 1, keepdims=True))
     assert lx.sum(lx.asarray([True, True])).dtype == lx.int64
@@ -269,7 +286,11 @@ def test_creation():
     close(lx.diag([1.0, 2.0], 1), np.diag([1.0, 2.0], 1))
     close(lx.diag(SOME), np.diag(SOME))
     for indexing in ("xy", "ij"):
-        for ours, theirs in zip(lx.meshgrid([1, 2], [3, 4, 5], indexing=indexing), np.meshgrid([1, 2], [3, 4, 5], indexing=indexing), strict=True):
+        for ours, theirs in zip(
+            lx.meshgrid([1, 2], [3, 4, 5], indexing=indexing),
+            np.meshgrid([1, 2], [3, 4, 5], indexing=indexing),
+            strict=True,
+        ):
             close(ours, theirs)
     close(lx.one_hot([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
     assert lx.one_hot([0], 2, dtype="int32").dtype == lx.int32
@@ -299,7 +320,9 @@ def test_manipulation():
     close(lx.squeeze(x[:1, :, :1], (0, 2)), a[0, :, 0])
     close(x[:1, :, :1].squeeze(), a[0, :, 0])
     close(lx.broadcast_to(x[0], (5, 3, 4)), np.broadcast_to(a[0], (5, 3, 4)))
-    for ours, theirs in zip(lx.broadcast_arrays(a[0], a[:, :1]), np.broadcast_arrays(a[0], a[:, :1]), strict=True):
+    for ours, theirs in zip(
+        lx.broadcast_arrays(a[0], a[:, :1]), np.broadcast_arrays(a[0], a[:, :1]), strict=True
+    ):
         close(ours, theirs)
     assert lx.broadcast_shapes((2, 1), (3,), 1) == (2, 3)
     close(lx.concat([x, x], axis=1), np.concatenate([a, a], 1))
@@ -353,7 +376,11 @@ def test_pad(mode, width):
 
 def test_pad_values():
     close(lx.pad(SOME, 1, constant_values=7.0), np.pad(SOME, 1, constant_values=7.0))
-    for wrong in (lambda: lx.pad(SOME, -1), lambda: lx.pad(SOME, 1, "middle"), lambda: lx.pad(SOME, ((1, 2, 3),))):
+    for wrong in (
+        lambda: lx.pad(SOME, -1),
+        lambda: lx.pad(SOME, 1, "middle"),
+        lambda: lx.pad(SOME, ((1, 2, 3),)),
+    ):
         with pytest.raises(ValueError):
             wrong()
 
@@ -378,7 +405,11 @@ def test_products():
     close(lx.vector_norm(a, keepdims=True), np.linalg.vector_norm(a, keepdims=True))
     for order in ("fro", 1, -1, math.inf, -math.inf):
         close(lx.linalg.matrix_norm(a, ord=order), np.linalg.matrix_norm(a, ord=order))
-    for wrong in (lambda: lx.matrix_norm(a, ord="nuc"), lambda: lx.tensordot(a, b, axes=9), lambda: lx.einsum("ij", a)):
+    for wrong in (
+        lambda: lx.matrix_norm(a, ord="nuc"),
+        lambda: lx.tensordot(a, b, axes=9),
+        lambda: lx.einsum("ij", a),
+    ):
         with pytest.raises(ValueError):
             wrong()
 

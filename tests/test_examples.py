@@ -30,3 +30,11 @@ def test_digits(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "output" / "digits.safetensors").stat().st_size > 10_000
     assert "loaded again they give" in printed
     assert "▁" in printed
+
+
+def test_surgery(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("sklearn")
+    printed = run_example("surgery.py", tmp_path, "--epochs", "8")
+    assert float(re.findall(r"test accuracy ([\d.]+)%", printed)[-1]) >= 95.0
+    assert "location model.body.layer_1, place input, index (6, 20)" in printed
+    assert "the two layers are still one: True" in printed

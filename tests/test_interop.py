@@ -7,13 +7,12 @@ import ctypes
 import gc
 import weakref
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-import luxon as lx
 
 NATIVE = ["bool", "uint8", "int32", "int64", "float16", "float32", "float64"]
 
@@ -36,7 +35,10 @@ def test_numpy_in_and_out(values, data):
         x = lx.asarray(view, copy=copy)
         assert x.dtype == view.dtype and x.shape == view.shape
         np.testing.assert_array_equal(x.numpy(), view)
-    np.testing.assert_array_equal(np.asarray(lx.asarray(values).T if values.ndim == 2 else values), values.T if values.ndim == 2 else values)
+    np.testing.assert_array_equal(
+        np.asarray(lx.asarray(values).T if values.ndim == 2 else values),
+        values.T if values.ndim == 2 else values,
+    )
 
 
 def test_writable_arrays_are_copied():
@@ -147,7 +149,9 @@ def test_true_has_many_bytes():
     assert lx.from_dlpack(odd).astype("int64").tolist() == [0, 1, 1, 1]
 
 
-@pytest.mark.parametrize(("given", "expected"), [("int8", "int32"), ("int16", "int32"), ("uint16", "int32"), ("uint32", "int64")])
+@pytest.mark.parametrize(
+    ("given", "expected"), [("int8", "int32"), ("int16", "int32"), ("uint16", "int32"), ("uint32", "int64")]
+)
 def test_integers_that_fit_are_converted(given, expected):
     x = lx.asarray(np.array([np.iinfo(given).min, np.iinfo(given).max], given))
     assert x.dtype == expected and x.tolist() == [np.iinfo(given).min, np.iinfo(given).max]
@@ -212,7 +216,10 @@ def test_numbers_and_lists():
 
 
 def test_lists_of_tensors_are_differentiated():
-    gradient = lx.grad(lambda a, b: lx.sum(lx.asarray([[a, b], [b, 1.0]]) * lx.asarray([[1.0, 2.0], [3.0, 4.0]])), argnums=(0, 1))
+    gradient = lx.grad(
+        lambda a, b: lx.sum(lx.asarray([[a, b], [b, 1.0]]) * lx.asarray([[1.0, 2.0], [3.0, 4.0]])),
+        argnums=(0, 1),
+    )
     da, db = gradient(lx.asarray(5.0), lx.asarray(6.0))
     assert (float(da), float(db)) == (1.0, 5.0)
 
@@ -319,7 +326,7 @@ def test_a_capsule_is_used_once():
 
 
 class DLTensor(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int),
         ("device_id", ctypes.c_int),
@@ -346,7 +353,11 @@ def hostile(**changes):
         setattr(managed, name, value)
     make = ctypes.pythonapi.PyCapsule_New
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    return Producer(make(ctypes.addressof(managed), b"dltensor", None)), freed, (memory, shape, strides, deleter, managed)
+    return (
+        Producer(make(ctypes.addressof(managed), b"dltensor", None)),
+        freed,
+        (memory, shape, strides, deleter, managed),
+    )
 
 
 def sizes(*values):
@@ -420,7 +431,12 @@ def test_devices():
 def test_numpy_leaves_operators_to_tensors():
     x = lx.asarray([1.0, 2.0])
     for array_like in (np.ones(2, "float32"), np.float32(1), np.ones((), "float32")):
-        for result in (array_like + x, array_like * x, array_like < x, array_like @ x if np.ndim(array_like) else array_like - x):
+        for result in (
+            array_like + x,
+            array_like * x,
+            array_like < x,
+            array_like @ x if np.ndim(array_like) else array_like - x,
+        ):
             assert isinstance(result, lx.Tensor)
     with pytest.raises(TypeError):
         np.exp(x)

@@ -108,3 +108,40 @@ def test_bad_files(tmp_path):
             lx.io.load(tmp_path / name)
     with pytest.raises(OSError):
         lx.io.save(tmp_path / "no" / "such" / "folder", ps={})
+
+
+def test_from_torch():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 4),
+        torch.nn.BatchNorm1d(4),
+        torch.nn.ReLU(),
+        torch.nn.Linear(4, 2),
+        torch.nn.LayerNorm(2),
+    )
+    theirs(torch.randn(16, 3))
+    theirs.eval()
+    model = nn.Chain(
+        nn.Dense(3, 4), nn.BatchNorm(4, lx.relu), nn.Dropout(0.5), nn.Dense(4, 2), nn.LayerNorm(2)
+    )
+    ps, st = lx.io.from_torch(theirs.state_dict(), model)
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    y, _ = model(lx.asarray(x), ps, nn.testmode(st))
+    assert np.allclose(np.asarray(y), theirs(torch.tensor(x)).detach().numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="has the layers layer_1, the state dict 0, 1, 3, 4"):
+        lx.io.from_torch(theirs.state_dict(), nn.Chain(nn.Dense(3, 4)))
+
+
+def test_from_state_dicts():
+    state = {"a.weight": np.ones((2, 3), np.float32), "b.weight": np.ones((1, 2)), "a.bias": np.zeros(2)}
+    model = nn.Chain(b=nn.Dense(2, 1, use_bias=False), a=nn.Dense(3, 2))
+    ps, _ = lx.io.from_torch(state, model)
+    assert ps.a.weight.shape == (2, 3) and ps.b.weight.dtype == np.float64
+    for change, message in (
+        ({"a.extra": np.ones(1)}, "a has no extra"),
+        ({"a.bias": np.ones(3)}, r"a\.bias has shape \(2,\), the state dict's \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lx.io.from_torch({**state, **change}, model)
+    with pytest.raises(ValueError, match=r"no value for a\.bias"):
+        lx.io.from_torch({name: value for name, value in state.items() if name != "a.bias"}, model)

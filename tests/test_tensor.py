@@ -10,12 +10,11 @@ import pickle
 import subprocess
 import sys
 
+import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import luxon as lx
 
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod]
 COMPARISONS = [operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge]

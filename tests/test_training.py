@@ -70,7 +70,9 @@ def test_backends_agree(model):
         assert (one is None) == (two is None)
         if one is not None:
             assert np.allclose(np.asarray(one), np.asarray(two), rtol=1e-10, atol=1e-12)
-            assert np.allclose(np.asarray(one), np.asarray(finite[path]), rtol=1e-4, atol=1e-6)
+            # A difference may straddle a kink of a maximum.
+            smooth = "Maxout" not in repr(model)
+            assert not smooth or np.allclose(np.asarray(one), np.asarray(finite[path]), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("donate", [False, True])

@@ -648,6 +648,16 @@ class TestScale:
             f = lx.grad(f)
         assert float(f(F64(0.5))) == pytest.approx(math.exp(0.5))
 
+    def test_endless_recursion_is_an_exception(self):
+        def f(x):
+            return lx.grad(f)(x) * x
+
+        g = lx.custom_jvp(lambda x: x * 1.0)
+        g.defjvp(lambda p, t: (g(*p), g(*t)))
+        for endless in (f, g, lambda x: lx.grad(lx.checkpoint(f))(x), lambda x: lx.vjp(f, x)[0]):
+            with pytest.raises(RecursionError):
+                lx.grad(endless)(F64(1.0))
+
     def test_memory_is_given_back(self):
         class Watched:
             pass
@@ -670,7 +680,7 @@ class TestScale:
             f = lx.custom_vjp(lambda x: x * 1.0)
             f.defvjp(lambda x: (f(x), None), lambda r, d: (f(d),))
             g = lx.custom_jvp(lambda x: x * 1.0)
-            g.defjvp(lambda p, t: (g(*p), g(*t)))
+            g.defjvp(lambda p, t: (g(*p), t[0] * 1.0))
             h = lx.grad(lambda x: f(x) * g(x) if h else x)
             h(2.0)
             return [weakref.ref(object) for object in (f, g, h)]

@@ -311,4 +311,8 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_SUBMODULES, *_LAZY, "bfloat16"})
 
 
-__all__ = sorted(name for name in {*globals()} if not name.startswith("_") and name not in {"importlib", "annotations", "TYPE_CHECKING", "Any"})
+__all__ = sorted(
+    name
+    for name in {*globals()}
+    if not name.startswith("_") and name not in {"importlib", "annotations", "TYPE_CHECKING", "Any"}
+)

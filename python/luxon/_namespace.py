@@ -37,7 +37,9 @@ class NamespaceInfo:
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, np.dtype[Any]]:
         """The dtypes of the standard that tensors can have, of one kind if it is given."""
         found = {name: np.dtype(name) for name in _DTYPES}
-        return found if kind is None else {name: dtype for name, dtype in found.items() if isdtype(dtype, kind)}
+        return (
+            found if kind is None else {name: dtype for name, dtype in found.items() if isdtype(dtype, kind)}
+        )
 
 
 def __array_namespace_info__() -> NamespaceInfo:

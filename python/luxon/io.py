@@ -27,12 +27,15 @@ import numpy as np
 
 from . import _core, tree
 from ._core import Tensor, Tree
+from ._torch import from_torch
 from .random import Key
 
 if TYPE_CHECKING:
     from .nn import Layer
     from .optim import Rule
     from .training import TrainState
+
+__all__ = ["Saved", "from_torch", "load", "load_train_state", "save", "save_train_state"]
 
 _FORMAT = "luxon-1"
 

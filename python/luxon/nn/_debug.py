@@ -14,6 +14,7 @@ from ._layer import Layer, Params, States, Wrapper
 from ._setup import rebuild
 
 logger = logging.getLogger("luxon.debug")
+logger.addHandler(logging.NullHandler())
 
 NAN_CHECKS = ("both", "forward", "backward", "none")
 

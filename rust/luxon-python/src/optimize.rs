@@ -25,12 +25,21 @@ fn rule_of(settings: &Bound<'_, PyTuple>) -> PyResult<Rule> {
     let name: String = settings.get_item(0)?.extract()?;
     match name.as_str() {
         "sgd" => {
-            let (_, lr, momentum, dampening, weight_decay, nesterov): (String, f64, f64, f64, f64, bool) = settings.extract()?;
+            let (_, lr, momentum, dampening, weight_decay, nesterov): (String, f64, f64, f64, f64, bool) =
+                settings.extract()?;
             Ok(Rule::Sgd { lr, momentum, dampening, weight_decay, nesterov })
         }
         "adam" => {
-            let (_, lr, first, second, eps, weight_decay, decoupled, amsgrad): (String, f64, f64, f64, f64, f64, bool, bool) =
-                settings.extract()?;
+            let (_, lr, first, second, eps, weight_decay, decoupled, amsgrad): (
+                String,
+                f64,
+                f64,
+                f64,
+                f64,
+                f64,
+                bool,
+                bool,
+            ) = settings.extract()?;
             Ok(Rule::Adam { lr, betas: (first, second), eps, weight_decay, decoupled, amsgrad })
         }
         other => Err(PyValueError::new_err(format!("optim: there is no rule {other:?}"))),
@@ -74,7 +83,13 @@ struct Update {
 }
 
 impl Update {
-    fn new(py: Python<'_>, rule: Rule, ps: Tree<Leaf>, grads: &Bound<'_, PyAny>, state: Tree<Leaf>) -> PyResult<Update> {
+    fn new(
+        py: Python<'_>,
+        rule: Rule,
+        ps: Tree<Leaf>,
+        grads: &Bound<'_, PyAny>,
+        state: Tree<Leaf>,
+    ) -> PyResult<Update> {
         let grads = nest::to_tree(grads, Containers::Kept)?;
         let alignment = align(ps.structure(), grads.structure()).map_err(|mismatch| {
             PyValueError::new_err(format!("optim: the gradients do not fit the parameters: {mismatch}"))
@@ -82,10 +97,14 @@ impl Update {
         let part = |name: &str| -> PyResult<Part> {
             let found = state.structure().position(name).and_then(|position| Some((position, state.child(position)?)));
             let Some((position, tree)) = found else {
-                return Err(PyValueError::new_err(format!("optim: the optimiser's state has no entry {name:?}; it is another rule's")));
+                return Err(PyValueError::new_err(format!(
+                    "optim: the optimiser's state has no entry {name:?}; it is another rule's"
+                )));
             };
             let alignment = align(ps.structure(), tree.structure()).map_err(|mismatch| {
-                PyValueError::new_err(format!("optim: the optimiser's state ({name}) does not fit the parameters: {mismatch}"))
+                PyValueError::new_err(format!(
+                    "optim: the optimiser's state ({name}) does not fit the parameters: {mismatch}"
+                ))
             })?;
             Ok(Part { tree, alignment, position })
         };
@@ -99,10 +118,16 @@ impl Update {
             }
             let refuse = |what: String| {
                 let path = ps.structure().path_of(slot);
-                Err(PyValueError::new_err(format!("optim: {}: {what}", if path.is_empty() { "the parameter" } else { &path })))
+                Err(PyValueError::new_err(format!(
+                    "optim: {}: {what}",
+                    if path.is_empty() { "the parameter" } else { &path }
+                )))
             };
             let Ok(parameter) = ps.at(slot).0.bind(py).cast_exact::<PyTensor>() else {
-                return refuse(format!("a {} is no tensor and cannot be trained", ps.at(slot).0.bind(py).get_type().name()?));
+                return refuse(format!(
+                    "a {} is no tensor and cannot be trained",
+                    ps.at(slot).0.bind(py).get_type().name()?
+                ));
             };
             let parameter = &parameter.get().0;
             let gradient = to_tensor(gradient)?;
@@ -136,10 +161,14 @@ impl Update {
 
     /// New parameters and state.
     fn run(self, py: Python<'_>, exclusive: bool) -> PyResult<(Py<PyAny>, Py<PyAny>)> {
-        let places: Vec<(usize, Vec<usize>)> = self.jobs.iter().map(|job| {
-            let kept = self.slots.iter().map(|part| part.place(&self.state, job.slot)).collect();
-            (self.steps.place(&self.state, job.slot), kept)
-        }).collect();
+        let places: Vec<(usize, Vec<usize>)> = self
+            .jobs
+            .iter()
+            .map(|job| {
+                let kept = self.slots.iter().map(|part| part.place(&self.state, job.slot)).collect();
+                (self.steps.place(&self.state, job.slot), kept)
+            })
+            .collect();
         let (ps_structure, state_structure) = (self.ps.structure().clone(), self.state.structure().clone());
         drop((self.steps, self.slots));
         let mut ps_leaves = owned(py, self.ps, exclusive);
@@ -153,7 +182,9 @@ impl Update {
         let (rule, jobs) = (self.rule, self.jobs);
         let update = || {
             let pairs = inputs.into_iter().zip(&jobs);
-            pairs.map(|((parameter, state), job)| rule.update(parameter, &job.gradient, state)).collect::<luxon::Result<Vec<_>>>()
+            pairs
+                .map(|((parameter, state), job)| rule.update(parameter, &job.gradient, state))
+                .collect::<luxon::Result<Vec<_>>>()
         };
         let results = released(py, self.elements as f64, update).map_err(raise)?;
         for ((job, (step, kept)), (parameter, state)) in jobs.iter().zip(&places).zip(results) {

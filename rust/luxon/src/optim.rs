@@ -5,6 +5,11 @@
 //! else holds is overwritten, so a training loop that moves its state through needs no second copy.
 //! Formulas, names and defaults are PyTorch's.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::buffer::Storage;
 use crate::cpu::optimize::{Adam, Leaf, Sgd, update};
 use crate::cpu::real::Real;
 use crate::dtype::DType;
@@ -93,7 +98,10 @@ impl Rule {
             ));
         }
         if state.slots.len() != self.slots().len() {
-            return Err(Error::value("optim", format_args!("the state has {} tensors, the rule keeps {}", state.slots.len(), self.slots().len())));
+            return Err(Error::value(
+                "optim",
+                format_args!("the state has {} tensors, the rule keeps {}", state.slots.len(), self.slots().len()),
+            ));
         }
         match parameter.dtype() {
             DType::F32 => self.run::<f32>(parameter, gradient, state),
@@ -137,16 +145,20 @@ impl Rule {
 }
 
 /// A source and where its successor goes: the same memory where nobody else sees it.
-fn destination(tensor: Tensor) -> Result<(Value, Value)> {
-    let value = std::sync::Arc::unwrap_or_clone(tensor.value);
-    // A copy of the handle would be a second owner.
-    let mut value = if value.is_contiguous() { value } else { value.to_contiguous()? };
-    if value.is_unique() && !matches!(value.storage(), crate::buffer::Storage::Inline(_)) {
-        let alias = value.view(*value.layout());
-        return Ok((alias, value));
-    }
-    let fresh = Value::empty(value.dtype(), value.shape())?;
-    Ok((value, fresh))
+fn destination(tensor: Tensor) -> Result<(Arc<Value>, Value)> {
+    let source = match Arc::try_unwrap(tensor.value) {
+        Ok(value) => {
+            let mut value = if value.is_contiguous() { value } else { value.to_contiguous()? };
+            if value.is_unique() && !matches!(value.storage(), Storage::Inline(_)) {
+                return Ok((Arc::new(value.view(*value.layout())), value));
+            }
+            Arc::new(value)
+        }
+        Err(shared) if shared.is_contiguous() => shared,
+        Err(shared) => Arc::new(shared.to_contiguous()?),
+    };
+    let fresh = Value::empty(source.dtype(), source.shape())?;
+    Ok((source, fresh))
 }
 
 fn pass<T: Real, R: crate::cpu::optimize::Rule<T, SLOTS>, const SLOTS: usize>(
@@ -156,9 +168,18 @@ fn pass<T: Real, R: crate::cpu::optimize::Rule<T, SLOTS>, const SLOTS: usize>(
     slots: Vec<Tensor>,
     step: u64,
 ) -> Result<(Tensor, State)> {
-    let gradient = gradient.value().to_contiguous()?;
+    let copy;
+    let gradient = if gradient.value().is_contiguous() {
+        &**gradient.value()
+    } else {
+        copy = gradient.value().to_contiguous()?;
+        &copy
+    };
     let (parameter, mut new_parameter) = destination(parameter)?;
-    let (slots, mut new_slots): (Vec<_>, Vec<_>) = slots.into_iter().map(destination).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let mut kept: SmallVec<[(Arc<Value>, Value); 3]> = SmallVec::new();
+    for slot in slots {
+        kept.push(destination(slot)?);
+    }
     let mut leaf = Leaf::<T, SLOTS> {
         parameter: parameter.pointer().cast(),
         gradient: gradient.pointer().cast(),
@@ -167,13 +188,13 @@ fn pass<T: Real, R: crate::cpu::optimize::Rule<T, SLOTS>, const SLOTS: usize>(
         new_state: [std::ptr::null_mut(); SLOTS],
         length: parameter.count(),
     };
-    for (index, (old, new)) in slots.iter().zip(&mut new_slots).enumerate() {
+    for (index, (old, new)) in kept.iter_mut().enumerate() {
         leaf.state[index] = old.pointer().cast();
         leaf.new_state[index] = new.pointer_mut().cast();
     }
     // SAFETY: every value is contiguous, of this type and count; a destination is its own source or fresh.
     unsafe { update(rule, &leaf) };
-    Ok((new_parameter.into(), State { step, slots: new_slots.into_iter().map(Tensor::from).collect() }))
+    Ok((new_parameter.into(), State { step, slots: kept.into_iter().map(|(_, new)| Tensor::from(new)).collect() }))
 }
 
 #[cfg(test)]
@@ -183,7 +204,8 @@ mod tests {
 
     #[test]
     fn moved_state_is_overwritten_and_shared_state_is_not() {
-        let rule = Rule::Adam { lr: 0.1, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, decoupled: false, amsgrad: false };
+        let rule =
+            Rule::Adam { lr: 0.1, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, decoupled: false, amsgrad: false };
         let p = Tensor::ones(&[100], DType::F32).unwrap();
         let g = Tensor::full(&[100], 0.5, DType::F32).unwrap();
         let address = p.value().pointer();

@@ -135,7 +135,11 @@ impl Nest {
 
     /// A nest of the same structure with these objects in the places of the tensors, and `None` elsewhere.
     #[inline]
-    pub fn filled(&self, py: Python<'_>, objects: impl IntoIterator<Item = PyResult<Py<PyAny>>>) -> PyResult<Py<PyAny>> {
+    pub fn filled(
+        &self,
+        py: Python<'_>,
+        objects: impl IntoIterator<Item = PyResult<Py<PyAny>>>,
+    ) -> PyResult<Py<PyAny>> {
         let mut objects = objects.into_iter();
         let leaves = self.others.iter().map(|other| match other {
             Some(_) => Ok(Leaf(py.None())),
@@ -295,7 +299,11 @@ pub fn lowered(object: Bound<'_, PyAny>, stamp: u64) -> PyResult<Py<PyAny>> {
     let py = object.py();
     if let Ok(tensor) = object.cast_exact::<PyTensor>() {
         let tensor = &tensor.get().0;
-        return if tensor.reaches(stamp) { Ok(from_tensor(py, tensor.lower(stamp))?.into_any()) } else { Ok(object.unbind()) };
+        return if tensor.reaches(stamp) {
+            Ok(from_tensor(py, tensor.lower(stamp))?.into_any())
+        } else {
+            Ok(object.unbind())
+        };
     }
     map_tensors(object, |tensor| tensor.reaches(stamp).then(|| Ok(tensor.lower(stamp))))
 }

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use luxon::op::custom::{self, CustomRule, Forward, Pullback, Pushed};
 use luxon::Tensor;
+use luxon::op::custom::{self, CustomRule, Forward, Pullback, Pushed};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,6 +15,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::error::{carry, raise};
 use crate::transform::argument::{Nest, Unused};
+use crate::transform::check_depth;
 
 /// The result of the latest run of a rule, to put the core's tensors back into.
 #[derive(Default)]
@@ -108,6 +109,7 @@ impl CustomRule for Call {
     fn vjp(&self, inputs: &[Tensor]) -> Option<luxon::Result<Forward>> {
         let Rule::Reverse { forward, backward } = &self.rule else { return None };
         let run = |py: Python<'_>| {
+            check_depth()?;
             let pair = forward.bind(py).call1(self.arguments.with(py, inputs)?)?;
             let Ok((result, residuals)) = pair.extract::<(Bound<'_, PyAny>, Py<PyAny>)>() else {
                 let name = pair.get_type().name()?;
@@ -131,10 +133,13 @@ impl CustomRule for Call {
     fn jvp(&self, inputs: &[Tensor], tangents: &[Option<Tensor>]) -> Option<luxon::Result<Pushed>> {
         let Rule::Forward(rule) = &self.rule else { return None };
         let run = |py: Python<'_>| {
+            check_depth()?;
             let mut rest = tangents.iter().cloned();
-            let given = self.arguments.0.iter().map(|nest| {
-                nest.derivative(py, rest.by_ref().take(nest.tensors.len()), Unused::Zeros)
-            });
+            let given = self
+                .arguments
+                .0
+                .iter()
+                .map(|nest| nest.derivative(py, rest.by_ref().take(nest.tensors.len()), Unused::Zeros));
             let given = PyTuple::new(py, given.collect::<PyResult<Vec<_>>>()?)?;
             let pair = rule.bind(py).call1((self.arguments.with(py, inputs)?, given))?;
             let Ok((result, tangent)) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>() else {
@@ -144,7 +149,8 @@ impl CustomRule for Call {
                     self.name
                 )));
             };
-            let tangents = Nest::traced(&result)?.read(&tangent, &format!("{}: the tangent of the result", self.name))?;
+            let tangents =
+                Nest::traced(&result)?.read(&tangent, &format!("{}: the tangent of the result", self.name))?;
             Ok((self.latest.keep(&result)?, tangents.into_vec()))
         };
         Some(Python::attach(run).map_err(carry))
@@ -167,6 +173,7 @@ impl Pullback for Backward {
 
     fn pull(&self, cotangents: &[Option<Tensor>]) -> luxon::Result<Vec<Option<Tensor>>> {
         let run = |py: Python<'_>| {
+            check_depth()?;
             let cotangent = self.result.derivative(py, cotangents.iter().cloned(), Unused::Zeros)?;
             let gradients = self.backward.bind(py).call1((&self.residuals, cotangent))?;
             let gradients: Vec<Bound<'_, PyAny>> = match (gradients.cast::<PyTuple>(), gradients.cast::<PyList>()) {

@@ -1,7 +1,6 @@
 //! `grad` and `value_and_grad`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use luxon::Tensor;
 use luxon::transform::{Level, Mode, Scope, pull_back, seed};
@@ -14,9 +13,12 @@ use crate::convert::{Argument, from_tensor};
 use crate::error::raise;
 use crate::tensor::PyTensor;
 use crate::transform::argument::{Argnums, Nest, Tensors, Unused, lowered};
+use crate::transform::check_depth;
 
-/// A forward pass that took this long has a backward pass for which it pays to let other threads run.
-const LONG: Duration = Duration::from_micros(50);
+/// A backward pass over this many nodes, or towards a tensor of this many elements, is long enough for
+/// other threads to run meanwhile.
+const MANY_NODES: u32 = 64;
+const MANY_ELEMENTS: usize = 4096;
 
 /// The gradient of `function` at these arguments, with the value if it is wanted.
 pub fn call(
@@ -35,15 +37,15 @@ pub fn call(
     for &position in &positions {
         primals.push(Nest::differentiated(&*arguments.get_borrowed_item(position)?, what, position)?);
     }
+    check_depth()?;
     let level = Level::open(Mode::Reverse);
     let scope = Scope(Arc::clone(&level));
     let mut tagged = Tensors::new();
     for tensor in primals.iter().flat_map(|primal| &primal.tensors) {
         tagged.push(level.tag(tensor).map_err(raise)?);
     }
-    let started = Instant::now();
     let result = function.call(with_tagged(arguments, &positions, &primals, &tagged)?, keywords)?;
-    let long = started.elapsed() > LONG;
+    let long = level.size() > MANY_NODES || tagged.iter().any(|tensor| tensor.count() > MANY_ELEMENTS);
     let (result, aux) = split_aux(result, has_aux, what)?;
     let aux = aux.map(|aux| lowered(aux, level.stamp())).transpose()?;
     let output = scalar(&result, what)?;
@@ -51,7 +53,8 @@ pub fn call(
     drop(result);
     let value = output.lower(level.stamp());
     let outputs = vec![(output, seed(&value).map_err(raise)?)];
-    let gradients = if long { py.detach(|| pull_back(&level, outputs, &tagged)) } else { pull_back(&level, outputs, &tagged) };
+    let gradients =
+        if long { py.detach(|| pull_back(&level, outputs, &tagged)) } else { pull_back(&level, outputs, &tagged) };
     let mut gradients = gradients.map_err(raise)?.into_iter();
     drop(scope);
     let mut packed: SmallVec<[Py<PyAny>; 2]> = SmallVec::new();
@@ -104,7 +107,9 @@ pub fn split_aux<'py>(
         Ok(pair) if pair.len() == 2 => Ok((pair.get_item(0)?, Some(pair.get_item(1)?))),
         _ => {
             let name = result.get_type().name()?;
-            Err(PyTypeError::new_err(format!("{what}: with has_aux the function must return a pair (result, aux), got {name}")))
+            Err(PyTypeError::new_err(format!(
+                "{what}: with has_aux the function must return a pair (result, aux), got {name}"
+            )))
         }
     }
 }

@@ -34,7 +34,10 @@ impl<'py> FromPyObject<'_, 'py> for JacobianMode {
             Ok("auto") => Ok(JacobianMode::Auto),
             Ok("reverse") => Ok(JacobianMode::Reverse),
             Ok("forward") => Ok(JacobianMode::Forward),
-            _ => Err(PyValueError::new_err(format!("mode must be \"auto\", \"reverse\" or \"forward\", not {}", object.repr()?))),
+            _ => Err(PyValueError::new_err(format!(
+                "mode must be \"auto\", \"reverse\" or \"forward\", not {}",
+                object.repr()?
+            ))),
         }
     }
 }
@@ -108,7 +111,9 @@ fn rows(recording: &Recording) -> luxon::Result<Blocks> {
         for element in 0..result.count() {
             let mut cotangents = vec![None; results.len()];
             cotangents[index] = Some(one_hot(result, element)?);
-            for ((part, gradient), argument) in parts.iter_mut().zip(recording.recorded.pull(&cotangents)?).zip(&arguments) {
+            for ((part, gradient), argument) in
+                parts.iter_mut().zip(recording.recorded.pull(&cotangents)?).zip(&arguments)
+            {
                 part.push(gradient.map_or_else(|| argument.zeros_like(), Ok)?);
             }
         }
@@ -163,7 +168,8 @@ fn forward(
             _ => zero_block(result, tensor),
         }
     };
-    let blocks = (0..result.tensors.len()).map(|output| (0..tensors.len()).map(|argument| assemble(output, argument)).collect());
+    let blocks =
+        (0..result.tensors.len()).map(|output| (0..tensors.len()).map(|argument| assemble(output, argument)).collect());
     let blocks = blocks.collect::<Result<Blocks, Error>>().map_err(raise)?;
     Ok((result, blocks))
 }

@@ -11,6 +11,7 @@ use pyo3::types::PyTuple;
 
 use crate::error::raise;
 use crate::transform::argument::{Nest, Tensors, Unused, lowered, several};
+use crate::transform::check_depth;
 use crate::transform::gradient::{split_aux, with_tagged};
 
 /// A function run once and recorded, ready to be pulled back.
@@ -35,6 +36,7 @@ pub fn record(
     for &position in positions {
         primals.push(Nest::differentiated(&*arguments.get_borrowed_item(position)?, what, position)?);
     }
+    check_depth()?;
     let level = Level::open(Mode::Reverse);
     // Until the recording owns the level, an error closes it.
     let close = Guard(Some(&level));
@@ -159,7 +161,10 @@ impl PyPushforward {
 ///     (6.0, 3.0)
 #[pyfunction]
 #[pyo3(signature = (function, /, *primals))]
-pub fn linearize<'py>(function: &Bound<'py, PyAny>, primals: &Bound<'py, PyTuple>) -> PyResult<(Py<PyAny>, PyPushforward)> {
+pub fn linearize<'py>(
+    function: &Bound<'py, PyAny>,
+    primals: &Bound<'py, PyTuple>,
+) -> PyResult<(Py<PyAny>, PyPushforward)> {
     let positions: Vec<usize> = (0..primals.len()).collect();
     let recording = record(function, primals, None, &positions, false, "linearize")?;
     Ok((recording.value(function.py())?, PyPushforward(recording)))
@@ -168,7 +173,11 @@ pub fn linearize<'py>(function: &Bound<'py, PyAny>, primals: &Bound<'py, PyTuple
 /// The tangents of all tensors in the primals.
 fn read_tangents(primals: &[Nest], tangents: &[Bound<'_, PyAny>], what: &str) -> PyResult<Vec<Option<Tensor>>> {
     if tangents.len() != primals.len() {
-        return Err(PyValueError::new_err(format!("{what}: {} tangents for {} arguments", tangents.len(), primals.len())));
+        return Err(PyValueError::new_err(format!(
+            "{what}: {} tangents for {} arguments",
+            tangents.len(),
+            primals.len()
+        )));
     }
     let mut all = Vec::new();
     for (position, (primal, tangent)) in primals.iter().zip(tangents).enumerate() {
@@ -194,6 +203,7 @@ pub fn push(
     tangents: &[Option<Tensor>],
     has_aux: bool,
 ) -> PyResult<Pushed> {
+    check_depth()?;
     let level = Level::open(Mode::Forward);
     let scope = Scope(Arc::clone(&level));
     let mut tagged = Tensors::new();
@@ -207,7 +217,8 @@ pub fn push(
     let (result, aux) = split_aux(result, has_aux, "jvp")?;
     let aux = aux.map(|aux| lowered(aux, level.stamp())).transpose()?;
     let mut result = Nest::traced(&result)?;
-    let (values, tangents): (Tensors, Vec<_>) = result.tensors.iter().map(|output| split_tangent(&level, output)).unzip();
+    let (values, tangents): (Tensors, Vec<_>) =
+        result.tensors.iter().map(|output| split_tangent(&level, output)).unzip();
     result.tensors = values;
     drop(scope);
     Ok(Pushed { result, tangents, aux })

@@ -4,6 +4,8 @@
 //! of the core, runs the function on tagged tensors, and reads the answer off. An exception that the
 //! function raises passes through untouched, and leaves no level open.
 
+use luxon::transform::Level;
+use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -48,6 +50,18 @@ impl PyTransformed {
             Transform::Checkpoint => custom::call_checkpoint(function, arguments, keywords),
         }
     }
+}
+
+/// Differentiations may be nested this deep; beyond it a function most likely differentiates itself.
+const DEEPEST: usize = 64;
+
+/// Ends a recursion through differentiations before it exhausts the stack.
+#[inline]
+fn check_depth() -> PyResult<()> {
+    if Level::depth() < DEEPEST {
+        return Ok(());
+    }
+    Err(PyRecursionError::new_err(format!("more than {DEEPEST} differentiations are nested")))
 }
 
 /// What makes an object with a field `function` look like that function.

@@ -17,7 +17,9 @@ use crate::tree::nest::Leaf;
 /// Whether two trees have the same names and equal leaves.
 pub fn equal(left: &Tree<Leaf>, right: &Tree<Leaf>, py: Python<'_>) -> PyResult<bool> {
     // Both ways round, so that every place of either is compared whatever its ties.
-    let (Ok(there), Ok(back)) = (align(left.structure(), right.structure()), align(right.structure(), left.structure())) else {
+    let (Ok(there), Ok(back)) =
+        (align(left.structure(), right.structure()), align(right.structure(), left.structure()))
+    else {
         return Ok(false);
     };
     for slot in 0..left.structure().slots() {
@@ -74,9 +76,16 @@ fn everywhere(condition: &Tensor) -> PyResult<bool> {
 
 /// Whether every array leaf of `left` is within `absolute + relative * |right|` of its partner; other
 /// leaves must be equal.
-pub fn all_close(left: &Tree<Leaf>, right: &Tree<Leaf>, relative: f64, absolute: f64, py: Python<'_>) -> PyResult<bool> {
-    let alignment = align(left.structure(), right.structure())
-        .map_err(|mismatch| PyValueError::new_err(format!("all_close: the structures of the trees differ: {mismatch}")))?;
+pub fn all_close(
+    left: &Tree<Leaf>,
+    right: &Tree<Leaf>,
+    relative: f64,
+    absolute: f64,
+    py: Python<'_>,
+) -> PyResult<bool> {
+    let alignment = align(left.structure(), right.structure()).map_err(|mismatch| {
+        PyValueError::new_err(format!("all_close: the structures of the trees differ: {mismatch}"))
+    })?;
     for slot in 0..left.structure().slots() {
         let (mine, theirs) = (left.at(slot).0.bind(py), right.at(alignment.at(slot)).0.bind(py));
         if !leaves_close(mine, theirs, relative, absolute)? {

@@ -179,11 +179,19 @@ fn tree_flatten<'py>(tree: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyList>, 
 
 /// The nest of this structure with these leaves.
 #[pyfunction]
-fn tree_unflatten(py: Python<'_>, structure: &Bound<'_, PyStructure>, leaves: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+fn tree_unflatten(
+    py: Python<'_>,
+    structure: &Bound<'_, PyStructure>,
+    leaves: &Bound<'_, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let leaves = leaves.try_iter()?.map(|leaf| Ok(Leaf(leaf?.unbind()))).collect::<PyResult<Vec<_>>>()?;
     let structure = &structure.get().0;
     if leaves.len() != structure.slots() {
-        return Err(PyValueError::new_err(format!("unflatten: {} leaves for a structure of {}", leaves.len(), structure.slots())));
+        return Err(PyValueError::new_err(format!(
+            "unflatten: {} leaves for a structure of {}",
+            leaves.len(),
+            structure.slots()
+        )));
     }
     nest::unflatten(py, structure, leaves)
 }
@@ -260,8 +268,14 @@ fn tree_from_paths(mapping: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
                     place.set_item(name, &inner)?;
                     place = inner;
                 }
-                (Some(_), Some(inner)) if inner.is_exact_instance_of::<PyDict>() => place = inner.cast_into::<PyDict>()?,
-                _ => return Err(PyValueError::new_err(format!("from_paths: {path} is listed twice, or lies inside another path"))),
+                (Some(_), Some(inner)) if inner.is_exact_instance_of::<PyDict>() => {
+                    place = inner.cast_into::<PyDict>()?
+                }
+                _ => {
+                    return Err(PyValueError::new_err(format!(
+                        "from_paths: {path} is listed twice, or lies inside another path"
+                    )));
+                }
             }
         }
     }
@@ -327,7 +341,11 @@ fn tree_partition(tree: &Bound<'_, PyAny>, which: &Bound<'_, PyAny>) -> PyResult
 /// Two trees without common leaves in one, ordered as `like` where it is given.
 #[pyfunction]
 #[pyo3(signature = (left, right, like = None))]
-fn tree_merge(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>, like: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+fn tree_merge(
+    left: &Bound<'_, PyAny>,
+    right: &Bound<'_, PyAny>,
+    like: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
     let like = match like {
         Some(like) => Some(match like.cast_exact::<PyStructure>() {
             Ok(structure) => Arc::clone(&structure.get().0),
@@ -343,7 +361,11 @@ fn tree_merge(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>, like: Option<&B
 /// Each list's places as one leaf (or subtree); see `luxon.tree.tie`.
 #[pyfunction]
 #[pyo3(signature = (tree, sharing, values = None))]
-fn tree_tie(tree: &Bound<'_, PyAny>, sharing: &Bound<'_, PyAny>, values: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+fn tree_tie(
+    tree: &Bound<'_, PyAny>,
+    sharing: &Bound<'_, PyAny>,
+    values: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
     let py = tree.py();
     let mut contents = nest::to_tree(tree, Containers::Frozen)?;
     let mut groups: Vec<Vec<String>> = Vec::new();
@@ -371,7 +393,11 @@ fn tree_tie(tree: &Bound<'_, PyAny>, sharing: &Bound<'_, PyAny>, values: Option<
     if let Some(values) = values {
         let values = values.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         if values.len() != groups.len() {
-            return Err(PyValueError::new_err(format!("tie: {} values for {} lists of paths", values.len(), groups.len())));
+            return Err(PyValueError::new_err(format!(
+                "tie: {} values for {} lists of paths",
+                values.len(),
+                groups.len()
+            )));
         }
         let mut parts = Vec::with_capacity(values.len());
         for (group, value) in groups.iter().zip(&values) {

@@ -71,9 +71,8 @@ impl PyTree {
 
     #[inline]
     fn slot(&self, py: Python<'_>, position: usize) -> &PyOnceLock<Py<PyAny>> {
-        let made = self.made.get_or_init(py, || {
-            self.tree.structure().children().iter().map(|_| PyOnceLock::new()).collect()
-        });
+        let made =
+            self.made.get_or_init(py, || self.tree.structure().children().iter().map(|_| PyOnceLock::new()).collect());
         &made[position]
     }
 
@@ -83,9 +82,7 @@ impl PyTree {
             return self.child(py, position).map(Some);
         }
         match path.split_once('.') {
-            Some(_) if !path.ends_with('.') => {
-                self.tree.find(path).map(|part| nest::to_python(py, part)).transpose()
-            }
+            Some(_) if !path.ends_with('.') => self.tree.find(path).map(|part| nest::to_python(py, part)).transpose(),
             _ => Ok(None),
         }
     }
@@ -102,12 +99,20 @@ pub fn missing(structure: &Structure, path: &str) -> PyErr {
 }
 
 /// `collections.abc.<name>(tree)`.
-fn view_of<'py>(tree: &Bound<'py, PyTree>, class: &'static PyOnceLock<Py<PyType>>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+fn view_of<'py>(
+    tree: &Bound<'py, PyTree>,
+    class: &'static PyOnceLock<Py<PyType>>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
     class.import(tree.py(), "collections.abc", name)?.call1((tree,))
 }
 
 /// The tree of a mapping's and keywords' entries, or what a Tree wraps already.
-fn gather(py: Python<'_>, mapping: Option<&Bound<'_, PyAny>>, names: Option<&Bound<'_, PyDict>>) -> PyResult<Tree<Leaf>> {
+fn gather(
+    py: Python<'_>,
+    mapping: Option<&Bound<'_, PyAny>>,
+    names: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Tree<Leaf>> {
     let frozen = |nest: &Bound<'_, PyAny>| nest::to_tree(nest, Containers::Frozen);
     let Some(mapping) = mapping else {
         return match names {
@@ -141,7 +146,11 @@ fn gather(py: Python<'_>, mapping: Option<&Bound<'_, PyAny>>, names: Option<&Bou
 impl PyTree {
     #[new]
     #[pyo3(signature = (mapping = None, /, **names))]
-    fn create(py: Python<'_>, mapping: Option<&Bound<'_, PyAny>>, names: Option<&Bound<'_, PyDict>>) -> PyResult<PyTree> {
+    fn create(
+        py: Python<'_>,
+        mapping: Option<&Bound<'_, PyAny>>,
+        names: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyTree> {
         Ok(PyTree::new(gather(py, mapping, names)?))
     }
 
@@ -243,21 +252,29 @@ impl PyTree {
     /// # Errors
     /// KeyError, with the nearest paths, for a path that is not in the tree.
     #[pyo3(signature = (*arguments, **names))]
-    fn replace(slf: &Bound<'_, PyTree>, arguments: &Bound<'_, PyTuple>, names: Option<&Bound<'_, PyDict>>) -> PyResult<Py<PyAny>> {
+    fn replace(
+        slf: &Bound<'_, PyTree>,
+        arguments: &Bound<'_, PyTuple>,
+        names: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let mut parts: Vec<(String, Bound<'_, PyAny>)> = Vec::new();
         match arguments.len() {
             0 => {}
             1 => {
                 let Ok(mapping) = arguments.get_item(0)?.cast_into::<PyMapping>() else {
-                    return Err(PyTypeError::new_err("replace: takes a path and a value, or a mapping of paths to values"));
+                    return Err(PyTypeError::new_err(
+                        "replace: takes a path and a value, or a mapping of paths to values",
+                    ));
                 };
                 for item in mapping.items()?.iter() {
                     parts.push(item.extract()?);
                 }
             }
             2 => parts.push((arguments.get_item(0)?.extract()?, arguments.get_item(1)?)),
-            count => return Err(PyTypeError::new_err(format!("replace: takes at most 2 positional arguments, got {count}"))),
+            count => {
+                return Err(PyTypeError::new_err(format!("replace: takes at most 2 positional arguments, got {count}")));
+            }
         }
         for (name, value) in names.into_iter().flat_map(|names| names.iter()) {
             parts.push((name.extract()?, value));
@@ -280,7 +297,11 @@ impl PyTree {
         let values = values.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let children = this.structure().children();
         if values.len() != children.len() {
-            return Err(PyValueError::new_err(format!("with_values: {} values for {} names", values.len(), children.len())));
+            return Err(PyValueError::new_err(format!(
+                "with_values: {} values for {} names",
+                values.len(),
+                children.len()
+            )));
         }
         let same = children.iter().zip(&values).enumerate().all(|(position, (child, value))| {
             if child.structure.is_leaf() {
@@ -292,11 +313,12 @@ impl PyTree {
         if same {
             return Ok(slf.clone().unbind());
         }
-        let parts = values.iter().map(|value| nest::to_tree(value, Containers::Frozen)).collect::<PyResult<Vec<_>>>()?;
+        let parts =
+            values.iter().map(|value| nest::to_tree(value, Containers::Frozen)).collect::<PyResult<Vec<_>>>()?;
         // Without ties across children their leaves follow one another.
         let apart = children.iter().map(|child| child.structure.slots()).sum::<usize>() == this.structure().slots();
-        let fits = apart
-            && children.iter().zip(&parts).all(|(child, part)| Arc::ptr_eq(&child.structure, part.structure()));
+        let fits =
+            apart && children.iter().zip(&parts).all(|(child, part)| Arc::ptr_eq(&child.structure, part.structure()));
         let tree = if fits {
             let leaves = parts.iter().flat_map(Tree::leaves).map(|leaf| Leaf(leaf.0.clone_ref(py))).collect();
             Tree::new(Arc::clone(this.structure()), leaves)

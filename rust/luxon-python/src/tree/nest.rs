@@ -69,7 +69,12 @@ pub fn to_tree(nest: &Bound<'_, PyAny>, containers: Containers) -> PyResult<Tree
     Tree::new(structure, leaves.into_iter().map(|leaf| Leaf(leaf.unbind())).collect()).map_err(raise)
 }
 
-fn add<'py>(nest: &Bound<'py, PyAny>, containers: Containers, leaves: &mut Leaves<'py>, depth: u32) -> PyResult<Arc<Structure>> {
+fn add<'py>(
+    nest: &Bound<'py, PyAny>,
+    containers: Containers,
+    leaves: &mut Leaves<'py>,
+    depth: u32,
+) -> PyResult<Arc<Structure>> {
     if nest.is_exact_instance_of::<PyTensor>() {
         leaves.push(nest.clone());
         return Ok(Arc::clone(Structure::leaf()));
@@ -133,7 +138,9 @@ fn add_dict<'py>(
 pub fn check_name(name: &str) -> PyResult<()> {
     if name.is_empty() || name.contains('.') {
         let advice = "luxon.tree.from_paths takes a mapping of dotted paths";
-        return Err(PyValueError::new_err(format!("{name:?} cannot be a name in a Tree: names are not empty and have no dot; {advice}")));
+        return Err(PyValueError::new_err(format!(
+            "{name:?} cannot be a name in a Tree: names are not empty and have no dot; {advice}"
+        )));
     }
     Ok(())
 }
@@ -167,7 +174,10 @@ pub fn to_python(py: Python<'_>, tree: Tree<Leaf>) -> PyResult<Py<PyAny>> {
     let structure = Arc::clone(tree.structure());
     let children = || {
         let count = structure.children().len();
-        (0..count).filter_map(|position| tree.child(position)).map(|child| to_python(py, child)).collect::<PyResult<Vec<_>>>()
+        (0..count)
+            .filter_map(|position| tree.child(position))
+            .map(|child| to_python(py, child))
+            .collect::<PyResult<Vec<_>>>()
     };
     match (structure.kind(), structure.tag()) {
         (Kind::Leaf, _) => Ok(tree.at(0).0.clone_ref(py)),

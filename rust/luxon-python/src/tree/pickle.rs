@@ -34,7 +34,11 @@ fn outline<'py>(py: Python<'py>, structure: &Structure) -> PyResult<Bound<'py, P
     part(py, structure, &mut structure.place_slots().into_iter())
 }
 
-fn part<'py>(py: Python<'py>, structure: &Structure, slots: &mut dyn Iterator<Item = u32>) -> PyResult<Bound<'py, PyAny>> {
+fn part<'py>(
+    py: Python<'py>,
+    structure: &Structure,
+    slots: &mut dyn Iterator<Item = u32>,
+) -> PyResult<Bound<'py, PyAny>> {
     if structure.is_leaf() {
         return Ok(slots.next().unwrap_or_default().into_pyobject(py)?.into_any());
     }
@@ -92,7 +96,11 @@ fn build(outline: &Bound<'_, PyAny>) -> PyResult<(Arc<Structure>, Vec<u32>)> {
 
 /// The Tree with this outline and these leaves.
 #[pyfunction]
-pub fn _tree_from_outline(py: Python<'_>, outline: &Bound<'_, PyAny>, leaves: &Bound<'_, PyList>) -> PyResult<Py<PyAny>> {
+pub fn _tree_from_outline(
+    py: Python<'_>,
+    outline: &Bound<'_, PyAny>,
+    leaves: &Bound<'_, PyList>,
+) -> PyResult<Py<PyAny>> {
     let (structure, slots) = build(outline)?;
     let leaves = slots.into_iter().map(|slot| Ok(Leaf(leaves.get_item(slot as usize)?.unbind())));
     let leaves = leaves.collect::<PyResult<Vec<_>>>()?;

@@ -76,6 +76,7 @@ fn describe(leaf: &Bound<'_, PyAny>) -> PyResult<String> {
         return Ok(format!("{} {} {}", leaf.get_type().name()?, dtype, shape));
     }
     let text = leaf.repr()?.to_string();
-    let short: String = text.chars().take(WIDEST).map(|character| if character == '\n' { ' ' } else { character }).collect();
+    let short: String =
+        text.chars().take(WIDEST).map(|character| if character == '\n' { ' ' } else { character }).collect();
     Ok(if short.len() < text.len() { short + "..." } else { short })
 }

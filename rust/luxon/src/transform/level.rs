@@ -74,6 +74,11 @@ impl Level {
             .unwrap_or_default()
     }
 
+    /// The number of levels open on this thread.
+    pub fn depth() -> usize {
+        OPEN.try_with(|open| open.borrow().len()).unwrap_or(0)
+    }
+
     /// The order of opening.
     pub fn stamp(&self) -> u64 {
         self.stamp

@@ -99,7 +99,9 @@ pub fn partition(structure: &Arc<Structure>, chosen: &[bool]) -> Result<(Edited,
         match side[slot] {
             Some(first) if chosen[first] != chosen[place] => {
                 let first = &paths[first].0;
-                return Err(Error::Value(format!("{first} and {path} are tied: choose both or neither, or undo the tie first")));
+                return Err(Error::Value(format!(
+                    "{first} and {path} are tied: choose both or neither, or undo the tie first"
+                )));
             }
             _ => side[slot] = Some(place),
         }
@@ -134,7 +136,8 @@ fn keep(structure: &Structure, places: &mut dyn Iterator<Item = (u32, bool)>, pa
     }
     if structure.kind() == Kind::Sequence {
         if dropped > 0 {
-            let rest_is_empty = children.iter().all(|child| matches!(child, Draft::Node { children, .. } if children.is_empty()));
+            let rest_is_empty =
+                children.iter().all(|child| matches!(child, Draft::Node { children, .. } if children.is_empty()));
             return if rest_is_empty {
                 Ok(Some(empty()))
             } else {

@@ -49,7 +49,11 @@ impl<L> Tree<L> {
     /// [`Error::Value`] where their number is not that of the slots.
     pub fn new(structure: Arc<Structure>, leaves: Vec<L>) -> Result<Tree<L>> {
         if structure.slots() != leaves.len() {
-            return Err(Error::Value(format!("tree: {} leaves for a structure of {}", leaves.len(), structure.slots())));
+            return Err(Error::Value(format!(
+                "tree: {} leaves for a structure of {}",
+                leaves.len(),
+                structure.slots()
+            )));
         }
         Ok(Tree { structure, leaves: leaves.into(), view: View::Range(0) })
     }
@@ -128,7 +132,10 @@ impl<L> Tree<L> {
     }
 
     /// Like [`Tree::map`], ended by the first error.
-    pub fn try_map<M, E>(&self, function: impl FnMut(&L) -> std::result::Result<M, E>) -> std::result::Result<Tree<M>, E> {
+    pub fn try_map<M, E>(
+        &self,
+        function: impl FnMut(&L) -> std::result::Result<M, E>,
+    ) -> std::result::Result<Tree<M>, E> {
         let leaves = self.leaves().map(function).collect::<std::result::Result<_, E>>()?;
         Ok(Tree { structure: Arc::clone(&self.structure), leaves, view: View::Range(0) })
     }
@@ -193,7 +200,8 @@ impl<L: Clone> Tree<L> {
                 part.leaves().enumerate().for_each(|(slot, leaf)| leaves[view.at(slot)] = leaf.clone());
                 continue;
             }
-            let draft = draft.get_or_insert_with(|| self.structure.draft(&mut self.structure.place_slots().into_iter()));
+            let draft =
+                draft.get_or_insert_with(|| self.structure.draft(&mut self.structure.place_slots().into_iter()));
             let offset = leaves.len() as u32;
             let fresh = part.structure.draft(&mut part.structure.place_slots().into_iter().map(|slot| slot + offset));
             leaves.extend(part.leaves().cloned());
@@ -239,7 +247,8 @@ impl<L: Clone> Tree<L> {
     /// As [`edit::merge`].
     pub fn merge(&self, other: &Tree<L>, like: Option<&Arc<Structure>>) -> Result<Tree<L>> {
         let merge = edit::merge(&self.structure, &other.structure, like)?;
-        let leaf = |&(second, slot): &(bool, u32)| if second { other.at(slot as usize) } else { self.at(slot as usize) };
+        let leaf =
+            |&(second, slot): &(bool, u32)| if second { other.at(slot as usize) } else { self.at(slot as usize) };
         let leaves = merge.sources.iter().map(|source| leaf(source).clone()).collect();
         Ok(Tree { structure: Arc::clone(&merge.structure), leaves, view: View::Range(0) })
     }

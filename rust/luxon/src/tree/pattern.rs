@@ -92,11 +92,12 @@ impl Pattern {
 
 /// Every position from the first open one on.
 fn spread(open: &[bool]) -> Vec<bool> {
-    open.iter().scan(false, |seen, &open| {
-        *seen |= open;
-        Some(*seen)
-    })
-    .collect()
+    open.iter()
+        .scan(false, |seen, &open| {
+            *seen |= open;
+            Some(*seen)
+        })
+        .collect()
 }
 
 fn name_matches(tokens: &[Token], name: &str) -> bool {
@@ -166,10 +167,10 @@ fn tokens(name: &str, pattern: &str) -> Result<Vec<Token>> {
 }
 
 fn bracket(inside: &str) -> Token {
-    if let Some((low, high)) = inside.split_once('-') {
-        if let (Ok(low), Ok(high)) = (low.parse(), high.parse()) {
-            return Token::Range(low, high);
-        }
+    if let Some((low, high)) = inside.split_once('-')
+        && let (Ok(low), Ok(high)) = (low.parse(), high.parse())
+    {
+        return Token::Range(low, high);
     }
     let (negated, inside) = inside.strip_prefix('!').map_or((false, inside), |inside| (true, inside));
     let characters: Vec<char> = inside.chars().collect();
@@ -240,7 +241,7 @@ pub fn nearest(name: &str, candidates: impl IntoIterator<Item = String>, count: 
             (whole.min(tail), candidate)
         })
         .collect();
-    scored.sort_by(|left, right| left.0.cmp(&right.0));
+    scored.sort_by_key(|(percent, _)| *percent);
     let near = scored.iter().filter(|(percent, _)| *percent <= 50).count();
     scored.truncate(if near > 0 { near.min(count) } else { count });
     scored.into_iter().map(|(_, candidate)| candidate).collect()

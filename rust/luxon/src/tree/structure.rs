@@ -369,7 +369,13 @@ impl Structure {
 }
 
 /// The interned structure with these parts.
-fn intern(kind: Kind, tag: u32, names: &[&str], children: SmallVec<[Child; 8]>, slots: usize) -> Result<Arc<Structure>> {
+fn intern(
+    kind: Kind,
+    tag: u32,
+    names: &[&str],
+    children: SmallVec<[Child; 8]>,
+    slots: usize,
+) -> Result<Arc<Structure>> {
     let mut hash = mix(mix(names.len() as u64, kind as u64 + 2), u64::from(tag));
     for name in names {
         hash = mix(hash, hash_text(name));
@@ -387,9 +393,11 @@ fn intern(kind: Kind, tag: u32, names: &[&str], children: SmallVec<[Child; 8]>, 
             && known.names.len() == names.len()
             && known.children.len() == children.len()
             && known.names.iter().zip(names).all(|(left, right)| **left == **right)
-            && known.children.iter().zip(&children).all(|(left, right)| {
-                Arc::ptr_eq(&left.structure, &right.structure) && left.view == right.view
-            })
+            && known
+                .children
+                .iter()
+                .zip(&children)
+                .all(|(left, right)| Arc::ptr_eq(&left.structure, &right.structure) && left.view == right.view)
     };
     let candidates = living(&table(), hash);
     if let Some(known) = candidates.into_iter().find(|known| same(known)) {
@@ -418,14 +426,7 @@ fn living(table: &Interned, hash: u64) -> SmallVec<[Arc<Structure>; 1]> {
 }
 
 #[cold]
-fn fresh(
-    kind: Kind,
-    tag: u32,
-    names: &[&str],
-    children: &[Child],
-    slots: usize,
-    hash: u64,
-) -> Result<Structure> {
+fn fresh(kind: Kind, tag: u32, names: &[&str], children: &[Child], slots: usize, hash: u64) -> Result<Structure> {
     let depth = 1 + children.iter().map(|child| child.structure.depth).max().unwrap_or(0);
     if depth > MAX_DEPTH {
         return Err(Error::Value(format!("tree: nested more than {MAX_DEPTH} levels deep")));
@@ -447,7 +448,8 @@ fn fresh(
             }
             index[entry] = position as u32;
         }
-    } else if let Some((_, name)) = names.iter().enumerate().find(|(position, name)| names[..*position].contains(name)) {
+    } else if let Some((_, name)) = names.iter().enumerate().find(|(position, name)| names[..*position].contains(name))
+    {
         return Err(twice(name));
     }
     Ok(Structure {

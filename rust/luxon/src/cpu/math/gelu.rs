@@ -14,8 +14,8 @@ use super::normal::{times_exp_f32, times_tail_f64};
 /// The reciprocal of `R` is `sqrt(2 pi) y` plus a small quotient `n / d`: rounding errors of `d` cancel, those of `n` hardly count.
 #[inline(always)]
 fn times_mills_f32(factor: f32, y: f32) -> f32 {
-    let n = polynomial!(y, 2.1879534e-06, 0.02166736, 0.20647873, 0.82448536, 1.8);
-    let d = polynomial!(y, 0.008683787, 0.08160586, 0.35471126, 0.82212865, 0.9);
+    let n = polynomial!(y, 0.005611658, 0.067183636, 0.37428105, 1.1336505, 1.8);
+    let d = polynomial!(y, 0.0022385058, 0.02681356, 0.1535493, 0.50900567, 0.9767119, 0.9);
     factor * d / (y * 2.506_628_3).mul_add(d, n)
 }
 

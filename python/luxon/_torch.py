@@ -1,0 +1,112 @@
+"""Parameters and states from PyTorch's state dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _core, random, tree
+from ._core import Tensor, Tree
+
+if TYPE_CHECKING:
+    from .nn import Layer
+
+_DROPPED = frozenset({"num_batches_tracked"})
+
+
+def from_torch(state_dict: Mapping[str, Any], model: Layer) -> tuple[Tree, Tree]:
+    """The parameters and states of a model with the values of a PyTorch module's state dict.
+
+    Layers go by name where all names agree, else by order (`0`, `2` of a `Sequential` and `layer_1`,
+    `layer_2` of a `Chain`). Layouts are the same, so values are taken as they are. What PyTorch does not save
+    (flags and keys) is as `nn.setup(0, model)` makes it.
+
+    Args:
+        state_dict: names to PyTorch tensors or NumPy arrays.
+        model: the same model of luxon.
+
+    Raises:
+        ValueError: layers that do not correspond, a value that is missing, left over, or of another shape;
+            the path is named.
+
+    Example:
+        >>> import numpy as np
+        >>> import luxon as lx
+        >>> from luxon import nn
+        >>> state = {"0.weight": np.ones((3, 2), np.float32), "0.bias": np.zeros(3, np.float32)}
+        >>> ps, st = lx.io.from_torch(state, nn.Chain(nn.Dense(2, 3), lx.relu))
+        >>> ps.layer_1.weight.shape
+        (3, 2)
+    """
+    from .nn._layer import abstract_parameters
+
+    nest: dict[str, Any] = {}
+    for path, value in state_dict.items():
+        *parents, name = path.split(".")
+        if name in _DROPPED:
+            continue
+        place = nest
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = _array(value)
+    return _filled(abstract_parameters(model), model.initial_states(random.key(0)), nest, "")
+
+
+def _array(value: Any) -> Tensor:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            return _core.astype(_core.asarray(value.float().numpy()), "bfloat16")
+        value = value.numpy()
+    return _core.asarray(np.array(value))
+
+
+def _has_tensors(part: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in tree.leaves(part))
+
+
+def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree]:
+    """The two trees with the values of `nest`."""
+    where = path or "the model"
+    inner = [name for name in dict.fromkeys((*ps, *st)) if _is_layer(ps, st, name)]
+    theirs = [name for name, value in nest.items() if isinstance(value, dict)]
+    if set(inner) == set(theirs):
+        theirs = inner
+    elif len(inner) != len(theirs):
+        raise ValueError(
+            f"from_torch: {where} has the layers {', '.join(inner) or 'none'}, the state dict "
+            f"{', '.join(theirs) or 'none'}"
+        )
+    new_ps, new_st = dict(ps.items()), dict(st.items())
+    for name, other in zip(inner, theirs, strict=True):
+        parts = ps.get(name, Tree({})), st.get(name, Tree({}))
+        found_ps, found_st = _filled(*parts, nest[other], f"{path}.{name}" if path else name)
+        new_ps.update({name: found_ps} if name in ps else {})
+        new_st.update({name: found_st} if name in st else {})
+    used = set(theirs)
+    for new in (new_ps, new_st):
+        for name, leaf in new.items():
+            if isinstance(leaf, Tensor):
+                used.add(name)
+                new[name] = _fitting(leaf, nest.get(name), f"{path}.{name}" if path else name)
+    left = [name for name in nest if name not in used]
+    if left:
+        raise ValueError(f"from_torch: {where} has no {', '.join(left)}, which the state dict has")
+    return Tree(new_ps), Tree(new_st)
+
+
+def _is_layer(ps: Tree, st: Tree, name: str) -> bool:
+    parts = [part[name] for part in (ps, st) if name in part]
+    return any(isinstance(part, Tree) and _has_tensors(part) for part in parts)
+
+
+def _fitting(leaf: Tensor, value: Any, path: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"from_torch: the state dict has no value for {path}")
+    if value.shape != leaf.shape:
+        raise ValueError(
+            f"from_torch: {path} has shape {tuple(leaf.shape)}, the state dict's {tuple(value.shape)}"
+        )
+    return value
