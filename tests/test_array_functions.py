@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-import luxon as lx
 import numpy as np
 import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+import luxon as lx
 
 RNG = np.random.default_rng(0)
 SOME = RNG.normal(size=(3, 4))

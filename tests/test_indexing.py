@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+import luxon as lx
 
 
 def base(shape):

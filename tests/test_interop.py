@@ -7,12 +7,13 @@ import ctypes
 import gc
 import weakref
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+import luxon as lx
 
 NATIVE = ["bool", "uint8", "int32", "int64", "float16", "float32", "float64"]
 

@@ -10,11 +10,12 @@ import pickle
 import subprocess
 import sys
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import luxon as lx
 
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod]
 COMPARISONS = [operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge]
@@ -147,7 +148,7 @@ def test_properties():
     assert x.T.shape == (3, 2) and x.mT.shape == (3, 2)
     assert not x.is_tracked
     with pytest.raises(ValueError, match="needs two axes"):
-        lx.zeros((1, 2, 3)).T
+        _ = lx.zeros((1, 2, 3)).T
     with pytest.raises(AttributeError):
         x.shape = (3, 2)
 

@@ -2,7 +2,7 @@
 
 The module itself holds the tensor, the array functions under their names in the Python array API, the
 activation functions and the transformations (`grad`, `vjp`, `jvp`, ...). Layers are in `luxon.nn`, losses in
-`luxon.losses`, optimisers in `luxon.optim`, training steps in `luxon.training`; those and the other submodules
+`luxon.losses`, optimisers in `luxon.optim`, training steps in `luxon.training`; those and the others
 are imported when they are first used.
 
 Example:
@@ -24,7 +24,6 @@ from ._core import (
     ShapeDtype,
     Tensor,
     Tree,
-    __version__,
     abs,
     acos,
     acosh,
@@ -226,22 +225,63 @@ from ._core import (
     zeros,
     zeros_like,
 )
+from ._core import (
+    __version__ as __version__,
+)
 
 if TYPE_CHECKING:
     from . import (
-        functional,
-        init,
-        io,
-        linalg,
-        losses,
-        nn,
-        optim,
-        random,
-        special,
-        testing,
-        training,
-        tree,
+        functional as functional,
     )
+    from . import (
+        init as init,
+    )
+    from . import (
+        io as io,
+    )
+    from . import (
+        linalg as linalg,
+    )
+    from . import (
+        losses as losses,
+    )
+    from . import (
+        nn as nn,
+    )
+    from . import (
+        optim as optim,
+    )
+    from . import (
+        random as random,
+    )
+    from . import (
+        special as special,
+    )
+    from . import (
+        testing as testing,
+    )
+    from . import (
+        training as training,
+    )
+    from . import (
+        tree as tree,
+    )
+    from ._activations import rrelu
+    from ._namespace import __array_namespace_info__ as __array_namespace_info__
+    from ._transforms import (
+        AutoFiniteDiff,
+        AutoForward,
+        AutoTape,
+        batched_jacobian,
+        hessian,
+        hvp,
+        jacobian_vector_product,
+        vector_jacobian_product,
+    )
+    from .nn import NonFiniteError
+    from .training import DonatedError
+
+    bfloat16: _numpy.dtype[Any]
 
 bool = _numpy.dtype("bool")
 uint8 = _numpy.dtype("uint8")
@@ -296,23 +336,45 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
     elif name == "bfloat16":
-        value = _core_bfloat16()
+        value = zeros((), dtype=name).dtype
     else:
         raise AttributeError(f"module 'luxon' has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
-def _core_bfloat16() -> Any:
-    return zeros((), dtype="bfloat16").dtype
-
-
 def __dir__() -> list[str]:
     return sorted({*globals(), *_SUBMODULES, *_LAZY, "bfloat16"})
 
 
-__all__ = sorted(
-    name
-    for name in {*globals()}
-    if not name.startswith("_") and name not in {"importlib", "annotations", "TYPE_CHECKING", "Any"}
-)
+# fmt: off
+__all__ = [
+    "AutoFiniteDiff", "AutoForward", "AutoTape", "Device", "DonatedError", "NonFiniteError", "ShapeDtype",
+    "Tensor", "Tree", "abs", "acos", "acosh", "add", "all", "allclose", "any", "arange", "argmax", "argmin",
+    "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "batched_jacobian",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "ceil",
+    "celu", "checkpoint", "clip", "concat", "copysign", "cos", "cosh", "count_nonzero", "cpu", "cross",
+    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod", "cumulative_sum",
+    "custom_jvp", "custom_vjp", "diag", "diagonal", "diff", "divide", "e", "einsum", "elu", "empty",
+    "empty_like", "equal", "exp", "exp2", "expand_dims", "expm1", "eye", "finfo", "flip", "float16",
+    "float32", "float64", "floor", "floor_divide", "fmod", "from_dlpack", "full", "full_like", "gelu",
+    "glu", "grad", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh",
+    "hessian", "hvp", "hypot", "identity", "iinfo", "inf", "int32", "int64", "isclose", "isdtype",
+    "isfinite", "isin", "isinf", "isnan", "jacobian", "jacobian_vector_product", "jvp", "leaky_relu",
+    "less", "less_equal", "linearize", "linspace", "lisht", "log", "log10", "log1p", "log2", "log_cosh",
+    "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "matmul", "matrix_norm", "matrix_transpose", "max", "maximum", "mean", "median",
+    "meshgrid", "min", "minimum", "mish", "moveaxis", "multiply", "nan", "nan_to_num", "negative",
+    "newaxis", "nextafter", "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
+    "permute_dims", "pi", "positive", "pow", "prod", "quantile", "ravel", "reciprocal", "relu", "relu6",
+    "remainder", "repeat", "reshape", "result_type", "roll", "rot90", "round", "rrelu", "rsqrt",
+    "scatter_add", "searchsorted", "selu", "set_threads", "sigmoid", "sign", "signbit", "silu", "sin",
+    "sinh", "soft_shrink", "softmax", "softplus", "softsign", "sort", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "swish", "take", "take_along_axis",
+    "tan", "tanh", "tanh_shrink", "tensordot", "threads", "threshold_relu", "tile", "top_k", "trace",
+    "tril", "triu", "trunc", "uint8", "unique_all", "unique_counts", "unique_inverse", "unique_values",
+    "unstack", "value_and_grad", "var", "vecdot", "vector_jacobian_product", "vector_norm", "vjp", "where",
+    "zeros", "zeros_like",
+]
+# fmt: on

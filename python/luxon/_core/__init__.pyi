@@ -6,8 +6,9 @@ from types import ModuleType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, final, overload
 
 import numpy as np
-from luxon._results import TopK, UniqueAll, UniqueCounts, UniqueInverse
 from numpy.typing import NDArray
+
+from luxon._results import TopK, UniqueAll, UniqueCounts, UniqueInverse
 
 from . import random as random
 from . import special as special

@@ -315,7 +315,7 @@ pub fn import(object: &Bound<'_, PyAny>, device: Option<(c_int, c_int)>, copy: O
     let (dtype, shape, strides, pointer) = checked(array)?;
     let owned = flags & IS_COPIED != 0;
     let read_as = if dtype == DType::Bool { DType::U8 } else { dtype };
-    if pointer as usize % dtype.size() != 0 {
+    if !(pointer as usize).is_multiple_of(dtype.size()) {
         return Err(PyBufferError::new_err(format!("from_dlpack: the memory is not aligned for {dtype}")));
     }
     // SAFETY: checked above as far as it can be; the producer promises the rest.

@@ -13,7 +13,12 @@ use crate::tensor::PyTensor;
 /// Writes named tensors and text into one file, atomically.
 #[pyfunction]
 #[pyo3(signature = (path, tensors, metadata))]
-fn write_safetensors(py: Python<'_>, path: PathBuf, tensors: Vec<(String, TensorArg)>, metadata: HashMap<String, String>) -> Out<()> {
+fn write_safetensors(
+    py: Python<'_>,
+    path: PathBuf,
+    tensors: Vec<(String, TensorArg)>,
+    metadata: HashMap<String, String>,
+) -> Out<()> {
     let tensors: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
     Ok(py.detach(|| safetensors::write(&path, &tensors, &metadata))?)
 }

@@ -52,7 +52,7 @@ pub fn from_buffer(object: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Option<T
     };
     let shape = Shape::collect(sizes.iter().map(|&size| size.max(0) as usize)).map_err(raise)?;
     luxon::layout::count(&shape).map_err(raise)?;
-    if view.itemsize != size as isize || view.buf as usize % size != 0 {
+    if view.itemsize != size as isize || !(view.buf as usize).is_multiple_of(size) {
         return Ok(None);
     }
     if steps.iter().zip(sizes).any(|(step, &length)| length > 1 && step % size as isize != 0) {

@@ -41,7 +41,9 @@ fn fusable() -> luxon::Result<Vec<(&'static str, Option<Map>)>> {
     for (name, kernel) in plain {
         table.push((name, Some(dense::activation(kernel, &[])?)));
     }
-    for (name, kernel, parameter) in [("leaky_relu", Kernel::LeakyRelu, 0.01), ("elu", Kernel::Elu, 1.0), ("celu", Kernel::Celu, 1.0)] {
+    for (name, kernel, parameter) in
+        [("leaky_relu", Kernel::LeakyRelu, 0.01), ("elu", Kernel::Elu, 1.0), ("celu", Kernel::Celu, 1.0)]
+    {
         table.push((name, Some(dense::activation(kernel, &[Scalar::Float(parameter)])?)));
     }
     Ok(table)
@@ -76,7 +78,11 @@ fn linear<'py>(
 ) -> Out<Bound<'py, PyAny>> {
     let (x, weight, bias) = (&x.0, &weight.0, bias.as_ref().map(|bias| &bias.0));
     if x.dtype() != weight.dtype() {
-        return Err(Error::dtype("linear", format_args!("input of dtype {} and weight of dtype {}; cast one with astype", x.dtype(), weight.dtype())).into());
+        return Err(Error::dtype(
+            "linear",
+            format_args!("input of dtype {} and weight of dtype {}; cast one with astype", x.dtype(), weight.dtype()),
+        )
+        .into());
     }
     let map = match activation {
         None => Some(None),
@@ -99,9 +105,18 @@ fn optional(tensor: &Option<TensorArg>) -> Option<&Tensor> {
 /// Normalisation over the last `axes` axes; see luxon.nn.LayerNorm.
 #[pyfunction]
 #[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5, axes = 1))]
-fn layer_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, bias: Option<TensorArg>, eps: f64, axes: usize) -> Out<PyTensor> {
+fn layer_norm(
+    py: Python<'_>,
+    x: TensorArg,
+    weight: Option<TensorArg>,
+    bias: Option<TensorArg>,
+    eps: f64,
+    axes: usize,
+) -> Out<PyTensor> {
     let nanoseconds = x.0.count() as f64;
-    Ok(PyTensor(released(py, nanoseconds, || normalise::layer_norm(&x.0, optional(&weight), optional(&bias), axes, eps))?))
+    Ok(PyTensor(released(py, nanoseconds, || {
+        normalise::layer_norm(&x.0, optional(&weight), optional(&bias), axes, eps)
+    })?))
 }
 
 /// Division by the root mean square over the last `axes` axes; see luxon.nn.RMSNorm.
@@ -114,8 +129,15 @@ fn rms_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, eps: f64, a
 /// Normalisation per channel by the batch's statistics: (y, mean, biased variance); see luxon.nn.BatchNorm.
 #[pyfunction]
 #[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5))]
-fn batch_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, bias: Option<TensorArg>, eps: f64) -> Out<(PyTensor, PyTensor, PyTensor)> {
-    let (y, mean, variance) = released(py, x.0.count() as f64, || normalise::batch_norm(&x.0, optional(&weight), optional(&bias), eps))?;
+fn batch_norm(
+    py: Python<'_>,
+    x: TensorArg,
+    weight: Option<TensorArg>,
+    bias: Option<TensorArg>,
+    eps: f64,
+) -> Out<(PyTensor, PyTensor, PyTensor)> {
+    let (y, mean, variance) =
+        released(py, x.0.count() as f64, || normalise::batch_norm(&x.0, optional(&weight), optional(&bias), eps))?;
     Ok((PyTensor(y), PyTensor(mean), PyTensor(variance)))
 }
 
@@ -138,8 +160,17 @@ fn batch_norm_inference(
 /// Normalisation over groups of channels; see luxon.nn.GroupNorm.
 #[pyfunction]
 #[pyo3(signature = (x, groups, weight = None, bias = None, eps = 1e-5))]
-fn group_norm(py: Python<'_>, x: TensorArg, groups: usize, weight: Option<TensorArg>, bias: Option<TensorArg>, eps: f64) -> Out<PyTensor> {
-    Ok(PyTensor(released(py, x.0.count() as f64, || normalise::group_norm(&x.0, groups, optional(&weight), optional(&bias), eps))?))
+fn group_norm(
+    py: Python<'_>,
+    x: TensorArg,
+    groups: usize,
+    weight: Option<TensorArg>,
+    bias: Option<TensorArg>,
+    eps: f64,
+) -> Out<PyTensor> {
+    Ok(PyTensor(released(py, x.0.count() as f64, || {
+        normalise::group_norm(&x.0, groups, optional(&weight), optional(&bias), eps)
+    })?))
 }
 
 /// Rows of `weight` (n, dim) at integer indices.
@@ -154,7 +185,10 @@ fn reduction_of(loss: &str, reduction: &str) -> luxon::Result<losses::LossReduct
         "mean" => Ok(losses::LossReduction::Mean),
         "sum" => Ok(losses::LossReduction::Sum),
         "none" => Ok(losses::LossReduction::None),
-        other => Err(Error::value(loss, format_args!("reduction must be 'mean', 'sum', 'none' or a function, got {other:?}"))),
+        other => Err(Error::value(
+            loss,
+            format_args!("reduction must be 'mean', 'sum', 'none' or a function, got {other:?}"),
+        )),
     }
 }
 
@@ -179,7 +213,9 @@ fn mae(py: Python<'_>, prediction: TensorArg, target: TensorArg, reduction: &str
 #[pyo3(signature = (prediction, target, delta = 1.0, reduction = "mean"))]
 fn huber(py: Python<'_>, prediction: TensorArg, target: TensorArg, delta: f64, reduction: &str) -> Out<PyTensor> {
     let reduction = reduction_of("huber", reduction)?;
-    Ok(PyTensor(released(py, 4.0 * prediction.0.count() as f64, || losses::huber(&prediction.0, &target.0, delta, reduction))?))
+    Ok(PyTensor(released(py, 4.0 * prediction.0.count() as f64, || {
+        losses::huber(&prediction.0, &target.0, delta, reduction)
+    })?))
 }
 
 /// Binary cross entropy of logits; see luxon.losses.binary_cross_entropy.
@@ -215,8 +251,11 @@ fn cross_entropy(
     reduction: &str,
 ) -> Out<PyTensor> {
     let reduction = reduction_of("cross_entropy", reduction)?;
-    let options = losses::CrossEntropyOptions { axis, label_smoothing, weight: optional(&weight), ignore_index, reduction };
-    Ok(PyTensor(released(py, 2.0 * logits.0.count() as f64, || losses::cross_entropy(&logits.0, &targets.0, &options))?))
+    let options =
+        losses::CrossEntropyOptions { axis, label_smoothing, weight: optional(&weight), ignore_index, reduction };
+    Ok(PyTensor(released(py, 2.0 * logits.0.count() as f64, || {
+        losses::cross_entropy(&logits.0, &targets.0, &options)
+    })?))
 }
 
 /// A tensor of which only shape and dtype are known: operations on it give abstract tensors.
@@ -232,6 +271,20 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
-    add!(linear, layer_norm, rms_norm, batch_norm, batch_norm_inference, group_norm, embedding, cross_entropy, mse, mae, huber, binary_cross_entropy, r#abstract);
+    add!(
+        linear,
+        layer_norm,
+        rms_norm,
+        batch_norm,
+        batch_norm_inference,
+        group_norm,
+        embedding,
+        cross_entropy,
+        mse,
+        mae,
+        huber,
+        binary_cross_entropy,
+        r#abstract
+    );
     Ok(())
 }

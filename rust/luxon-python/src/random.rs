@@ -13,7 +13,7 @@ use crate::gil::released;
 use crate::tensor::PyTensor;
 
 /// A source of randomness: an immutable value of two words. Use it once; split it for more.
-#[pyclass(name = "Key", module = "luxon.random", frozen, eq, hash)]
+#[pyclass(name = "Key", module = "luxon.random", frozen, eq, hash, skip_from_py_object)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PyKey(pub Key);
 
@@ -47,7 +47,10 @@ impl PyKey {
             return Ok(PyKey(self.0.fold_in_str(&name.to_cow()?)));
         }
         let Ok(number) = data.extract::<u32>() else {
-            return Err(PyTypeError::new_err(format!("fold_in takes a str or an int in [0, 2**32), got {}", data.repr()?)));
+            return Err(PyTypeError::new_err(format!(
+                "fold_in takes a str or an int in [0, 2**32), got {}",
+                data.repr()?
+            )));
         };
         Ok(PyKey(self.0.fold_in(number)))
     }
@@ -113,7 +116,14 @@ fn float(dtype: Option<DTypeArg>) -> luxon::DType {
 /// Uniform numbers in [low, high).
 #[pyfunction]
 #[pyo3(signature = (key, shape = ShapeArg(Vec::new()), low = 0.0, high = 1.0, *, dtype = None))]
-fn uniform(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, low: f64, high: f64, dtype: Option<DTypeArg>) -> Out<PyTensor> {
+fn uniform(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    shape: ShapeArg,
+    low: f64,
+    high: f64,
+    dtype: Option<DTypeArg>,
+) -> Out<PyTensor> {
     let dtype = float(dtype);
     draw(py, key, &shape, move |key, shape| random::uniform(key, shape, low, high, dtype))
 }
@@ -129,7 +139,14 @@ fn normal(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, dtype: Option
 /// Numbers from the standard normal distribution cut to (lower, upper).
 #[pyfunction]
 #[pyo3(signature = (key, lower, upper, shape = ShapeArg(Vec::new()), *, dtype = None))]
-fn truncated_normal(py: Python<'_>, key: &Bound<'_, PyAny>, lower: f64, upper: f64, shape: ShapeArg, dtype: Option<DTypeArg>) -> Out<PyTensor> {
+fn truncated_normal(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    lower: f64,
+    upper: f64,
+    shape: ShapeArg,
+    dtype: Option<DTypeArg>,
+) -> Out<PyTensor> {
     let dtype = float(dtype);
     draw(py, key, &shape, move |key, shape| random::truncated_normal(key, shape, lower, upper, dtype))
 }
@@ -160,7 +177,14 @@ fn bernoulli(py: Python<'_>, key: &Bound<'_, PyAny>, p: f64, shape: ShapeArg) ->
 /// Integers in [low, high).
 #[pyfunction]
 #[pyo3(signature = (key, shape, low, high, *, dtype = None))]
-fn randint(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, low: i64, high: i64, dtype: Option<DTypeArg>) -> Out<PyTensor> {
+fn randint(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    shape: ShapeArg,
+    low: i64,
+    high: i64,
+    dtype: Option<DTypeArg>,
+) -> Out<PyTensor> {
     let dtype = dtype.map_or(luxon::DType::DEFAULT_INT, |dtype| dtype.0);
     draw(py, key, &shape, move |key, shape| random::randint(key, shape, low, high, dtype))
 }
@@ -183,7 +207,9 @@ fn permutation(py: Python<'_>, key: &Bound<'_, PyAny>, x: &Bound<'_, PyAny>) -> 
     }
     let x = crate::convert::to_tensor(x)?;
     let Some(&rows) = x.shape().first() else {
-        return Err(PyValueError::new_err("permutation: a 0-d tensor has no rows; give a count or a tensor with axes").into());
+        return Err(
+            PyValueError::new_err("permutation: a 0-d tensor has no rows; give a count or a tensor with axes").into()
+        );
     };
     Ok(PyTensor(random::permutation(key, rows).and_then(|order| x.take(&order, 0))?))
 }
@@ -199,7 +225,13 @@ fn categorical(py: Python<'_>, key: &Bound<'_, PyAny>, logits: TensorArg) -> Out
 /// Each element zero with probability `p`, the others divided by 1 - p.
 #[pyfunction]
 #[pyo3(signature = (key, x, p, axes = None))]
-fn dropout(py: Python<'_>, key: &Bound<'_, PyAny>, x: TensorArg, p: f64, axes: Option<crate::convert::AxesArg>) -> Out<PyTensor> {
+fn dropout(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    x: TensorArg,
+    p: f64,
+    axes: Option<crate::convert::AxesArg>,
+) -> Out<PyTensor> {
     let key = key_of(key)?;
     let axes = axes.map(|axes| axes.0);
     let nanoseconds = 2.0 * x.0.count() as f64;
@@ -215,7 +247,19 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),*) => { $(random.add_function(wrap_pyfunction!($name, &random)?)?;)* };
     }
-    add!(key, uniform, normal, truncated_normal, exponential, gumbel, bernoulli, randint, bits, permutation, categorical);
+    add!(
+        key,
+        uniform,
+        normal,
+        truncated_normal,
+        exponential,
+        gumbel,
+        bernoulli,
+        randint,
+        bits,
+        permutation,
+        categorical
+    );
     module.add_submodule(&random)?;
     // A submodule of an extension module is importable by its full name only once it is listed.
     module.py().import("sys")?.getattr("modules")?.set_item("luxon._core.random", &random)

@@ -45,16 +45,8 @@ pub enum Kind {
 
 impl DType {
     /// Every dtype, in declaration order.
-    pub const ALL: [DType; 8] = [
-        DType::Bool,
-        DType::U8,
-        DType::I32,
-        DType::I64,
-        DType::BF16,
-        DType::F16,
-        DType::F32,
-        DType::F64,
-    ];
+    pub const ALL: [DType; 8] =
+        [DType::Bool, DType::U8, DType::I32, DType::I64, DType::BF16, DType::F16, DType::F32, DType::F64];
     /// The dtype of floating-point results that nothing else decides.
     pub const DEFAULT_FLOAT: DType = DType::F32;
     /// The dtype of indices and of integer results that nothing else decides.

@@ -297,7 +297,8 @@ impl Layout {
 
     /// The view broadcast to `shape`.
     pub fn broadcast(&self, op: &str, shape: &Shape) -> Result<Layout> {
-        let refuse = || Error::shape(op, format_args!("shape {} does not broadcast to {}", show(&self.shape), show(shape)));
+        let refuse =
+            || Error::shape(op, format_args!("shape {} does not broadcast to {}", show(&self.shape), show(shape)));
         let lead = shape.len().checked_sub(self.rank()).ok_or_else(refuse)?;
         let mut strides = Strides::filled(0, shape.len())?;
         for axis in 0..self.rank() {

@@ -222,7 +222,10 @@ impl Tensor {
     pub fn new<T: Element>(elements: &[T], shape: &[usize]) -> Result<Tensor> {
         let shape = Shape::from_slice(shape)?;
         if layout::count(&shape)? != elements.len() {
-            return Err(Error::shape("tensor", format_args!("{} elements do not fill shape {}", elements.len(), show(&shape))));
+            return Err(Error::shape(
+                "tensor",
+                format_args!("{} elements do not fill shape {}", elements.len(), show(&shape)),
+            ));
         }
         let mut value = Value::empty(T::DTYPE, &shape)?;
         // SAFETY: the value is fresh, contiguous and has room for exactly these elements.
@@ -344,7 +347,10 @@ impl Tensor {
     /// [`Error::Value`] where there is not exactly one.
     pub fn item(&self) -> Result<Scalar> {
         if self.count() != 1 {
-            return Err(Error::value("item", format_args!("needs exactly one element, shape is {}", show(self.shape()))));
+            return Err(Error::value(
+                "item",
+                format_args!("needs exactly one element, shape is {}", show(self.shape())),
+            ));
         }
         let host = self.to_host()?;
         // SAFETY: one element lies at the address.

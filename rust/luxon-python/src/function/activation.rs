@@ -104,7 +104,7 @@ fn glu(py: Python<'_>, x: TensorArg, axis: isize) -> Out<PyTensor> {
     let x = x.0;
     let at = luxon::layout::resolve_axis("glu", axis, x.rank())?;
     let size = x.shape()[at];
-    if size % 2 != 0 {
+    if !size.is_multiple_of(2) {
         return Err(Error::shape("glu", format_args!("axis {axis} has size {size}, which has no halves")).into());
     }
     let run =

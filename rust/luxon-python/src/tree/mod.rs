@@ -273,7 +273,9 @@ impl PyTree {
             }
             2 => parts.push((arguments.get_item(0)?.extract()?, arguments.get_item(1)?)),
             count => {
-                return Err(PyTypeError::new_err(format!("replace: takes at most 2 positional arguments, got {count}")));
+                return Err(PyTypeError::new_err(format!(
+                    "replace: takes at most 2 positional arguments, got {count}"
+                )));
             }
         }
         for (name, value) in names.into_iter().flat_map(|names| names.iter()) {

@@ -59,24 +59,14 @@ per_isa! {
 
 /// Fills `out` from index 0, in parallel where that pays.
 fn fill<F: Fill>(kernel: &F, out: &mut [F::Out]) {
-    each_block(
-        out,
-        BLOCK,
-        F::NANOSECONDS,
-        &|start, block: &mut [F::Out]| {
-            // SAFETY: the kernel is safe code; the function is unsafe only because of how it is dispatched.
-            unsafe { fill_serial(kernel, start as u64, block) }
-        },
-    );
+    each_block(out, BLOCK, F::NANOSECONDS, &|start, block: &mut [F::Out]| {
+        // SAFETY: the kernel is safe code; the function is unsafe only because of how it is dispatched.
+        unsafe { fill_serial(kernel, start as u64, block) }
+    });
 }
 
 /// Calls `body(start, block)` for consecutive blocks of `size` elements of `out`, in parallel where that pays.
-fn each_block<T: Send>(
-    out: &mut [T],
-    size: usize,
-    nanoseconds_each: f64,
-    body: &(dyn Fn(usize, &mut [T]) + Sync),
-) {
+fn each_block<T: Send>(out: &mut [T], size: usize, nanoseconds_each: f64, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
     let length = out.len();
     if length <= size {
         if length > 0 {
@@ -85,19 +75,13 @@ fn each_block<T: Send>(
         return;
     }
     let base = Base(out.as_mut_ptr());
-    parallel(
-        length.div_ceil(size),
-        length as f64 * nanoseconds_each,
-        &|task| {
-            let base = &base;
-            let start = task * size;
-            let count = size.min(length - start);
-            // SAFETY: tasks are distinct, so blocks are disjoint parts of `out`, which outlives the call.
-            body(start, unsafe {
-                std::slice::from_raw_parts_mut(base.0.add(start), count)
-            });
-        },
-    );
+    parallel(length.div_ceil(size), length as f64 * nanoseconds_each, &|task| {
+        let base = &base;
+        let start = task * size;
+        let count = size.min(length - start);
+        // SAFETY: tasks are distinct, so blocks are disjoint parts of `out`, which outlives the call.
+        body(start, unsafe { std::slice::from_raw_parts_mut(base.0.add(start), count) });
+    });
 }
 
 /// The start of a slice whose disjoint blocks go to different threads.
@@ -131,12 +115,7 @@ impl<T: Sample> Uniform<T> {
     fn new(key: Key, low: T, high: T) -> Self {
         let low = low.widen();
         let range = T::rounded(high.widen() - low);
-        Uniform {
-            key,
-            low,
-            range,
-            is_unit: low == T::Wide::ZERO && range == T::Wide::ONE,
-        }
+        Uniform { key, low, range, is_unit: low == T::Wide::ZERO && range == T::Wide::ONE }
     }
 
     #[inline(always)]
@@ -183,10 +162,7 @@ struct Shaped<T, S> {
 
 impl<T: Sample, S: Shape<T::Wide>> Shaped<T, S> {
     fn new(key: Key, _shape: S) -> Self {
-        Shaped {
-            key,
-            marker: std::marker::PhantomData,
-        }
+        Shaped { key, marker: std::marker::PhantomData }
     }
 }
 
@@ -253,11 +229,7 @@ impl<W: Wide> Shape<W> for Gumbel {
     #[inline(always)]
     fn shape(unit: W) -> W {
         // Every u but 0 swallows the smallest normal number that JAX adds to it.
-        let positive = if unit < W::SMALLEST_NORMAL {
-            W::SMALLEST_NORMAL
-        } else {
-            unit
-        };
+        let positive = if unit < W::SMALLEST_NORMAL { W::SMALLEST_NORMAL } else { unit };
         -(-positive.ln()).ln()
     }
 }
@@ -265,10 +237,7 @@ impl<W: Wide> Shape<W> for Gumbel {
 /// `jax.random.truncated_normal`: the standard normal distribution within the open interval `(lower, upper)`.
 pub fn truncated_normal<T: Sample>(key: Key, lower: T, upper: T, out: &mut [T]) {
     let (lower, upper) = (lower.widen(), upper.widen());
-    let (from, to) = (
-        (lower / T::Wide::SQRT_2).erf(),
-        (upper / T::Wide::SQRT_2).erf(),
-    );
+    let (from, to) = ((lower / T::Wide::SQRT_2).erf(), (upper / T::Wide::SQRT_2).erf());
     let kernel = TruncatedNormal::<T> {
         uniform: Uniform::new(key, from, to),
         least: T::inside(lower, -T::Wide::NEGATIVE_INFINITY),
@@ -294,16 +263,8 @@ impl<T: Sample> Fill for TruncatedNormal<T> {
         for value in &mut wide {
             // Rounding, or an end of the interval itself, must not leave the interval.
             let normal = T::Wide::SQRT_2 * value.erfinv();
-            let normal = if normal < self.least {
-                self.least
-            } else {
-                normal
-            };
-            *value = if normal > self.most {
-                self.most
-            } else {
-                normal
-            };
+            let normal = if normal < self.least { self.least } else { normal };
+            *value = if normal > self.most { self.most } else { normal };
         }
         T::narrow(&wide, out);
     }
@@ -312,13 +273,7 @@ impl<T: Sample> Fill for TruncatedNormal<T> {
 /// `jax.random.bernoulli`: 1 with the given probability, otherwise 0. The type of `probability` says how many bits
 /// decide, as in JAX; [`dropout`] keeps where `f32` gives 1.
 pub fn bernoulli<T: Sample>(key: Key, probability: T, out: &mut [u8]) {
-    fill(
-        &Bernoulli::<T> {
-            key,
-            probability: probability.widen(),
-        },
-        out,
-    );
+    fill(&Bernoulli::<T> { key, probability: probability.widen() }, out);
 }
 
 struct Bernoulli<T: Sample> {
@@ -349,15 +304,7 @@ pub fn dropout<T: Sample>(key: Key, keep: f64, input: &[T], out: &mut [T]) {
         out.copy_from_slice(input);
         return;
     }
-    fill(
-        &Dropout {
-            key,
-            keep: keep as f32,
-            scale: T::Wide::from_f64(1.0 / keep),
-            input,
-        },
-        out,
-    );
+    fill(&Dropout { key, keep: keep as f32, scale: T::Wide::from_f64(1.0 / keep), input }, out);
 }
 
 struct Dropout<'a, T: Sample> {
@@ -385,11 +332,7 @@ impl<T: Sample> Fill for Dropout<'_, T> {
         }
         for offset in 0..CHUNK {
             let kept = f32::unit(words(self.key, first, offset)) < self.keep;
-            wide[offset] = if kept {
-                wide[offset] * self.scale
-            } else {
-                T::Wide::ZERO
-            };
+            wide[offset] = if kept { wide[offset] * self.scale } else { T::Wide::ZERO };
         }
         T::narrow(&wide, out);
     }
@@ -407,37 +350,29 @@ pub fn categorical<T: Sample>(key: Key, logits: &[T], classes: usize, out: &mut 
     }
     let noise = Shaped::<T::Wide, Gumbel>::new(key, Gumbel);
     let cost = 2.0 * classes as f64;
-    each_block(
-        out,
-        (BLOCK / classes).max(1),
-        cost,
-        &|start, block: &mut [i64]| {
-            let mut buffer = [T::Wide::ZERO; CHUNK];
-            let mut index = start as u64 * classes as u64;
-            let mut used = CHUNK;
-            for (offset, drawn) in block.iter_mut().enumerate() {
-                let row = (start + offset) % rows;
-                let (mut best, mut largest) = (0, T::Wide::NEGATIVE_INFINITY);
-                for (class, logit) in logits[row * classes..(row + 1) * classes]
-                    .iter()
-                    .enumerate()
-                {
-                    if used == CHUNK {
-                        // SAFETY: as in `fill`: the function is unsafe only because of how it is dispatched.
-                        unsafe { fill_serial(&noise, index, &mut buffer) };
-                        index += CHUNK as u64;
-                        used = 0;
-                    }
-                    let value = buffer[used] + logit.widen();
-                    used += 1;
-                    // The negation makes NaN win; once NaN leads, only `largest == largest` can let another in.
-                    #[allow(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord)]
-                    if !(value <= largest) && largest == largest {
-                        (best, largest) = (class as i64, value);
-                    }
+    each_block(out, (BLOCK / classes).max(1), cost, &|start, block: &mut [i64]| {
+        let mut buffer = [T::Wide::ZERO; CHUNK];
+        let mut index = start as u64 * classes as u64;
+        let mut used = CHUNK;
+        for (offset, drawn) in block.iter_mut().enumerate() {
+            let row = (start + offset) % rows;
+            let (mut best, mut largest) = (0, T::Wide::NEGATIVE_INFINITY);
+            for (class, logit) in logits[row * classes..(row + 1) * classes].iter().enumerate() {
+                if used == CHUNK {
+                    // SAFETY: as in `fill`: the function is unsafe only because of how it is dispatched.
+                    unsafe { fill_serial(&noise, index, &mut buffer) };
+                    index += CHUNK as u64;
+                    used = 0;
                 }
-                *drawn = best;
+                let value = buffer[used] + logit.widen();
+                used += 1;
+                // The negation makes NaN win; once NaN leads, only `largest == largest` can let another in.
+                #[allow(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord)]
+                if !(value <= largest) && largest == largest {
+                    (best, largest) = (class as i64, value);
+                }
             }
-        },
-    );
+            *drawn = best;
+        }
+    });
 }

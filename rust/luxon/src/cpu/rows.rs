@@ -277,10 +277,7 @@ pub(crate) mod testing {
         for (i, (a, &e)) in actual.iter().zip(expected).enumerate() {
             let a = a.to_f64();
             let same = a == e || (a.is_nan() && e.is_nan());
-            assert!(
-                same || (a - e).abs() <= tolerance * e.abs().max(1.0),
-                "{what} [{i}]: {a} instead of {e}"
-            );
+            assert!(same || (a - e).abs() <= tolerance * e.abs().max(1.0), "{what} [{i}]: {a} instead of {e}");
         }
     }
 

@@ -131,7 +131,9 @@ pub fn parse(bytes: &[u8]) -> Result<(Vec<(String, Tensor)>, Metadata)> {
             Dtype::F16 => DType::F16,
             Dtype::F32 => DType::F32,
             Dtype::F64 => DType::F64,
-            other => return Err(Error::File(format!("tensor {name:?} has dtype {other:?}, which luxon does not have"))),
+            other => {
+                return Err(Error::File(format!("tensor {name:?} has dtype {other:?}, which luxon does not have")));
+            }
         };
         let mut value = Value::empty(dtype, &Shape::from_slice(view.shape())?)?;
         let data = view.data();

@@ -82,7 +82,9 @@ fn check_closed(rule: &dyn CustomRule, outputs: &[Tensor], stamp: u64) -> Result
         return Ok(());
     }
     let name = rule.name();
-    Err(Error::Value(format!("{name}: the function uses a tensor under differentiation that is not one of its arguments; pass it as one")))
+    Err(Error::Value(format!(
+        "{name}: the function uses a tensor under differentiation that is not one of its arguments; pass it as one"
+    )))
 }
 
 #[cold]
@@ -164,7 +166,12 @@ fn push_through(rule: &Arc<dyn CustomRule>, inputs: &[Tensor], tangents: &[Optio
 }
 
 /// Lays a call's node on its outputs.
-fn attach(level: &Arc<Level>, inputs: Vec<Option<Arc<Node>>>, outputs: &[Tensor], pullback: Arc<dyn Pullback>) -> Vec<Tensor> {
+fn attach(
+    level: &Arc<Level>,
+    inputs: Vec<Option<Arc<Node>>>,
+    outputs: &[Tensor],
+    pullback: Arc<dyn Pullback>,
+) -> Vec<Tensor> {
     let lowered: Vec<Tensor> = outputs.iter().map(|output| output.lower(level.stamp())).collect();
     let Some(first) = lowered.first() else { return Vec::new() };
     let specs: Vec<(Shape, crate::DType)> = lowered.iter().map(|output| (*output.shape(), output.dtype())).collect();
@@ -201,7 +208,8 @@ impl Pullback for Recompute {
     fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
         let floor = self.level.size();
         let outputs = (self.function)(&self.inputs)?;
-        let pairs = outputs.into_iter().zip(cotangents).filter_map(|(output, dy)| Some((output, dy.clone()?))).collect();
+        let pairs =
+            outputs.into_iter().zip(cotangents).filter_map(|(output, dy)| Some((output, dy.clone()?))).collect();
         reverse::pull_back_to(&self.level, floor, pairs, &self.boundary)
     }
 }
@@ -220,7 +228,12 @@ pub fn checkpoint(function: &Function, inputs: &[Tensor]) -> Result<Vec<Tensor>>
         return Ok(outputs);
     };
     let boundary: Vec<Option<Arc<Node>>> = reverse::boundary(&level, floor, &outputs).into_iter().map(Some).collect();
-    let pullback = Recompute { function: Arc::clone(function), inputs: inputs.to_vec(), level: Arc::clone(&level), boundary: boundary.clone() };
+    let pullback = Recompute {
+        function: Arc::clone(function),
+        inputs: inputs.to_vec(),
+        level: Arc::clone(&level),
+        boundary: boundary.clone(),
+    };
     Ok(attach(&level, boundary, &outputs, Arc::new(pullback)))
 }
 

@@ -86,8 +86,9 @@ impl Family for Linear {
                 let mut total = *shape;
                 total[*axis] = 0;
                 for size in sizes {
-                    total[*axis] =
-                        total[*axis].checked_add(*size).ok_or_else(|| Error::Overflow("concat: the axis is too long".into()))?;
+                    total[*axis] = total[*axis]
+                        .checked_add(*size)
+                        .ok_or_else(|| Error::Overflow("concat: the axis is too long".into()))?;
                 }
                 Spec { dtype, shape: total }
             }
@@ -169,7 +170,9 @@ impl Family for Linear {
                 }
                 apply(Linear::Permute(inverse), &[dy])?
             }
-            Linear::Slice(window) => apply(Linear::Embed { shape: *shape, window: window.clone(), fill: Scalar::Int(0) }, &[dy])?,
+            Linear::Slice(window) => {
+                apply(Linear::Embed { shape: *shape, window: window.clone(), fill: Scalar::Int(0) }, &[dy])?
+            }
             Linear::Embed { window, .. } => apply(Linear::Slice(window.clone()), &[dy])?,
             Linear::Concat { .. } => return Ok(Gradients::new()),
         };
@@ -178,7 +181,9 @@ impl Family for Linear {
 
     fn jvp(&self, inputs: &[Tensor], _outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
         let op = match self {
-            Linear::Embed { shape, window, .. } => Linear::Embed { shape: *shape, window: window.clone(), fill: Scalar::Int(0) },
+            Linear::Embed { shape, window, .. } => {
+                Linear::Embed { shape: *shape, window: window.clone(), fill: Scalar::Int(0) }
+            }
             other => other.clone(),
         };
         if tangents.iter().all(Option::is_none) {
@@ -247,7 +252,11 @@ impl Tensor {
             return Ok(self.clone());
         }
         // Embedding into a window that is the whole is a plain copy, and differentiable as such.
-        let window = Window { start: Axes::filled(0, self.rank())?, step: Strides::filled(1, self.rank())?, size: *self.shape() };
+        let window = Window {
+            start: Axes::filled(0, self.rank())?,
+            step: Strides::filled(1, self.rank())?,
+            size: *self.shape(),
+        };
         apply(Linear::Embed { shape: *self.shape(), window: Box::new(window), fill: Scalar::Int(0) }, &[self])
     }
 
@@ -259,7 +268,10 @@ impl Tensor {
         let total = self.count();
         let refuse = || {
             let asked: Vec<String> = shape.iter().map(ToString::to_string).collect();
-            Error::shape("reshape", format_args!("cannot view shape {} ({total} elements) as ({})", show(self.shape()), asked.join(", ")))
+            Error::shape(
+                "reshape",
+                format_args!("cannot view shape {} ({total} elements) as ({})", show(self.shape()), asked.join(", ")),
+            )
         };
         let mut sizes = Shape::new();
         let mut unknown = None;
@@ -276,7 +288,7 @@ impl Tensor {
             }
         }
         if let Some(axis) = unknown {
-            if known == 0 || total % known != 0 {
+            if known == 0 || !total.is_multiple_of(known) {
                 return Err(refuse());
             }
             sizes[axis] = total / known;
@@ -341,7 +353,10 @@ impl Tensor {
     /// [`Error::Shape`] for fewer than two axes.
     pub fn matrix_transpose(&self) -> Result<Tensor> {
         if self.rank() < 2 {
-            return Err(Error::shape("matrix_transpose", format_args!("needs two axes, shape is {}", show(self.shape()))));
+            return Err(Error::shape(
+                "matrix_transpose",
+                format_args!("needs two axes, shape is {}", show(self.shape())),
+            ));
         }
         self.swap_axes(-1, -2)
     }
@@ -364,7 +379,10 @@ impl Tensor {
             let first = window.start[axis] as isize;
             let last = first + (size as isize - 1) * window.step[axis];
             if size > 0 && (first >= limit || last < 0 || last >= limit) {
-                return Err(Error::index("slice", format_args!("indices {first} to {last} leave axis {axis} of size {limit}")));
+                return Err(Error::index(
+                    "slice",
+                    format_args!("indices {first} to {last} leave axis {axis} of size {limit}"),
+                ));
             }
         }
         if window.size == *self.shape() && window.step.iter().all(|&step| step == 1) {
@@ -405,7 +423,10 @@ impl Tensor {
     /// [`Error::Value`] where there is not one pair per axis, [`Error::Overflow`] where sizes overflow.
     pub fn pad_constant(&self, widths: &[(usize, usize)], value: impl Into<Scalar>) -> Result<Tensor> {
         if widths.len() != self.rank() {
-            return Err(Error::value("pad", format_args!("{} pairs given for a tensor with {} axes", widths.len(), self.rank())));
+            return Err(Error::value(
+                "pad",
+                format_args!("{} pairs given for a tensor with {} axes", widths.len(), self.rank()),
+            ));
         }
         let mut window = self.full_window()?;
         let mut shape = *self.shape();
@@ -440,7 +461,10 @@ impl Tensor {
     pub fn squeeze(&self, axes: &[isize]) -> Result<Tensor> {
         let axes = resolve_axes("squeeze", axes, self.rank())?;
         if let Some(&axis) = axes.iter().find(|&&axis| self.shape()[axis] != 1) {
-            return Err(Error::shape("squeeze", format_args!("axis {axis} of shape {} is not of size 1", show(self.shape()))));
+            return Err(Error::shape(
+                "squeeze",
+                format_args!("axis {axis} of shape {} is not of size 1", show(self.shape())),
+            ));
         }
         let kept = (0..self.rank()).filter(|axis| !axes.contains(axis)).map(|axis| self.shape()[axis]);
         self.reshape_to(&Shape::collect(kept)?)
@@ -503,7 +527,10 @@ pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
         return Err(Error::value("stack", "needs at least one tensor"));
     };
     if let Some(other) = tensors.iter().find(|tensor| tensor.shape() != first.shape()) {
-        return Err(Error::shape("stack", format_args!("shapes {} and {} differ", show(first.shape()), show(other.shape()))));
+        return Err(Error::shape(
+            "stack",
+            format_args!("shapes {} and {} differ", show(first.shape()), show(other.shape())),
+        ));
     }
     let axis = resolve_axis("stack", axis, first.rank() + 1)? as isize;
     let expanded = tensors.iter().map(|tensor| tensor.expand_dims(axis)).collect::<Result<Vec<_>>>()?;

@@ -257,7 +257,7 @@ impl Family for Matmul {
             other => other,
         };
         let (a, b) = (converted(inputs[0], compute)?, converted(inputs[1], compute)?);
-        filled_in(&mut outputs[0], compute, |c| {
+        filled_in(outputs[0], compute, |c| {
             let c = c.pointer_mut();
             // SAFETY: the layouts lie within their storages, C is fresh, contiguous and has the product's shape.
             unsafe {

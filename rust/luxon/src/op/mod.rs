@@ -144,7 +144,10 @@ impl<'a> Saved<'a> {
 
     #[cold]
     fn missing(&self, what: &str) -> Error {
-        Error::Value(format!("{}: its backward rule reads an {what} that was not saved (a defect of luxon)", self.record.op.name()))
+        Error::Value(format!(
+            "{}: its backward rule reads an {what} that was not saved (a defect of luxon)",
+            self.record.op.name()
+        ))
     }
 }
 
@@ -341,11 +344,20 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
         return Err(Error::Device(format!("{}: no device found among its inputs", op.name())));
     };
     if let Some(other) = devices().find(|other| !std::sync::Arc::ptr_eq(other, device)) {
-        return Err(Error::Device(format!("{}: inputs are on {} and {}; move one with to_device", op.name(), device.name(), other.name())));
+        return Err(Error::Device(format!(
+            "{}: inputs are on {} and {}; move one with to_device",
+            op.name(),
+            device.name(),
+            other.name()
+        )));
     }
     if let Some(host) = values.iter().find(|value| value.device().is_none() && value.layout().rank() > 0) {
         let shape = crate::layout::show(host.shape());
-        return Err(Error::Device(format!("{}: an input of shape {shape} is on the CPU, another on {}; move one with to_device", op.name(), device.name())));
+        return Err(Error::Device(format!(
+            "{}: an input of shape {shape} is on the CPU, another on {}; move one with to_device",
+            op.name(),
+            device.name()
+        )));
     }
     if let Some(view) = family.view(values)? {
         return Ok(smallvec![view.into()]);
@@ -359,5 +371,7 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
         return Ok(outputs);
     }
     let inputs: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
-    family.expand(&inputs).unwrap_or_else(|| Err(Error::Device(format!("{}: not supported on {}", op.name(), device.name()))))
+    family
+        .expand(&inputs)
+        .unwrap_or_else(|| Err(Error::Device(format!("{}: not supported on {}", op.name(), device.name()))))
 }

@@ -93,7 +93,10 @@ pub fn normal(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 /// [`Error::Value`] unless `lower < upper`, [`Error::Type`] for a dtype that is not floating.
 pub fn truncated_normal(key: Key, shape: &[usize], lower: f64, upper: f64, dtype: DType) -> Result<Tensor> {
     if lower.is_nan() || upper.is_nan() || lower >= upper {
-        return Err(Error::value("random.truncated_normal", format_args!("needs lower < upper, got {lower} and {upper}")));
+        return Err(Error::value(
+            "random.truncated_normal",
+            format_args!("needs lower < upper, got {lower} and {upper}"),
+        ));
     }
     with_float!("random.truncated_normal", dtype, T => {
         filled::<T>(dtype, shape, |out| random::truncated_normal(key, T::of(lower), T::of(upper), out))
@@ -162,7 +165,10 @@ pub fn permutation(key: Key, count: usize) -> Result<Tensor> {
 /// [`Error::Shape`] for logits without classes, [`Error::Type`] for a dtype that is not floating.
 pub fn categorical(key: Key, logits: &Tensor) -> Result<Tensor> {
     let Some((&classes, rows)) = logits.shape().split_last().filter(|(classes, _)| **classes > 0) else {
-        return Err(Error::shape("random.categorical", format_args!("logits of shape {} have no classes", crate::layout::show(logits.shape()))));
+        return Err(Error::shape(
+            "random.categorical",
+            format_args!("logits of shape {} have no classes", crate::layout::show(logits.shape())),
+        ));
     };
     let logits = logits.detach().to_host()?;
     let value = logits.value().to_contiguous()?;

@@ -59,7 +59,10 @@ impl Family for Reduce {
         let shape = inputs[0].shape();
         let empty = self.axes.iter().any(|&axis| shape[axis] == 0);
         if empty && matches!(self.kind, Reduction::Max | Reduction::Min | Reduction::ArgMax | Reduction::ArgMin) {
-            return Err(Error::value(self.name(), format_args!("shape {} has no elements along the reduced axes", show(shape))));
+            return Err(Error::value(
+                self.name(),
+                format_args!("shape {} has no elements along the reduced axes", show(shape)),
+            ));
         }
         let kept = (0..shape.len()).filter(|axis| !self.axes.contains(axis)).map(|axis| shape[axis]);
         Ok(smallvec![Spec { dtype: self.kind.output(inputs[0].dtype()), shape: Shape::collect(kept)? }])
@@ -201,8 +204,12 @@ impl Tensor {
         };
         let op = Reduce { kind, axes };
         let result = match (kind, self.dtype().kind()) {
-            (Reduction::Mean | Reduction::Variance { .. }, Kind::Int | Kind::Bool) => apply(op.clone(), &[&self.cast(DType::DEFAULT_FLOAT)?])?,
-            (Reduction::Max | Reduction::Min, Kind::Bool) => apply(op.clone(), &[&self.cast(DType::U8)?])?.cast(DType::Bool)?,
+            (Reduction::Mean | Reduction::Variance { .. }, Kind::Int | Kind::Bool) => {
+                apply(op.clone(), &[&self.cast(DType::DEFAULT_FLOAT)?])?
+            }
+            (Reduction::Max | Reduction::Min, Kind::Bool) => {
+                apply(op.clone(), &[&self.cast(DType::U8)?])?.cast(DType::Bool)?
+            }
             _ => apply(op.clone(), &[self])?,
         };
         if keepdims { result.reshape_to(&op.kept_shape(self.shape())) } else { Ok(result) }

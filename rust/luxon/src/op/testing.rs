@@ -56,8 +56,11 @@ fn check_first(function: &dyn Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]
     }
     let tangents: Vec<Tensor> = inputs.iter().map(|input| sample(input.shape(), -1.0, 1.0, 5)).collect();
     let (_, pushed) = jvp(|x| Ok(vec![weighted(function, x)?]), inputs, &tangents).unwrap();
-    let expected: f64 =
-        gradients.iter().zip(&tangents).map(|(gradient, tangent)| value(&gradient.mul(tangent).unwrap().sum(None, false).unwrap())).sum();
+    let expected: f64 = gradients
+        .iter()
+        .zip(&tangents)
+        .map(|(gradient, tangent)| value(&gradient.mul(tangent).unwrap().sum(None, false).unwrap()))
+        .sum();
     let got = value(&pushed[0]);
     assert!((got - expected).abs() < 1e-9 * (1.0 + expected.abs()), "{what}: forward {got} against reverse {expected}");
 }

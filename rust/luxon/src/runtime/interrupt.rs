@@ -69,15 +69,9 @@ pub(super) struct Poll {
 impl Poll {
     /// For a job of `tasks` tasks that takes about `nanoseconds` altogether.
     pub(super) fn new(tasks: usize, nanoseconds: f64) -> Poll {
-        let silent = nanoseconds < WORTH_ASKING
-            || HOOK.load(Ordering::Relaxed).is_null()
-            || WORKER.with(Cell::get);
+        let silent = nanoseconds < WORTH_ASKING || HOOK.load(Ordering::Relaxed).is_null() || WORKER.with(Cell::get);
         // A look per 20 us of work costs about 0.1 %.
-        let every = if silent {
-            0
-        } else {
-            ((20_000.0 * tasks as f64 / nanoseconds) as usize).clamp(1, 1000)
-        };
+        let every = if silent { 0 } else { ((20_000.0 * tasks as f64 / nanoseconds) as usize).clamp(1, 1000) };
         Poll { every, left: every }
     }
 

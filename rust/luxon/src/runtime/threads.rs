@@ -43,9 +43,7 @@ static GENERATION: AtomicUsize = AtomicUsize::new(0);
 pub fn threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
         0 => {
-            let asked = std::env::var("LUXON_NUM_THREADS")
-                .ok()
-                .and_then(|text| text.trim().parse().ok());
+            let asked = std::env::var("LUXON_NUM_THREADS").ok().and_then(|text| text.trim().parse().ok());
             let count = match asked {
                 Some(count) if count > 0 => count,
                 _ => thread::available_parallelism().map_or(1, usize::from),
@@ -88,9 +86,7 @@ pub struct HotGuard {
 /// Keeps workers awake between the jobs of a step; worth it when they follow within a millisecond.
 pub fn keep_hot() -> HotGuard {
     HOT.fetch_add(1, Ordering::Relaxed);
-    HotGuard {
-        generation: GENERATION.load(Ordering::Relaxed),
-    }
+    HotGuard { generation: GENERATION.load(Ordering::Relaxed) }
 }
 
 impl Drop for HotGuard {
@@ -214,9 +210,7 @@ fn watch_forks() {
 #[cfg(test)]
 pub(crate) fn with_threads<R>(count: usize, body: impl FnOnce() -> R) -> R {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _turn = TURN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = threads();
     set_threads(count);
     let result = body();

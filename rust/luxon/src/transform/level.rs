@@ -118,7 +118,10 @@ impl Level {
 
     fn attach(self: &Arc<Level>, tensor: &Tensor, trace: Trace) -> Result<Tensor> {
         if !tensor.dtype().is_float() {
-            return Err(Error::Type(format!("cannot differentiate with respect to a tensor of dtype {}", tensor.dtype())));
+            return Err(Error::Type(format!(
+                "cannot differentiate with respect to a tensor of dtype {}",
+                tensor.dtype()
+            )));
         }
         Ok(self.record(tensor, trace))
     }

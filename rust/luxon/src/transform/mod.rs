@@ -33,9 +33,13 @@ pub use watch::{Watcher, watch};
 /// # Errors
 /// Whatever the function returns; [`Error::Shape`] where its result is not 0-d, [`Error::Type`] where
 /// it is not floating or an input is not.
-pub fn value_and_grad(function: impl FnOnce(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+pub fn value_and_grad(
+    function: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+) -> Result<(Tensor, Vec<Tensor>)> {
     let (value, gradients) = value_and_optional_grad(function, inputs)?;
-    let gradients = gradients.into_iter().zip(inputs).map(|(gradient, input)| gradient.map_or_else(|| input.zeros_like(), Ok));
+    let gradients =
+        gradients.into_iter().zip(inputs).map(|(gradient, input)| gradient.map_or_else(|| input.zeros_like(), Ok));
     Ok((value, gradients.collect::<Result<_>>()?))
 }
 
@@ -60,11 +64,17 @@ pub fn seed(value: &Tensor) -> Result<Tensor> {
     if value.rank() != 0 {
         return Err(Error::shape(
             "grad",
-            format_args!("the function must return a 0-d tensor, got shape {}; reduce it with sum or mean", show(value.shape())),
+            format_args!(
+                "the function must return a 0-d tensor, got shape {}; reduce it with sum or mean",
+                show(value.shape())
+            ),
         ));
     }
     if !value.dtype().is_float() {
-        return Err(Error::dtype("grad", format_args!("the function returned dtype {}, which cannot be differentiated", value.dtype())));
+        return Err(Error::dtype(
+            "grad",
+            format_args!("the function returned dtype {}, which cannot be differentiated", value.dtype()),
+        ));
     }
     value.ones_like()
 }
@@ -81,7 +91,10 @@ pub fn grad(function: impl FnOnce(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
 ///
 /// # Errors
 /// Whatever the function returns; [`Error::Type`] for inputs that are not floating.
-pub fn vjp(function: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Recorded)> {
+pub fn vjp(
+    function: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
+    inputs: &[Tensor],
+) -> Result<(Vec<Tensor>, Recorded)> {
     let level = Level::open(Mode::Reverse);
     let run = || {
         let tagged = inputs.iter().map(|input| level.tag(input)).collect::<Result<Vec<_>>>()?;
@@ -153,7 +166,8 @@ pub fn vjp_through<O: IntoOptional>(
     let scope = Scope(Arc::clone(&level));
     let tagged = inputs.iter().map(|input| level.tag(input)).collect::<Result<Vec<_>>>()?;
     let outputs = function(&tagged)?;
-    let pairs = outputs.into_iter().zip(cotangents).filter_map(|(output, dy)| Some((output.into_optional()?, dy.clone()?)));
+    let pairs =
+        outputs.into_iter().zip(cotangents).filter_map(|(output, dy)| Some((output.into_optional()?, dy.clone()?)));
     let gradients = pull_back(&level, pairs.collect(), &tagged)?;
     drop(scope);
     Ok(gradients)
@@ -280,7 +294,8 @@ mod tests {
             Ok(vec![inputs[0].sin()?])
         }
         fn vjp(&self, inputs: &[Tensor]) -> Option<Result<Forward>> {
-            let run = || Ok((vec![inputs[0].sin()?], Arc::new(Times(inputs[0].cos()?.mul(10.0)?)) as Arc<dyn Pullback>));
+            let run =
+                || Ok((vec![inputs[0].sin()?], Arc::new(Times(inputs[0].cos()?.mul(10.0)?)) as Arc<dyn Pullback>));
             (!self.forward).then(run)
         }
         fn jvp(&self, inputs: &[Tensor], tangents: &[Option<Tensor>]) -> Option<Result<Pushed>> {

@@ -128,9 +128,7 @@ impl Walk {
                 continue;
             }
             let slot = std::mem::replace(&mut self.slots[index], Slot::Empty);
-            if let Err(error) = self.step(&node, slot) {
-                return Err(error);
-            }
+            self.step(&node, slot)?;
             if interrupt::poll() {
                 return Err(Error::Interrupted);
             }

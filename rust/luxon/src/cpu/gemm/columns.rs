@@ -158,11 +158,7 @@ pub unsafe fn scaled<V: Vector>(row: &Scaled<V::Item>) {
             let mask = V::mask(row.columns - j);
             let whole = j + V::LANES <= row.columns;
             let load = |from: *const V::Item| {
-                if whole {
-                    V::load(from.add(j))
-                } else {
-                    V::load_masked(from.add(j), mask)
-                }
+                if whole { V::load(from.add(j)) } else { V::load_masked(from.add(j), mask) }
             };
             let mut value = load(row.b).multiply_add(factor, V::zero());
             if row.accumulate {

@@ -42,20 +42,10 @@ impl Plan {
         let page = 4096 / size_of::<T>() as isize;
         let aliases = |stride: isize| stride != 0 && stride % page == 0;
         let large = LARGE / size_of::<T>();
-        let pack_b = p.b_column != 1
-            || (p.m > 64 && (p.k * p.n > large || (aliases(p.b_row) && p.k >= 256)));
-        let pack_a = p.n > 64
-            && (p.m * p.k > large || ((aliases(p.a_row) || aliases(p.a_column)) && p.k > 64));
-        let most = if pack_a || pack_b {
-            MOST_TERMS
-        } else {
-            MOST_TERMS_UNPACKED
-        };
-        Plan {
-            pack_a,
-            pack_b,
-            pieces: p.k.div_ceil(most),
-        }
+        let pack_b = p.b_column != 1 || (p.m > 64 && (p.k * p.n > large || (aliases(p.b_row) && p.k >= 256)));
+        let pack_a = p.n > 64 && (p.m * p.k > large || ((aliases(p.a_row) || aliases(p.a_column)) && p.k > 64));
+        let most = if pack_a || pack_b { MOST_TERMS } else { MOST_TERMS_UNPACKED };
+        Plan { pack_a, pack_b, pieces: p.k.div_ceil(most) }
     }
 
     fn piece(&self, k: usize, index: usize) -> Range<usize> {
@@ -97,11 +87,7 @@ struct Panels {
 
 impl Panels {
     fn new(rows: usize, count: usize) -> Panels {
-        Panels {
-            count,
-            height: rows / count,
-            taller: rows % count,
-        }
+        Panels { count, height: rows / count, taller: rows % count }
     }
 
     /// The first row of a panel.
@@ -134,11 +120,7 @@ fn grid(rows: usize, columns: usize, height: usize, width: usize, parts: usize) 
 
 impl<T: Element> Phase<'_, T> {
     fn height(&self) -> usize {
-        if self.width > self.set.lanes {
-            self.set.wide.len()
-        } else {
-            self.set.narrow.len()
-        }
+        if self.width > self.set.lanes { self.set.wide.len() } else { self.set.narrow.len() }
     }
 
     /// Multiplies in parallel.
@@ -183,17 +165,9 @@ impl<T: Element> Phase<'_, T> {
         let p = self.problem;
         let whole = self.packed_a.is_null() && self.packed_b.is_null();
         // In place, all of k is done while the block is warm; packed, a phase has one piece of it.
-        let pieces = if whole {
-            p.k.div_ceil(MOST_TERMS_UNPACKED)
-        } else {
-            1
-        };
+        let pieces = if whole { p.k.div_ceil(MOST_TERMS_UNPACKED) } else { 1 };
         for piece in 0..pieces {
-            let terms = if whole {
-                part(p.k, pieces, piece)
-            } else {
-                self.terms.clone()
-            };
+            let terms = if whole { part(p.k, pieces, piece) } else { self.terms.clone() };
             for strip in strips.clone() {
                 for panel in panels.clone() {
                     // SAFETY: panel and strip are inside the phase.
@@ -223,11 +197,7 @@ impl<T: Element> Phase<'_, T> {
         let column = (self.columns.start + left) as isize;
         let columns = self.width.min(self.columns.len() - left);
         let (a, a_row, a_column) = if self.packed_a.is_null() {
-            (
-                p.a.wrapping_offset(row * p.a_row + first * p.a_column),
-                p.a_row,
-                p.a_column,
-            )
+            (p.a.wrapping_offset(row * p.a_row + first * p.a_column), p.a_row, p.a_column)
         } else {
             (self.packed_a.wrapping_add(top * k), 1, height as isize)
         };
@@ -248,11 +218,7 @@ impl<T: Element> Phase<'_, T> {
             c_row: p.c_row,
             columns,
             accumulate: p.accumulate || first > 0,
-            bias: if last && !p.bias.is_null() {
-                p.bias.wrapping_offset(column)
-            } else {
-                std::ptr::null()
-            },
+            bias: if last && !p.bias.is_null() { p.bias.wrapping_offset(column) } else { std::ptr::null() },
         };
         let kernel = if columns <= self.set.lanes && height <= self.set.narrow.len() {
             self.set.narrow[height - 1]
@@ -266,11 +232,7 @@ impl<T: Element> Phase<'_, T> {
     /// Packs the columns of B of this phase, in parallel.
     unsafe fn pack_b(&self, to: *mut T) {
         let p = self.problem;
-        let (k, first, n) = (
-            self.terms.len(),
-            self.terms.start as isize,
-            self.columns.len(),
-        );
+        let (k, first, n) = (self.terms.len(), self.terms.start as isize, self.columns.len());
         let to = Shared(to);
         copy_panels(n.div_ceil(self.width), n * k, &|strip| {
             let left = strip * self.width;
@@ -348,11 +310,7 @@ fn parts(nanoseconds: f64) -> usize {
 pub unsafe fn multiply<T: Element>(set: &'static Set<T>, problem: &Gemm<T>, finish: Finish<'_>) {
     let plan = Plan::new(problem);
     let (m, n, k) = (problem.m, problem.n, problem.k);
-    let width = if n <= set.lanes {
-        set.lanes
-    } else {
-        2 * set.lanes
-    };
+    let width = if n <= set.lanes { set.lanes } else { 2 * set.lanes };
     let mut phase = Phase {
         set,
         problem,
@@ -370,11 +328,7 @@ pub unsafe fn multiply<T: Element>(set: &'static Set<T>, problem: &Gemm<T>, fini
         unsafe { phase.run() };
         return;
     }
-    let most_columns = if plan.pack_b {
-        (PACKED_ROW / size_of::<T>()).next_multiple_of(width)
-    } else {
-        n
-    };
+    let most_columns = if plan.pack_b { (PACKED_ROW / size_of::<T>()).next_multiple_of(width) } else { n };
     let split = threads::worth_splitting(estimate::<T>(m, n, k));
     let most_rows = match (plan.pack_a, split) {
         (false, _) => m,
@@ -382,16 +336,8 @@ pub unsafe fn multiply<T: Element>(set: &'static Set<T>, problem: &Gemm<T>, fini
         (true, true) => SHARED_ROWS,
     };
     let most_terms = k.div_ceil(plan.pieces);
-    let b_size = if plan.pack_b {
-        most_terms * most_columns.min(n.next_multiple_of(width))
-    } else {
-        0
-    };
-    let a_size = if plan.pack_a {
-        most_terms * most_rows.min(m)
-    } else {
-        0
-    };
+    let b_size = if plan.pack_b { most_terms * most_columns.min(n.next_multiple_of(width)) } else { 0 };
+    let a_size = if plan.pack_a { most_terms * most_rows.min(m) } else { 0 };
     let Some(buffer) = Buffer::take((a_size + b_size) * size_of::<T>()) else {
         std::alloc::handle_alloc_error(std::alloc::Layout::new::<T>());
     };

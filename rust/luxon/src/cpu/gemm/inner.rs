@@ -64,10 +64,7 @@ impl<T: Scalar> Inner<T> {
                 }
                 if !self.bias.is_null() {
                     let column = column + t as isize;
-                    value = value
-                        + *self
-                            .bias
-                            .wrapping_offset(row * self.bias_x + column * self.bias_y);
+                    value = value + *self.bias.wrapping_offset(row * self.bias_x + column * self.bias_y);
                 }
                 *to = value;
             }

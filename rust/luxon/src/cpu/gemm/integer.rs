@@ -79,10 +79,7 @@ per_isa! {
 /// As for [`super::gemm`].
 pub unsafe fn gemm_integer<T: Integer>(problem: &Gemm<T>) {
     let nanoseconds = problem.m as f64 * problem.n as f64 * (problem.k + 1) as f64 * 0.3;
-    let tasks = problem
-        .m
-        .min((nanoseconds / 50_000.0).ceil() as usize)
-        .max(1);
+    let tasks = problem.m.min((nanoseconds / 50_000.0).ceil() as usize).max(1);
     threads::parallel(tasks, nanoseconds, &|task| {
         let part = problem.m * task / tasks..problem.m * (task + 1) / tasks;
         // SAFETY: tasks own disjoint rows of C; the rest is the caller's promise.

@@ -31,9 +31,7 @@ fn cut(results: usize, nanoseconds: f64) -> usize {
         true => (2 * threads::threads()).min((nanoseconds / 1000.0) as usize),
         false => 1,
     };
-    results
-        .div_ceil(shared.max(interruptible).max(1))
-        .next_multiple_of(16)
+    results.div_ceil(shared.max(interruptible).max(1)).next_multiple_of(16)
 }
 
 /// A matrix whose rows are contiguous: some of an operand's, or copies of them.
@@ -46,19 +44,9 @@ struct Rows<T> {
 
 impl<T: Element> Rows<T> {
     /// `count` rows of `k` elements, copied unless they are contiguous already.
-    unsafe fn new(
-        start: *const T,
-        count: usize,
-        k: usize,
-        stride: isize,
-        along_k: isize,
-    ) -> Rows<T> {
+    unsafe fn new(start: *const T, count: usize, k: usize, stride: isize, along_k: isize) -> Rows<T> {
         if along_k == 1 || k == 1 {
-            return Rows {
-                start,
-                stride,
-                _copy: Vec::new(),
-            };
+            return Rows { start, stride, _copy: Vec::new() };
         }
         let mut copy = Vec::with_capacity(count * k);
         for row in 0..count as isize {
@@ -66,11 +54,7 @@ impl<T: Element> Rows<T> {
             // SAFETY: element `p` of an existing row.
             copy.extend((0..k as isize).map(|p| unsafe { *start.wrapping_offset(p * along_k) }));
         }
-        Rows {
-            start: copy.as_ptr(),
-            stride: k as isize,
-            _copy: copy,
-        }
+        Rows { start: copy.as_ptr(), stride: k as isize, _copy: copy }
     }
 }
 
@@ -96,9 +80,7 @@ pub unsafe fn thin<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) ->
                 bias: p.bias,
                 bias_stride: 1,
             };
-            columns(set, &call, &|results| {
-                finish.into_iter().for_each(|f| f(0..1, results.clone()))
-            });
+            columns(set, &call, &|results| finish.into_iter().for_each(|f| f(0..1, results.clone())));
             return true;
         }
         if column && p.m > 1 && p.a_row == 1 {
@@ -115,9 +97,7 @@ pub unsafe fn thin<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) ->
                 bias: p.bias,
                 bias_stride: 0,
             };
-            columns(set, &call, &|results| {
-                finish.into_iter().for_each(|f| f(results.clone(), 0..1))
-            });
+            columns(set, &call, &|results| finish.into_iter().for_each(|f| f(results.clone(), 0..1)));
             return true;
         }
         let long = |rows: usize| p.k >= TERMS.max(TERMS_PER_ROW * rows) && p.k * rows <= KEPT;
@@ -140,9 +120,7 @@ pub unsafe fn thin<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) ->
                 bias_x: 0,
                 bias_y: 1,
             };
-            inner(set, &call, &|ys| {
-                finish.into_iter().for_each(|f| f(0..p.m, ys.clone()))
-            });
+            inner(set, &call, &|ys| finish.into_iter().for_each(|f| f(0..p.m, ys.clone())));
             return true;
         }
         let few_columns = column || (p.n <= FEW_COLUMNS && long(p.n));
@@ -164,9 +142,7 @@ pub unsafe fn thin<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) ->
                 bias_x: 1,
                 bias_y: 0,
             };
-            inner(set, &call, &|ys| {
-                finish.into_iter().for_each(|f| f(ys.clone(), 0..p.n))
-            });
+            inner(set, &call, &|ys| finish.into_iter().for_each(|f| f(ys.clone(), 0..p.n)));
             return true;
         }
     }
@@ -242,11 +218,7 @@ unsafe fn blocks<T: Element>(set: &Set<T>, call: &Inner<T>) {
 
 /// A pointer moved by some elements, null staying null.
 fn shifted<T>(pointer: *const T, by: isize) -> *const T {
-    if pointer.is_null() {
-        pointer
-    } else {
-        pointer.wrapping_offset(by)
-    }
+    if pointer.is_null() { pointer } else { pointer.wrapping_offset(by) }
 }
 
 /// A product with k = 1, or k = 0 (zeros, what C holds, or the bias).
@@ -259,9 +231,7 @@ pub unsafe fn outer<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) {
         p.b
     } else if p.k > 0 {
         // SAFETY: the n elements of the only row of B.
-        zeros = (0..p.n)
-            .map(|j| unsafe { *p.b.wrapping_offset(j as isize * p.b_column) })
-            .collect();
+        zeros = (0..p.n).map(|j| unsafe { *p.b.wrapping_offset(j as isize * p.b_column) }).collect();
         zeros.as_ptr()
     } else {
         zeros = vec![T::default(); p.n];
@@ -275,11 +245,7 @@ pub unsafe fn outer<T: Element>(set: &Set<T>, p: &Gemm<T>, finish: Finish<'_>) {
         for i in first..last {
             // SAFETY: row `i` of A and C, and all of B and the bias.
             unsafe {
-                let factor = if p.k > 0 {
-                    *p.a.wrapping_offset(i as isize * p.a_row)
-                } else {
-                    T::default()
-                };
+                let factor = if p.k > 0 { *p.a.wrapping_offset(i as isize * p.a_row) } else { T::default() };
                 (set.scaled)(&Scaled {
                     columns: p.n,
                     factor,

@@ -68,17 +68,9 @@ unsafe fn rows<V: Vector, const N: usize>(strip: &Strip<V::Item>) {
         for p in 0..strip.k {
             for j in 0..N {
                 let at = source.wrapping_add(j * V::LANES);
-                let lanes = if whole_source {
-                    V::load(at)
-                } else {
-                    V::load_masked(at, from[j])
-                };
+                let lanes = if whole_source { V::load(at) } else { V::load_masked(at, from[j]) };
                 let at = strip.panel.add(p * strip.width + j * V::LANES);
-                if whole {
-                    lanes.store(at)
-                } else {
-                    lanes.store_masked(at, to[j])
-                }
+                if whole { lanes.store(at) } else { lanes.store_masked(at, to[j]) }
             }
             source = source.wrapping_offset(strip.k_stride);
         }
@@ -88,17 +80,13 @@ unsafe fn rows<V: Vector, const N: usize>(strip: &Strip<V::Item>) {
 /// Terms are contiguous in the source: squares are transposed in registers.
 #[inline(always)]
 unsafe fn transposed<V: Vector>(strip: &Strip<V::Item>) {
-    let Strip {
-        width, count, k, ..
-    } = *strip;
+    let Strip { width, count, k, .. } = *strip;
     // A whole vector may be stored over the lanes that follow where those are written later.
     let overlap = width <= V::LANES || width % V::LANES == 0;
     let mut group = 0;
     while group < width {
         let lanes = count.saturating_sub(group).min(V::LANES);
-        let source = strip
-            .source
-            .wrapping_offset(group as isize * strip.lane_stride);
+        let source = strip.source.wrapping_offset(group as isize * strip.lane_stride);
         // SAFETY: terms below `k` of lanes below `count` are read; stores stay below `width * k`.
         unsafe {
             let to = V::mask(width - group);
@@ -109,14 +97,8 @@ unsafe fn transposed<V: Vector>(strip: &Strip<V::Item>) {
                 let mut square = [V::zero(); 16];
                 for lane in 0..V::LANES {
                     if lane < lanes {
-                        let at = source
-                            .wrapping_offset(lane as isize * strip.lane_stride)
-                            .wrapping_add(p);
-                        square[lane] = if terms == V::LANES {
-                            V::load(at)
-                        } else {
-                            V::load_masked(at, from)
-                        };
+                        let at = source.wrapping_offset(lane as isize * strip.lane_stride).wrapping_add(p);
+                        square[lane] = if terms == V::LANES { V::load(at) } else { V::load_masked(at, from) };
                     }
                 }
                 V::transpose(&mut square);

@@ -25,28 +25,11 @@ impl<T: Element> Guarded<T> {
         // SAFETY: a fresh private mapping, its inner part made accessible.
         unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            let map =
-                libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0).cast::<u8>();
-            assert_eq!(
-                libc::mprotect(
-                    map.add(PAGE).cast(),
-                    payload,
-                    libc::PROT_READ | libc::PROT_WRITE
-                ),
-                0
-            );
-            let skipped = if at_end {
-                payload - length * size_of::<T>()
-            } else {
-                0
-            };
+            let map = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0).cast::<u8>();
+            assert_eq!(libc::mprotect(map.add(PAGE).cast(), payload, libc::PROT_READ | libc::PROT_WRITE), 0);
+            let skipped = if at_end { payload - length * size_of::<T>() } else { 0 };
             let start = map.add(PAGE + skipped).cast::<T>();
-            Guarded {
-                map,
-                bytes,
-                start,
-                length,
-            }
+            Guarded { map, bytes, start, length }
         }
     }
 
@@ -99,12 +82,7 @@ impl Order {
             Order::ReversedColumns => (c, -1, columns - 1, rows * columns),
             Order::SameRow => (0, 1, 0, columns),
             Order::SameColumn => (1, 0, 0, rows),
-            Order::Sparse => (
-                2 * c + 1,
-                2,
-                0,
-                (rows - 1) * (2 * columns + 1) + 2 * columns - 1,
-            ),
+            Order::Sparse => (2 * c + 1, 2, 0, (rows - 1) * (2 * columns + 1) + 2 * columns - 1),
         }
     }
 }
@@ -140,10 +118,7 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 40) as f64 / (1u64 << 23) as f64 - 1.0
     }
 }
@@ -177,47 +152,25 @@ real!(f64);
 /// Runs a case on every instruction set, with one and more threads, and checks it.
 fn check<T: Real>(case: Case) {
     let mut random = Random(case.m as u64 * 31 + case.n as u64 * 17 + case.k as u64);
-    let Case {
-        m, n, k, at_end, ..
-    } = case;
-    let (a_row, a_column, a_first, a_size) = if k > 0 {
-        case.a.strides(m, k)
-    } else {
-        (0, 0, 0, 0)
-    };
-    let (b_row, b_column, b_first, b_size) = if k > 0 {
-        case.b.strides(k, n)
-    } else {
-        (0, 0, 0, 0)
-    };
+    let Case { m, n, k, at_end, .. } = case;
+    let (a_row, a_column, a_first, a_size) = if k > 0 { case.a.strides(m, k) } else { (0, 0, 0, 0) };
+    let (b_row, b_column, b_first, b_size) = if k > 0 { case.b.strides(k, n) } else { (0, 0, 0, 0) };
     let a = Guarded::<T>::filled(a_size, at_end, || T::of(random.next()));
     let b = Guarded::<T>::filled(b_size, at_end, || T::of(random.next()));
     let bias = Guarded::<T>::filled(n, at_end, || T::of(random.next()));
     let c_row = n + case.pad;
-    let before: Vec<T> = (0..m * c_row - case.pad)
-        .map(|_| T::of(random.next()))
-        .collect();
+    let before: Vec<T> = (0..m * c_row - case.pad).map(|_| T::of(random.next())).collect();
     let untouched = T::of(f64::NAN);
     let mut expected = vec![(0.0, 0.0); m * n];
     for i in 0..m {
         for j in 0..n {
-            let mut sum = if case.accumulate {
-                before[i * c_row + j].real()
-            } else {
-                0.0
-            };
-            let shift = if case.bias {
-                bias.slice()[j].real()
-            } else {
-                0.0
-            };
+            let mut sum = if case.accumulate { before[i * c_row + j].real() } else { 0.0 };
+            let shift = if case.bias { bias.slice()[j].real() } else { 0.0 };
             let mut size = sum.abs() + shift.abs();
             sum += shift;
             for p in 0..k {
-                let x = a.slice()
-                    [(a_first as isize + i as isize * a_row + p as isize * a_column) as usize];
-                let y = b.slice()
-                    [(b_first as isize + p as isize * b_row + j as isize * b_column) as usize];
+                let x = a.slice()[(a_first as isize + i as isize * a_row + p as isize * a_column) as usize];
+                let y = b.slice()[(b_first as isize + p as isize * b_row + j as isize * b_column) as usize];
                 sum += x.real() * y.real();
                 size += (x.real() * y.real()).abs();
             }
@@ -245,11 +198,7 @@ fn check<T: Real>(case: Case) {
                 c: c.start,
                 c_row: c_row as isize,
                 accumulate: case.accumulate,
-                bias: if case.bias {
-                    bias.start
-                } else {
-                    std::ptr::null()
-                },
+                bias: if case.bias { bias.start } else { std::ptr::null() },
             };
             let seen = Mutex::new(vec![0u8; m * n]);
             let finish = |rows: Range<usize>, columns: Range<usize>| {
@@ -262,10 +211,7 @@ fn check<T: Real>(case: Case) {
             };
             // SAFETY: the operands are as large as their strides say.
             threads::with_threads(count, || unsafe { gemm_on(isa, &problem, Some(&finish)) });
-            assert!(
-                seen.lock().unwrap().iter().all(|&times| times == 1),
-                "finish: {case:?}"
-            );
+            assert!(seen.lock().unwrap().iter().all(|&times| times == 1), "finish: {case:?}");
             let mut now = Vec::new();
             for i in 0..m {
                 for j in 0..c_row {
@@ -273,11 +219,7 @@ fn check<T: Real>(case: Case) {
                         continue;
                     };
                     if j >= n {
-                        let kept = if case.accumulate {
-                            before[i * c_row + j]
-                        } else {
-                            untouched
-                        };
+                        let kept = if case.accumulate { before[i * c_row + j] } else { untouched };
                         assert_eq!(value.bits(), kept.bits(), "between rows: {case:?}");
                         continue;
                     }
@@ -285,34 +227,16 @@ fn check<T: Real>(case: Case) {
                     let (sum, size) = expected[i * n + j];
                     let error = (value.real() - sum).abs();
                     let bound = T::EPSILON * (k as f64 + 3.0) * size + 1e-300;
-                    assert!(
-                        error <= bound,
-                        "{} for {sum} at ({i}, {j}) on {isa:?}: {case:?}",
-                        value.real()
-                    );
+                    assert!(error <= bound, "{} for {sum} at ({i}, {j}) on {isa:?}: {case:?}", value.real());
                 }
             }
-            assert_eq!(
-                bits.get_or_insert_with(|| now.clone()),
-                &now,
-                "{count} threads on {isa:?}: {case:?}"
-            );
+            assert_eq!(bits.get_or_insert_with(|| now.clone()), &now, "{count} threads on {isa:?}: {case:?}");
         }
     }
 }
 
 fn case(m: usize, n: usize, k: usize, a: Order, b: Order) -> Case {
-    Case {
-        m,
-        n,
-        k,
-        a,
-        b,
-        pad: 0,
-        accumulate: false,
-        bias: false,
-        at_end: true,
-    }
+    Case { m, n, k, a, b, pad: 0, accumulate: false, bias: false, at_end: true }
 }
 
 prop_compose! {
@@ -363,12 +287,7 @@ fn every_path() {
     check::<f32>(case(40, 80, 1024, Order::Rows, Order::Rows));
     check::<f32>(case(1100, 70, 1000, Order::Columns, Order::Columns));
     check::<f64>(case(70, 1100, 1024, Order::Rows, Order::Rows));
-    let all = Case {
-        accumulate: true,
-        bias: true,
-        pad: 5,
-        ..case(190, 300, 1030, Order::Columns, Order::Columns)
-    };
+    let all = Case { accumulate: true, bias: true, pad: 5, ..case(190, 300, 1030, Order::Columns, Order::Columns) };
     check::<f64>(all);
     check::<f32>(all);
     // Few rows or columns as inner products.
@@ -409,15 +328,8 @@ fn nothing_is_skipped_for_zeros() {
             // SAFETY: the slices have the sizes given.
             unsafe { gemm_on(isa, &problem, None) };
             let first = if k > 1 { f32::NAN } else { f32::INFINITY };
-            assert_eq!(
-                c[0].to_bits() << 1 >> 23,
-                first.to_bits() << 1 >> 23,
-                "{isa:?} {m} {n} {k}"
-            );
-            assert!(
-                c[n..].iter().all(|value| value.is_nan()),
-                "{isa:?} {m} {n} {k}"
-            );
+            assert_eq!(c[0].to_bits() << 1 >> 23, first.to_bits() << 1 >> 23, "{isa:?} {m} {n} {k}");
+            assert!(c[n..].iter().all(|value| value.is_nan()), "{isa:?} {m} {n} {k}");
         }
     }
 }
@@ -429,9 +341,7 @@ fn batches_are_products() {
     let a: Vec<f32> = (0..m * k * count).map(|_| random.next() as f32).collect();
     let b: Vec<f32> = (0..k * n).map(|_| random.next() as f32).collect();
     let mut c = vec![f32::NAN; m * n * count];
-    let offsets: Vec<_> = (0..count)
-        .map(|i| ((i * m * k) as isize, 0, ((count - 1 - i) * m * n) as isize))
-        .collect();
+    let offsets: Vec<_> = (0..count).map(|i| ((i * m * k) as isize, 0, ((count - 1 - i) * m * n) as isize)).collect();
     let mut problem = Gemm {
         m,
         n,
@@ -462,20 +372,12 @@ fn batches_are_products() {
 #[test]
 fn integers_wrap() {
     let (m, n, k) = (5, 300, 9);
-    let a: Vec<i32> = (0..m * k)
-        .map(|i| (i as i32).wrapping_mul(715_827_883))
-        .collect();
-    let b: Vec<i32> = (0..k * n)
-        .map(|i| (i as i32).wrapping_mul(-1_234_567))
-        .collect();
+    let a: Vec<i32> = (0..m * k).map(|i| (i as i32).wrapping_mul(715_827_883)).collect();
+    let b: Vec<i32> = (0..k * n).map(|i| (i as i32).wrapping_mul(-1_234_567)).collect();
     let bias: Vec<i32> = (0..n as i32).collect();
     for by_columns in [false, true] {
         let mut c = vec![3i32; m * n];
-        let (b_row, b_column) = if by_columns {
-            (1, k as isize)
-        } else {
-            (n as isize, 1)
-        };
+        let (b_row, b_column) = if by_columns { (1, k as isize) } else { (n as isize, 1) };
         let problem = Gemm {
             m,
             n,
@@ -496,9 +398,7 @@ fn integers_wrap() {
         for i in 0..m {
             for j in 0..n {
                 let at = |p: usize| b[(p as isize * b_row + j as isize * b_column) as usize];
-                let sum = (0..k).fold(3 + bias[j], |sum, p| {
-                    sum.wrapping_add(a[i * k + p].wrapping_mul(at(p)))
-                });
+                let sum = (0..k).fold(3 + bias[j], |sum, p| sum.wrapping_add(a[i * k + p].wrapping_mul(at(p))));
                 assert_eq!(c[i * n + j], sum);
             }
         }

@@ -60,9 +60,7 @@ pub struct Set<T: 'static> {
 }
 
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize, const N: usize, const PACKED: bool>(
-    tile: &Tile<V::Item>,
-) {
+unsafe fn tile<V: Vector, const M: usize, const N: usize, const PACKED: bool>(tile: &Tile<V::Item>) {
     // SAFETY: as for `sums`, whose contract is that of the kernels.
     unsafe {
         if tile.columns == N * V::LANES {
@@ -77,9 +75,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, const PACKED: bool>(
 /// The instruction set of `V` must be there; `M` rows of A and C and `tile.columns` columns of B, C and
 /// the bias must be valid, the latter exactly `N * V::LANES` without `EDGE` and at most so many with it.
 #[inline(always)]
-unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, const EDGE: bool>(
-    tile: &Tile<V::Item>,
-) {
+unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, const EDGE: bool>(tile: &Tile<V::Item>) {
     // SAFETY: all accesses are inside the operands by the contract above.
     unsafe {
         let mut masks = [V::mask(V::LANES); N];
@@ -90,11 +86,7 @@ unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, co
         }
         let load = |from: *const V::Item, j: usize| {
             let from = from.wrapping_add(j * V::LANES);
-            if EDGE {
-                V::load_masked(from, masks[j])
-            } else {
-                V::load(from)
-            }
+            if EDGE { V::load_masked(from, masks[j]) } else { V::load(from) }
         };
         // C is wanted in cache when the sums are ready, which takes a while unless k is small.
         for i in 0..if tile.k < 16 { 0 } else { M } {
@@ -103,11 +95,7 @@ unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, co
                 prefetch(row.wrapping_add(j * V::LANES));
             }
         }
-        let (a_row, a_column) = if PACKED {
-            (1, M as isize)
-        } else {
-            (tile.a_row, tile.a_column)
-        };
+        let (a_row, a_column) = if PACKED { (1, M as isize) } else { (tile.a_row, tile.a_column) };
         let (mut a, mut b) = (tile.a, tile.b);
         let mut sums = [[V::zero(); N]; M];
         for _ in 0..tile.k {
@@ -140,11 +128,7 @@ unsafe fn sums<V: Vector, const M: usize, const N: usize, const PACKED: bool, co
                     value = value.add(load(tile.bias, j));
                 }
                 let to = row.wrapping_add(j * V::LANES);
-                if EDGE {
-                    value.store_masked(to, masks[j])
-                } else {
-                    value.store(to)
-                }
+                if EDGE { value.store_masked(to, masks[j]) } else { value.store(to) }
             }
         }
     }

@@ -28,11 +28,7 @@ macro_rules! avx512 {
             }
             #[inline(always)]
             unsafe fn mask(count: usize) -> $mask {
-                if count >= $lanes {
-                    <$mask>::MAX
-                } else {
-                    (1 << count) - 1
-                }
+                if count >= $lanes { <$mask>::MAX } else { (1 << count) - 1 }
             }
             #[inline(always)]
             unsafe fn load(from: *const $item) -> Self {

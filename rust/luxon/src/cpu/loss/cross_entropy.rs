@@ -161,8 +161,7 @@ impl<T: Real> Shared<T> {
         unsafe {
             let mut lanes = [self.spread; N];
             if self.probabilities.is_some() {
-                let given: [T; N] =
-                    S::load_some(self.probabilities.at(row * self.classes + at), length, T::ZERO);
+                let given: [T; N] = S::load_some(self.probabilities.at(row * self.classes + at), length, T::ZERO);
                 for i in 0..N {
                     lanes[i] = given[i] * self.keep + self.spread;
                 }
@@ -456,9 +455,7 @@ mod tests {
     /// What a cross entropy compares with, dense: classes or probabilities smoothed and weighted.
     fn dense(targets: &[f64], weight: &[f64], smoothing: f64) -> Vec<f64> {
         let classes = weight.len();
-        let smooth = |(i, t): (usize, &f64)| {
-            (t * (1.0 - smoothing) + smoothing / classes as f64) * weight[i % classes]
-        };
+        let smooth = |(i, t): (usize, &f64)| (t * (1.0 - smoothing) + smoothing / classes as f64) * weight[i % classes];
         targets.iter().enumerate().map(smooth).collect()
     }
 
@@ -466,13 +463,11 @@ mod tests {
         for (rows, classes) in [(0, 3), (1, 1), (6, 10), (128, 10), (5, 17), (4, 64), (3, 1001)] {
             for (case, smoothing) in [0.0, 0.1, 0.0, 0.1, 0.0, 0.1].into_iter().enumerate() {
                 let x = numbers::<T>(rows * classes, case as u64, 3.0);
-                let index: Vec<i64> = (0..rows)
-                    .map(|row| if row % 5 == 4 { -100 } else { (row * 7 % classes) as i64 })
-                    .collect();
+                let index: Vec<i64> =
+                    (0..rows).map(|row| if row % 5 == 4 { -100 } else { (row * 7 % classes) as i64 }).collect();
                 // Rows that sum to about 1: the oracle's difference quotients lose digits to a large loss.
                 let share = T::from_f64(0.5 / classes as f64);
-                let given: Vec<T> =
-                    numbers::<T>(rows * classes, 31, 2.0).into_iter().map(|t| t * share).collect();
+                let given: Vec<T> = numbers::<T>(rows * classes, 31, 2.0).into_iter().map(|t| t * share).collect();
                 let weighted = case % 3 > 0;
                 let weight = if weighted { numbers::<T>(classes, 9, 2.5) } else { vec![T::ONE; classes] };
                 let (targets, hot) = if case < 3 {
@@ -527,9 +522,7 @@ mod tests {
                 assert_close(&gradient, &slopes, tolerance, "gradient at once");
                 let half = [T::from_f64(0.5)];
                 // SAFETY: all arrays have their sizes; a stride of 0 reads one number.
-                unsafe {
-                    cross_entropy_gradient(&operands, saved.as_ptr(), half.as_ptr(), 0, gradient.as_mut_ptr())
-                };
+                unsafe { cross_entropy_gradient(&operands, saved.as_ptr(), half.as_ptr(), 0, gradient.as_mut_ptr()) };
                 slopes.iter_mut().for_each(|slope| *slope *= 0.5);
                 assert_close(&gradient, &slopes, tolerance, "gradient from what was saved");
                 for i in (0..rows * classes).step_by(1 + rows * classes / 7) {

@@ -202,16 +202,7 @@ mod tests {
             // SAFETY: all arrays have their sizes.
             unsafe {
                 binary_cross_entropy(x.as_ptr(), t, positive, losses.as_mut_ptr(), rows, columns);
-                binary_cross_entropy_gradient(
-                    x.as_ptr(),
-                    t,
-                    positive,
-                    u,
-                    1,
-                    gradient.as_mut_ptr(),
-                    rows,
-                    columns,
-                );
+                binary_cross_entropy_gradient(x.as_ptr(), t, positive, u, 1, gradient.as_mut_ptr(), rows, columns);
             }
             let loss = |i: usize, x: f64| {
                 let soft = |x: f64| if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() };

@@ -132,7 +132,9 @@ pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value) {
     }
 
     let shape = *output.shape();
-    let mut sources = [Source { pointer: std::ptr::null(), strides: Strides::new(), size: 0, half: None, access: Access::Gather }; MAX_ARITY];
+    let mut sources =
+        [Source { pointer: std::ptr::null(), strides: Strides::new(), size: 0, half: None, access: Access::Gather };
+            MAX_ARITY];
     let mut input = 0;
     for argument in 0..arity {
         let condition = select && argument == 0;
@@ -140,7 +142,13 @@ pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value) {
             Some(scalar) => {
                 let dtype = if condition { DType::Bool } else { compute };
                 scalars[argument] = scalar_bytes(scalar, dtype);
-                Source { pointer: scalars[argument].as_ptr(), strides: zero_strides(shape.len()), size: dtype.size(), half: None, access: Access::Gather }
+                Source {
+                    pointer: scalars[argument].as_ptr(),
+                    strides: zero_strides(shape.len()),
+                    size: dtype.size(),
+                    half: None,
+                    access: Access::Gather,
+                }
             }
             None => {
                 let value = inputs[input];
@@ -229,7 +237,11 @@ fn access(space: &Space, source: &Source) -> Access {
 
 fn run_space(kernel: Kernel, block: Block, space: &Space, sources: &mut [Source], target: Target) {
     // Tiles of different lengths: keep the longest that the shorter ones divide, gather the others.
-    let longest = sources.iter().map(|source| if let Access::Tile(length) = source.access { length } else { 1 }).max().unwrap_or(1);
+    let longest = sources
+        .iter()
+        .map(|source| if let Access::Tile(length) = source.access { length } else { 1 })
+        .max()
+        .unwrap_or(1);
     for source in sources.iter_mut() {
         if let Access::Tile(length) = source.access {
             if longest % length != 0 {
@@ -272,7 +284,8 @@ fn run_flat(block: Block, space: &Space, sources: &[Source], target: Target, sta
     let mut scratch = [const { Scratch::new() }; MAX_ARITY];
     let mut out_scratch = Scratch::new();
     let mut pointers = [std::ptr::null::<u8>(); MAX_ARITY];
-    let direct = target.half.is_none() && sources.iter().all(|source| source.access == Access::Linear && source.half.is_none());
+    let direct =
+        target.half.is_none() && sources.iter().all(|source| source.access == Access::Linear && source.half.is_none());
     let step = if direct { count } else { step };
     for (source, scratch) in sources.iter().zip(&mut scratch) {
         if let Access::Tile(length) = source.access {
@@ -319,7 +332,8 @@ fn run_inner(block: Block, space: &Space, sources: &[Source], target: Target, ru
         offset += start as isize * source.strides[inner_axis];
         *base = source.pointer.wrapping_offset(offset * source.size as isize);
     }
-    let direct = target.half.is_none() && sources.iter().all(|source| source.strides[inner_axis] == 1 && source.half.is_none());
+    let direct =
+        target.half.is_none() && sources.iter().all(|source| source.strides[inner_axis] == 1 && source.half.is_none());
     let step = if direct { length } else { BLOCK };
     let mut done = 0;
     while done < length {
@@ -344,7 +358,14 @@ fn run_inner(block: Block, space: &Space, sources: &[Source], target: Target, ru
 
 /// Runs the kernel on one block and stores the result, narrowed where it is a half type.
 #[inline]
-fn store(block: Block, pointers: &[*const u8; MAX_ARITY], target: Target, position: usize, length: usize, scratch: *mut u8) {
+fn store(
+    block: Block,
+    pointers: &[*const u8; MAX_ARITY],
+    target: Target,
+    position: usize,
+    length: usize,
+    scratch: *mut u8,
+) {
     let to = target.pointer.wrapping_add(position * target.size);
     // SAFETY: the operands hold `length` elements each, the target range lies in the output, and the
     // scratch holds a block.
@@ -413,7 +434,9 @@ fn gather_strided(source: &Source, from: *const u8, stride: isize, length: usize
         ($word:ty) => {
             for index in 0..length {
                 // SAFETY: the run lies inside the operand, the scratch holds a block.
-                unsafe { *scratch.cast::<$word>().add(index) = *from.wrapping_offset(index as isize * step).cast::<$word>() };
+                unsafe {
+                    *scratch.cast::<$word>().add(index) = *from.wrapping_offset(index as isize * step).cast::<$word>()
+                };
             }
         };
     }

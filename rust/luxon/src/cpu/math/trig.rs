@@ -86,16 +86,22 @@ fn cos_series_f64(s: f64) -> f64 {
 #[inline(always)]
 fn quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
     let s = r * r;
-    let value =
-        if q & 1 == 0 { r + (r * s).mul_add(sin_series_f32(s), low) } else { s.mul_add(cos_series_f32(s), 1.0) };
+    let value = if q & 1 == 0 {
+        r + (r * s).mul_add(sin_series_f32(s), low)
+    } else {
+        1.0 + s.mul_add(cos_series_f32(s), -(r * low))
+    };
     f32::from_bits(value.to_bits() ^ ((q & 2) << 30))
 }
 
 #[inline(always)]
 fn quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
     let s = r * r;
-    let value =
-        if q & 1 == 0 { r + (r * s).mul_add(sin_series_f64(s), low) } else { s.mul_add(cos_series_f64(s), 1.0) };
+    let value = if q & 1 == 0 {
+        r + (r * s).mul_add(sin_series_f64(s), low)
+    } else {
+        1.0 + s.mul_add(cos_series_f64(s), -(r * low))
+    };
     f64::from_bits(value.to_bits() ^ ((q & 2) << 62))
 }
 
@@ -129,7 +135,8 @@ pub(super) fn cos_fast_f64(x: f64) -> f64 {
 #[inline(always)]
 fn tan_quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
     let s = r * r;
-    let (sine, cosine) = ((r, (r * s).mul_add(sin_series_f32(s), low)), (1.0, s * cos_series_f32(s)));
+    let (sine, cosine) =
+        ((r, (r * s).mul_add(sin_series_f32(s), low)), (1.0, s.mul_add(cos_series_f32(s), -(r * low))));
     let odd = q & 1 == 1;
     let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
     let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
@@ -144,7 +151,8 @@ fn tan_quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
 #[inline(always)]
 fn tan_quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
     let s = r * r;
-    let (sine, cosine) = ((r, (r * s).mul_add(sin_series_f64(s), low)), (1.0, s * cos_series_f64(s)));
+    let (sine, cosine) =
+        ((r, (r * s).mul_add(sin_series_f64(s), low)), (1.0, s.mul_add(cos_series_f64(s), -(r * low))));
     let odd = q & 1 == 1;
     let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
     let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);

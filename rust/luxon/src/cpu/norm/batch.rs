@@ -154,8 +154,7 @@ impl Shape {
     fn group(&self) -> usize {
         let spatial = self.spatial.max(1);
         let fill = TILE / spatial;
-        let enough =
-            (32768 / (self.batch * spatial).max(1)).max(self.channels.div_ceil(8)).max(LANES / spatial);
+        let enough = (32768 / (self.batch * spatial).max(1)).max(self.channels.div_ceil(8)).max(LANES / spatial);
         fill.min(enough).max(1)
     }
 }
@@ -539,18 +538,15 @@ mod tests {
     ) -> [Vec<f64>; 4] {
         let mut results = [x.to_vec(), vec![], vec![], vec![]];
         for channel in 0..channels {
-            let own: Vec<usize> = (0..batch * spatial)
-                .map(|i| (i / spatial * channels + channel) * spatial + i % spatial)
-                .collect();
+            let own: Vec<usize> =
+                (0..batch * spatial).map(|i| (i / spatial * channels + channel) * spatial + i % spatial).collect();
             let n = own.len() as f64;
             // Around an element, as the mean itself could not be held exactly enough beside an offset.
             let origin = own.first().map_or(f64::NAN, |&i| x[i]);
             let mean = own.iter().map(|&i| x[i] - origin).sum::<f64>() / n;
             let variance = own.iter().map(|&i| (x[i] - origin - mean).powi(2)).sum::<f64>() / n;
             let rstd = 1.0 / (variance + 1e-5).sqrt();
-            own.iter().for_each(|&i| {
-                results[0][i] = (x[i] - origin - mean) * rstd * weight[channel] + bias[channel]
-            });
+            own.iter().for_each(|&i| results[0][i] = (x[i] - origin - mean) * rstd * weight[channel] + bias[channel]);
             results[1].push(origin + mean);
             results[2].push(variance);
             results[3].push(rstd);
@@ -604,9 +600,7 @@ mod tests {
                 let (m, r) = (given[1].as_ptr(), given[3].as_ptr());
                 let (dw, db) = (dweight.as_mut_ptr(), dbias.as_mut_ptr());
                 // SAFETY: the arrays have their sizes; `dx` may be `dy`.
-                unsafe {
-                    batch_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, training)
-                };
+                unsafe { batch_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, training) };
                 let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                     let mut y = vec![0.0; x.len()];
                     let (m, v) = (given[1].as_ptr(), given[2].as_ptr());
@@ -623,18 +617,8 @@ mod tests {
                     assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
                 }
                 for i in 0..channels {
-                    assert_close(
-                        &dweight[i..=i],
-                        &[slope(&weight, i, |w| objective(&x, w, &bias))],
-                        1e-7,
-                        "dweight",
-                    );
-                    assert_close(
-                        &dbias[i..=i],
-                        &[slope(&bias, i, |b| objective(&x, &weight, b))],
-                        1e-7,
-                        "dbias",
-                    );
+                    assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
+                    assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
                 }
             }
         }

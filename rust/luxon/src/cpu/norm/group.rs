@@ -34,8 +34,7 @@ pub unsafe fn group_norm<T: Real>(
 ) -> Result<()> {
     let shape = Shape { groups, channels: channels / groups, spatial };
     if spatial < NARROW {
-        let (weight, bias) =
-            (Expanded::new(weight, channels, spatial)?, Expanded::new(bias, channels, spatial)?);
+        let (weight, bias) = (Expanded::new(weight, channels, spatial)?, Expanded::new(bias, channels, spatial)?);
         let (rows, columns, [w, b]) = (batch * groups, shape.row(), [weight.pointer, bias.pointer]);
         // SAFETY: the caller's promise.
         unsafe { forward::<T, true>(x, w, b, eps, y, mean, rstd, rows, columns, groups) }
@@ -114,8 +113,7 @@ pub unsafe fn group_norm_gradient<T: Real>(
         if !result.is_null() {
             let sums = Scratch::<f64>::zeroed(channels)?;
             let total = Output::new(sums.pointer());
-            let job =
-                AddPortions { sums: Input::new(half), stride: channels, portions: batch, result: total };
+            let job = AddPortions { sums: Input::new(half), stride: channels, portions: batch, result: total };
             // SAFETY: the table has `batch` rows of `channels`.
             unsafe { run(&job, channels, 1024, 0.1 * batch as f64) }
             for channel in 0..channels {
@@ -258,8 +256,7 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                 let (mut upstream, mut product, mut rest) = (0.0, 0.0, 0.0);
                 for channel in 0..channels {
                     let index = row % groups * channels + channel;
-                    let weight =
-                        if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
+                    let weight = if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
                     let (dy, x) = (dy.add(channel * spatial), x.add(channel * spatial));
                     let sums = totals!(T, N, 3, spatial, |at, length, sums| {
                         let lanes: [T; N] = S::load_some(dy.add(at), length, T::ZERO);
@@ -291,8 +288,7 @@ impl<T: Real, const N: usize> Job for Backward<T, N> {
                 let slope = T::from_f64(slope);
                 for channel in 0..channels {
                     let index = row % groups * channels + channel;
-                    let weight =
-                        if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
+                    let weight = if self.weight.is_some() { self.weight.at(index).read().to_f64() } else { 1.0 };
                     let scale = T::from_f64(deviation * weight);
                     let start = channel * spatial;
                     chunks!(N, spatial, |at, length| {
@@ -344,20 +340,13 @@ mod tests {
         results
     }
 
-    fn forward<T: Real>(
-        x: &[T],
-        weight: &[T],
-        bias: &[T],
-        shape: (usize, usize, usize),
-        groups: usize,
-    ) -> [Vec<T>; 3] {
+    fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], shape: (usize, usize, usize), groups: usize) -> [Vec<T>; 3] {
         let rows = shape.0 * groups;
         let mut results = [vec![T::ZERO; x.len()], vec![T::ZERO; rows], vec![T::ZERO; rows]];
         let [y, mean, rstd] = &mut results;
         let [y, mean, rstd] = [y.as_mut_ptr(), mean.as_mut_ptr(), rstd.as_mut_ptr()];
         // SAFETY: the arrays have their sizes.
-        unsafe { group_norm(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), 1e-5, y, mean, rstd, shape, groups) }
-            .unwrap();
+        unsafe { group_norm(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), 1e-5, y, mean, rstd, shape, groups) }.unwrap();
         results
     }
 
@@ -389,8 +378,7 @@ mod tests {
             let (g, w, m, r) = (dx.as_mut_ptr(), weight.as_ptr(), mean.as_ptr(), rstd.as_ptr());
             let (dw, db) = (dweight.as_mut_ptr(), dbias.as_mut_ptr());
             // SAFETY: the arrays have their sizes; `dx` may be `dy`.
-            unsafe { group_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, groups) }
-                .unwrap();
+            unsafe { group_norm_gradient(g.cast_const(), x.as_ptr(), m, r, w, g, dw, db, shape, groups) }.unwrap();
             let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                 definition(x, w, b, spatial, groups)[0].iter().zip(&dy).map(|(y, dy)| y * dy).sum()
             };
@@ -398,12 +386,7 @@ mod tests {
                 assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
             }
             for i in 0..channels {
-                assert_close(
-                    &dweight[i..=i],
-                    &[slope(&weight, i, |w| objective(&x, w, &bias))],
-                    1e-7,
-                    "dweight",
-                );
+                assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
                 assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
             }
         }

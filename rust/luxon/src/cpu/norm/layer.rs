@@ -491,19 +491,9 @@ mod tests {
                     assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
                 }
                 for i in 0..columns {
-                    assert_close(
-                        &dweight[i..=i],
-                        &[slope(&weight, i, |w| objective(&x, w, &bias))],
-                        1e-7,
-                        "dweight",
-                    );
+                    assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
                     if centred {
-                        assert_close(
-                            &dbias[i..=i],
-                            &[slope(&bias, i, |b| objective(&x, &weight, b))],
-                            1e-7,
-                            "dbias",
-                        );
+                        assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
                     }
                 }
             }
@@ -522,8 +512,7 @@ mod tests {
             let (m, r) = (mean.as_ptr(), rstd.as_ptr());
             // SAFETY: the arrays have their sizes.
             unsafe {
-                layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, null(), gx, gw, gb, rows, columns)
-                    .unwrap();
+                layer_norm_gradient(dy.as_ptr(), x.as_ptr(), m, r, null(), gx, gw, gb, rows, columns).unwrap();
             }
             [dx, dw, db]
         };
@@ -570,9 +559,7 @@ mod tests {
         x[3] = f32::NAN;
         let mut y = vec![0.0f32; 140];
         // SAFETY: the arrays have their sizes; results may be absent.
-        unsafe {
-            layer_norm(x.as_ptr(), null(), null(), 1e-5, y.as_mut_ptr(), null_mut(), null_mut(), 2, 70)
-        };
+        unsafe { layer_norm(x.as_ptr(), null(), null(), 1e-5, y.as_mut_ptr(), null_mut(), null_mut(), 2, 70) };
         assert!(y[..70].iter().all(|y| y.is_nan()) && y[70..].iter().all(|y| y.is_finite()));
     }
 }

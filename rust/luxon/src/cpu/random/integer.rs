@@ -37,13 +37,7 @@ impl Bits for u64 {
 
 /// `jax.random.bits`: uniform random bits.
 pub fn bits<T: Bits>(key: Key, out: &mut [T]) {
-    fill(
-        &RawBits::<T> {
-            key,
-            marker: PhantomData,
-        },
-        out,
-    );
+    fill(&RawBits::<T> { key, marker: PhantomData }, out);
 }
 
 struct RawBits<T> {
@@ -77,10 +71,7 @@ pub fn randint<T: Integer>(key: Key, low: i64, high: i64, out: &mut [T]) {
 
 impl Integer for u8 {
     fn randint(key: Key, low: i64, high: i64, out: &mut [u8]) {
-        fill(
-            &Range32::<u8>::new(key, low.clamp(0, 255), high.clamp(0, 256)),
-            out,
-        );
+        fill(&Range32::<u8>::new(key, low.clamp(0, 255), high.clamp(0, 256)), out);
     }
 }
 
@@ -88,34 +79,18 @@ impl Integer for i32 {
     fn randint(key: Key, low: i64, high: i64, out: &mut [i32]) {
         const LEAST: i64 = i32::MIN as i64;
         const MOST: i64 = i32::MAX as i64;
-        fill(
-            &Range32::<i32>::new(key, low.clamp(LEAST, MOST), high.clamp(LEAST, MOST + 1)),
-            out,
-        );
+        fill(&Range32::<i32>::new(key, low.clamp(LEAST, MOST), high.clamp(LEAST, MOST + 1)), out);
     }
 }
 
 impl Integer for i64 {
     fn randint(key: Key, low: i64, high: i64, out: &mut [i64]) {
-        let span = if high <= low {
-            1
-        } else {
-            high.wrapping_sub(low) as u64
-        };
+        let span = if high <= low { 1 } else { high.wrapping_sub(low) as u64 };
         let [for_high, for_low] = [key.child(0), key.child(1)];
         let divisor = Divisor::<u64>::new(span);
         let half = divisor.remainder(1 << 32);
         let multiplier = divisor.remainder(half.wrapping_mul(half));
-        fill(
-            &Range64 {
-                for_high,
-                for_low,
-                low,
-                multiplier,
-                divisor,
-            },
-            out,
-        );
+        fill(&Range64 { for_high, for_low, low, multiplier, divisor }, out);
     }
 }
 
@@ -140,14 +115,7 @@ impl<T> Range32<T> {
             divisor.remainder(half.wrapping_mul(half))
         });
         let [for_high, for_low] = [key.child(0), key.child(1)];
-        Range32 {
-            for_high,
-            for_low,
-            low: low as i32,
-            multiplier,
-            divisor,
-            marker: PhantomData,
-        }
+        Range32 { for_high, for_low, low: low as i32, multiplier, divisor, marker: PhantomData }
     }
 
     #[inline(always)]
@@ -161,12 +129,9 @@ impl<T> Range32<T> {
             }
             Some(divisor) => {
                 for offset in 0..CHUNK {
-                    let high =
-                        divisor.remainder(u32::from_words(words(self.for_high, first, offset)));
-                    let low =
-                        divisor.remainder(u32::from_words(words(self.for_low, first, offset)));
-                    let value =
-                        divisor.remainder(high.wrapping_mul(self.multiplier).wrapping_add(low));
+                    let high = divisor.remainder(u32::from_words(words(self.for_high, first, offset)));
+                    let low = divisor.remainder(u32::from_words(words(self.for_low, first, offset)));
+                    let value = divisor.remainder(high.wrapping_mul(self.multiplier).wrapping_add(low));
                     out[offset] = self.low.wrapping_add(value as i32);
                 }
             }
@@ -219,13 +184,8 @@ impl Fill for Range64 {
             low[offset] = u64::from_words(words(self.for_low, first, offset));
         }
         for offset in 0..CHUNK {
-            let (high, low) = (
-                self.divisor.remainder(high[offset]),
-                self.divisor.remainder(low[offset]),
-            );
-            let value = self
-                .divisor
-                .remainder(high.wrapping_mul(self.multiplier).wrapping_add(low));
+            let (high, low) = (self.divisor.remainder(high[offset]), self.divisor.remainder(low[offset]));
+            let value = self.divisor.remainder(high.wrapping_mul(self.multiplier).wrapping_add(low));
             out[offset] = self.low.wrapping_add(value as i64);
         }
     }
@@ -249,12 +209,7 @@ macro_rules! divisor {
                 let bits = $word::BITS - (divisor - 1).leading_zeros();
                 let excess = (1 << bits) - $wide::from(divisor);
                 let multiplier = ((excess << $word::BITS) / $wide::from(divisor) + 1) as $word;
-                Divisor {
-                    divisor,
-                    multiplier,
-                    first_shift: bits.min(1),
-                    second_shift: bits.saturating_sub(1),
-                }
+                Divisor { divisor, multiplier, first_shift: bits.min(1), second_shift: bits.saturating_sub(1) }
             }
 
             #[inline(always)]
@@ -338,35 +293,15 @@ mod tests {
 
     #[test]
     fn a_divisor_divides() {
-        let divisors = (1..2000u64)
-            .chain((11..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]));
-        for divisor in divisors.chain([u64::MAX, u64::MAX - 1, 123_456_789, 0x9E37_79B9_7F4A_7C15])
-        {
-            let near = [
-                0,
-                1,
-                divisor - 1,
-                divisor,
-                divisor.wrapping_add(1),
-                1 << 16,
-                1 << 32,
-                u64::MAX - 1,
-                u64::MAX,
-            ];
+        let divisors = (1..2000u64).chain((11..64).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]));
+        for divisor in divisors.chain([u64::MAX, u64::MAX - 1, 123_456_789, 0x9E37_79B9_7F4A_7C15]) {
+            let near = [0, 1, divisor - 1, divisor, divisor.wrapping_add(1), 1 << 16, 1 << 32, u64::MAX - 1, u64::MAX];
             let spread = (0..200u64).map(|step| step.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             for value in near.into_iter().chain(spread) {
-                assert_eq!(
-                    Divisor::<u64>::new(divisor).remainder(value),
-                    value % divisor,
-                    "{value} % {divisor}"
-                );
+                assert_eq!(Divisor::<u64>::new(divisor).remainder(value), value % divisor, "{value} % {divisor}");
                 if let Ok(divisor) = u32::try_from(divisor) {
                     let value = value as u32;
-                    assert_eq!(
-                        Divisor::<u32>::new(divisor).remainder(value),
-                        value % divisor,
-                        "{value} % {divisor}"
-                    );
+                    assert_eq!(Divisor::<u32>::new(divisor).remainder(value), value % divisor, "{value} % {divisor}");
                 }
             }
         }
@@ -375,9 +310,8 @@ mod tests {
     #[test]
     fn sorting_is_stable() {
         for length in [0, 1, 2, 255, 256, 257, 5000] {
-            let mut pairs: Vec<(u32, i64)> = (0..length)
-                .map(|index| ((index as u32).wrapping_mul(0x9E37_79B9) >> 20, index))
-                .collect();
+            let mut pairs: Vec<(u32, i64)> =
+                (0..length).map(|index| ((index as u32).wrapping_mul(0x9E37_79B9) >> 20, index)).collect();
             let mut expected = pairs.clone();
             expected.sort_by_key(|pair| pair.0);
             let mut spare = pairs.clone();

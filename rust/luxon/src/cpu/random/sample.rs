@@ -98,9 +98,7 @@ macro_rules! wide_sample {
 }
 
 wide_sample!(f32, 1.0f32.to_bits(), |words| (words.0 ^ words.1) >> 9);
-wide_sample!(f64, 1.0f64.to_bits(), |words| (u64::from(words.0) << 32
-    | u64::from(words.1))
-    >> 12);
+wide_sample!(f64, 1.0f64.to_bits(), |words| (u64::from(words.0) << 32 | u64::from(words.1)) >> 12);
 
 macro_rules! half_sample {
     ($half:ident, |$words:ident| $mantissa:expr, $scale:expr) => {
@@ -152,13 +150,5 @@ macro_rules! half_sample {
 }
 
 // JAX draws 16 bits for `f16` and keeps 10; for `bf16` it draws 8 and keeps 7.
-half_sample!(
-    f16,
-    |words| (((words.0 ^ words.1) as u16) >> 6),
-    1.0 / 1024.0
-);
-half_sample!(
-    bf16,
-    |words| (((words.0 ^ words.1) as u8) >> 1),
-    1.0 / 128.0
-);
+half_sample!(f16, |words| (((words.0 ^ words.1) as u16) >> 6), 1.0 / 1024.0);
+half_sample!(bf16, |words| (((words.0 ^ words.1) as u8) >> 1), 1.0 / 128.0);

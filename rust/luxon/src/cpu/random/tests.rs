@@ -27,14 +27,7 @@ fn cases() -> impl Iterator<Item = Case<'static>> {
         let (first, second) = key.split_once(',').unwrap();
         let key = Key(hex(first) as u32, hex(second) as u32);
         let words = fields.map(hex).collect();
-        Case {
-            what,
-            dtype,
-            key,
-            parameters,
-            count: count.parse().unwrap(),
-            words,
-        }
+        Case { what, dtype, key, parameters, count: count.parse().unwrap(), words }
     })
 }
 
@@ -54,19 +47,10 @@ impl Case<'_> {
         fill(&mut out);
         let mut bits: Vec<u64> = out.into_iter().map(to_bits).collect();
         if self.words.len() != self.count {
-            let weighted = bits
-                .iter()
-                .enumerate()
-                .map(|(index, bits)| bits.wrapping_mul(2 * index as u64 + 1));
+            let weighted = bits.iter().enumerate().map(|(index, bits)| bits.wrapping_mul(2 * index as u64 + 1));
             bits = vec![weighted.fold(0, u64::wrapping_add)];
         }
-        let Case {
-            what,
-            dtype,
-            key,
-            parameters,
-            ..
-        } = self;
+        let Case { what, dtype, key, parameters, .. } = self;
         assert_eq!(bits, self.words, "{what} {dtype} {key:?} {parameters}");
     }
 
@@ -75,43 +59,23 @@ impl Case<'_> {
             let mut out = vec![0.0; self.count];
             fill32(&mut out);
             let theirs = self.words.iter().map(|&bits| f32::from_bits(bits as u32));
-            (
-                out.into_iter().map(f64::from).collect(),
-                theirs.map(f64::from).collect(),
-            )
+            (out.into_iter().map(f64::from).collect(), theirs.map(f64::from).collect())
         } else {
             let mut out = vec![0.0; self.count];
             fill64(&mut out);
-            (
-                out,
-                self.words
-                    .iter()
-                    .map(|&bits| f64::from_bits(bits))
-                    .collect(),
-            )
+            (out, self.words.iter().map(|&bits| f64::from_bits(bits)).collect())
         };
         assert_eq!(ours.len(), theirs.len());
         for (index, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
             let close = (ours - theirs).abs() <= 2e-5 * theirs.abs().max(1.0);
-            let Case {
-                what,
-                dtype,
-                key,
-                parameters,
-                ..
-            } = self;
-            assert!(
-                close,
-                "{what} {dtype} {key:?} {parameters}: [{index}] {ours} against {theirs}"
-            );
+            let Case { what, dtype, key, parameters, .. } = self;
+            assert!(close, "{what} {dtype} {key:?} {parameters}: [{index}] {ours} against {theirs}");
         }
     }
 }
 
 fn key_words(keys: &[Key]) -> Vec<u64> {
-    keys.iter()
-        .flat_map(|key| [u64::from(key.0), u64::from(key.1)])
-        .collect()
+    keys.iter().flat_map(|key| [u64::from(key.0), u64::from(key.1)]).collect()
 }
 
 #[test]
@@ -138,11 +102,7 @@ fn equals_jax() {
                 assert_eq!(key_words(&[key.fold_in_str(name)]), case.words);
             }
             ("words", _) => {
-                let pairs: Vec<Key> = case
-                    .parameters
-                    .split(',')
-                    .map(|index| key.child(hex(index)))
-                    .collect();
+                let pairs: Vec<Key> = case.parameters.split(',').map(|index| key.child(hex(index))).collect();
                 assert_eq!(key_words(&pairs), case.words);
             }
             ("bits", "uint8") => case.exact::<u8>(u64::from, |out| bits(key, out)),
@@ -154,18 +114,11 @@ fn equals_jax() {
                 let half = (f16::from_f64(low), f16::from_f64(high));
                 let brain = (bf16::from_f64(low), bf16::from_f64(high));
                 match dtype {
-                    "float16" => case.exact(
-                        |x: f16| x.to_bits().into(),
-                        |out| uniform(key, half.0, half.1, out),
-                    ),
-                    "bfloat16" => case.exact(
-                        |x: bf16| x.to_bits().into(),
-                        |out| uniform(key, brain.0, brain.1, out),
-                    ),
-                    "float32" => case.exact(
-                        |x: f32| x.to_bits().into(),
-                        |out| uniform(key, low as f32, high as f32, out),
-                    ),
+                    "float16" => case.exact(|x: f16| x.to_bits().into(), |out| uniform(key, half.0, half.1, out)),
+                    "bfloat16" => case.exact(|x: bf16| x.to_bits().into(), |out| uniform(key, brain.0, brain.1, out)),
+                    "float32" => {
+                        case.exact(|x: f32| x.to_bits().into(), |out| uniform(key, low as f32, high as f32, out))
+                    }
                     _ => case.exact(f64::to_bits, |out| uniform(key, low, high, out)),
                 }
             }
@@ -182,20 +135,13 @@ fn equals_jax() {
                 let (low, high) = case.pair();
                 match dtype {
                     "uint8" => case.exact::<u8>(u64::from, |out| randint(key, low, high, out)),
-                    "int32" => case.exact(
-                        |x: i32| u64::from(x as u32),
-                        |out| randint(key, low, high, out),
-                    ),
+                    "int32" => case.exact(|x: i32| u64::from(x as u32), |out| randint(key, low, high, out)),
                     _ => case.exact(|x: i64| x as u64, |out| randint(key, low, high, out)),
                 }
             }
-            ("permutation", _) => {
-                case.exact(|x: i64| x as u64, |out| permutation(key, out).unwrap())
-            }
+            ("permutation", _) => case.exact(|x: i64| x as u64, |out| permutation(key, out).unwrap()),
             ("normal", _) => case.near(|out| normal(key, out), |out| normal(key, out)),
-            ("exponential", _) => {
-                case.near(|out| exponential(key, out), |out| exponential(key, out))
-            }
+            ("exponential", _) => case.near(|out| exponential(key, out), |out| exponential(key, out)),
             ("gumbel", _) => case.near(|out| gumbel(key, out), |out| gumbel(key, out)),
             ("truncated_normal", _) => {
                 let (lower, upper): (f64, f64) = case.pair();
@@ -206,8 +152,7 @@ fn equals_jax() {
             }
             (drawn, _) if drawn.starts_with("categorical") => {
                 let (classes, rows): (usize, usize) = case.pair();
-                let logit =
-                    |index: usize| ((index % classes * 7 + index / classes * 3) % 11) as f64 / 4.0;
+                let logit = |index: usize| ((index % classes * 7 + index / classes * 3) % 11) as f64 / 4.0;
                 let logits: Vec<f64> = (0..classes * rows).map(logit).collect();
                 let logits32: Vec<f32> = logits.iter().map(|&logit| logit as f32).collect();
                 case.exact(
@@ -227,14 +172,7 @@ fn equals_jax() {
 #[test]
 fn a_slice_may_start_anywhere() {
     let key = Key::new(11);
-    for start in [
-        0,
-        1,
-        63,
-        u64::from(u32::MAX) - 70,
-        u64::from(u32::MAX),
-        u64::MAX - 5,
-    ] {
+    for start in [0, 1, 63, u64::from(u32::MAX) - 70, u64::from(u32::MAX), u64::MAX - 5] {
         let mut out = [0f64; 200];
         let kernel = Shaped::<f64, Exponential>::new(key, Exponential);
         // SAFETY: unsafe only because of how it is dispatched.
@@ -252,12 +190,8 @@ fn a_slice_may_start_anywhere() {
 fn instruction_sets_agree() {
     let key = Key::new(3);
     let draw = || {
-        let (mut single, mut double, mut halves, mut ints) = (
-            vec![0f32; 1003],
-            vec![0f64; 515],
-            vec![f16::ZERO; 77],
-            vec![0i32; 300],
-        );
+        let (mut single, mut double, mut halves, mut ints) =
+            (vec![0f32; 1003], vec![0f64; 515], vec![f16::ZERO; 77], vec![0i32; 300]);
         uniform(key, -0.3, 1.1, &mut single);
         normal(key, &mut double);
         uniform(key, f16::from_f32(-0.7), f16::ONE, &mut halves);
@@ -278,34 +212,16 @@ fn instruction_sets_agree() {
 
 #[test]
 fn dropout_keeps_what_bernoulli_keeps() {
-    fn check<T: Sample + std::fmt::Debug>(
-        key: Key,
-        length: usize,
-        keep: f64,
-        from: impl Fn(f64) -> T,
-    ) {
+    fn check<T: Sample + std::fmt::Debug>(key: Key, length: usize, keep: f64, from: impl Fn(f64) -> T) {
         let mut coins = vec![0u8; length];
         bernoulli(key, keep as f32, &mut coins);
         let nan = from(f64::NAN);
-        let input: Vec<T> = coins
-            .iter()
-            .enumerate()
-            .map(|(i, &c)| {
-                if c == 1 {
-                    from((i % 50) as f64 + 1.0)
-                } else {
-                    nan
-                }
-            })
-            .collect();
+        let input: Vec<T> =
+            coins.iter().enumerate().map(|(i, &c)| if c == 1 { from((i % 50) as f64 + 1.0) } else { nan }).collect();
         let mut out = vec![nan; length];
         dropout(key, keep, &input, &mut out);
         for (index, (&coin, &value)) in coins.iter().zip(&out).enumerate() {
-            let expected = if coin == 1 {
-                from(((index % 50) as f64 + 1.0) / keep)
-            } else {
-                from(0.0)
-            };
+            let expected = if coin == 1 { from(((index % 50) as f64 + 1.0) / keep) } else { from(0.0) };
             assert_eq!(value, expected, "{index} of {length}, keep {keep}");
         }
     }
@@ -323,17 +239,7 @@ fn dropout_keeps_what_bernoulli_keeps() {
 #[test]
 fn names_make_keys() {
     let key = Key::new(0);
-    let names = [
-        "",
-        "a",
-        "b",
-        "ab",
-        "a\0",
-        "layer_1.weight",
-        "layer_1.weight\0",
-        "layer_1.bias",
-        "layer_2.weight",
-    ];
+    let names = ["", "a", "b", "ab", "a\0", "layer_1.weight", "layer_1.weight\0", "layer_1.bias", "layer_2.weight"];
     let mut keys: Vec<Key> = names.iter().map(|name| key.fold_in_str(name)).collect();
     keys.extend((0..100).map(|data| key.fold_in(data)));
     keys.extend([key, Key::new(1).fold_in_str("a")]);
@@ -345,21 +251,11 @@ fn names_make_keys() {
 fn distributions_have_their_moments() {
     fn moments(values: &[f64]) -> (f64, f64) {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        (
-            mean,
-            values
-                .iter()
-                .map(|value| (value - mean).powi(2))
-                .sum::<f64>()
-                / values.len() as f64,
-        )
+        (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64)
     }
     let key = Key::new(8);
     let near = |(mean, variance): (f64, f64), expected: (f64, f64)| {
-        assert!(
-            (mean - expected.0).abs() < 0.01 && (variance - expected.1).abs() < 0.02,
-            "{mean} {variance}"
-        );
+        assert!((mean - expected.0).abs() < 0.01 && (variance - expected.1).abs() < 0.02, "{mean} {variance}");
     };
     let mut out = vec![0f64; 200_000];
     normal(key, &mut out);
@@ -367,10 +263,7 @@ fn distributions_have_their_moments() {
     exponential(key, &mut out);
     near(moments(&out), (1.0, 1.0));
     gumbel(key, &mut out);
-    near(
-        moments(&out),
-        (0.577_215_66, std::f64::consts::PI.powi(2) / 6.0),
-    );
+    near(moments(&out), (0.577_215_66, std::f64::consts::PI.powi(2) / 6.0));
     truncated_normal(key, -1.0, 1.0, &mut out);
     near(moments(&out), (0.0, 0.291_125));
     let mut halves = vec![bf16::ZERO; 200_000];
@@ -388,12 +281,7 @@ fn edges_of_categorical_and_truncated_normal() {
     let infinity = f32::INFINITY;
     categorical(Key::new(0), &[-infinity, 0.0, -infinity], 3, &mut drawn);
     assert_eq!(drawn, [1; 3]);
-    categorical(
-        Key::new(0),
-        &[-infinity, f32::NAN, infinity, f32::NAN],
-        4,
-        &mut drawn,
-    );
+    categorical(Key::new(0), &[-infinity, f32::NAN, infinity, f32::NAN], 4, &mut drawn);
     assert_eq!(drawn, [1; 3]);
     let mut halves = [f16::ZERO; 500];
     let (lower, upper) = (f16::from_f32(-0.1), f16::from_f32(0.1));

@@ -74,10 +74,7 @@ pub(super) fn hash(key: Key, high: u32, low: u32) -> (u32, u32) {
     const EVEN: [u32; 4] = [13, 15, 26, 6];
     const ODD: [u32; 4] = [17, 29, 16, 24];
     let schedule = [key.0, key.1, key.0 ^ key.1 ^ 0x1BD1_1BDA];
-    let mut words = (
-        high.wrapping_add(schedule[0]),
-        low.wrapping_add(schedule[1]),
-    );
+    let mut words = (high.wrapping_add(schedule[0]), low.wrapping_add(schedule[1]));
     words = four_rounds(words, EVEN, schedule[1], schedule[2].wrapping_add(1));
     words = four_rounds(words, ODD, schedule[2], schedule[0].wrapping_add(2));
     words = four_rounds(words, EVEN, schedule[0], schedule[1].wrapping_add(3));
@@ -86,12 +83,7 @@ pub(super) fn hash(key: Key, high: u32, low: u32) -> (u32, u32) {
 }
 
 #[inline(always)]
-fn four_rounds(
-    (mut x, mut y): (u32, u32),
-    rotations: [u32; 4],
-    add_x: u32,
-    add_y: u32,
-) -> (u32, u32) {
+fn four_rounds((mut x, mut y): (u32, u32), rotations: [u32; 4], add_x: u32, add_y: u32) -> (u32, u32) {
     for rotation in rotations {
         x = x.wrapping_add(y);
         y = y.rotate_left(rotation) ^ x;

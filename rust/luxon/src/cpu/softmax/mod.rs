@@ -142,17 +142,10 @@ fn finite_shift<T: Real>(maximum: T) -> T {
 
 /// Turns the upstream gradient of a chunk into that of its input.
 #[inline(always)]
-fn differentiate<T: Real, const N: usize, const LOG: bool>(
-    upstream: &mut [T; N],
-    result: &[T; N],
-    totals: &[T; N],
-) {
+fn differentiate<T: Real, const N: usize, const LOG: bool>(upstream: &mut [T; N], result: &[T; N], totals: &[T; N]) {
     for i in 0..N {
-        upstream[i] = if LOG {
-            upstream[i] - result[i].exp() * totals[i]
-        } else {
-            result[i] * (upstream[i] - totals[i])
-        };
+        upstream[i] =
+            if LOG { upstream[i] - result[i].exp() * totals[i] } else { result[i] * (upstream[i] - totals[i]) };
     }
 }
 
@@ -270,8 +263,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        for (seed, shape) in [(2, 1, 1), (3, 7, 1), (2, 70, 1), (2, 5, 3), (1, 4, 70)].into_iter().enumerate()
-        {
+        for (seed, shape) in [(2, 1, 1), (3, 7, 1), (2, 70, 1), (2, 5, 3), (1, 4, 70)].into_iter().enumerate() {
             let (outer, axis, inner) = shape;
             let size = outer * axis * inner;
             let x = numbers::<f64>(size, seed as u64, 0.0);
@@ -284,9 +276,8 @@ mod tests {
                 // SAFETY: the arrays have the shape's sizes; `dx` may be `dy`.
                 unsafe { gradient(y.as_ptr(), dx.as_ptr(), dx.as_mut_ptr(), outer, axis, inner) };
                 for index in (0..size).step_by(1 + size / 30) {
-                    let expected = slope(&x, index, |x| {
-                        apply(kernel, x, shape, size).iter().zip(&dy).map(|(y, dy)| y * dy).sum()
-                    });
+                    let expected =
+                        slope(&x, index, |x| apply(kernel, x, shape, size).iter().zip(&dy).map(|(y, dy)| y * dy).sum());
                     assert_close(&dx[index..=index], &[expected], 1e-8, "gradient");
                 }
             }

@@ -12,10 +12,7 @@ use super::{differentiate, finite_shift};
 /// # Safety
 /// `x` holds `columns` elements.
 #[inline(always)]
-pub(in super::super) unsafe fn row_maximum<S: Simd, T: Real, const N: usize>(
-    x: *const T,
-    columns: usize,
-) -> T {
+pub(in super::super) unsafe fn row_maximum<S: Simd, T: Real, const N: usize>(x: *const T, columns: usize) -> T {
     let mut largest = [T::NEGATIVE_INFINITY; N];
     chunks!(N, columns, |at, length| {
         // SAFETY: the chunk is inside the row.

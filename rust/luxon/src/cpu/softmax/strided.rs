@@ -117,8 +117,7 @@ impl<T: Real, const N: usize, const LOG: bool> Job for LaneForward<T, N, LOG> {
                     let from = if LOG { x.add(step * inner) } else { y.add(step * inner).cast_const() };
                     let mut lanes: [T; N] = S::load_some(from, length, T::ZERO);
                     for i in 0..N {
-                        lanes[i] =
-                            if LOG { (lanes[i] - maximum[i]) - factor[i] } else { lanes[i] * factor[i] };
+                        lanes[i] = if LOG { (lanes[i] - maximum[i]) - factor[i] } else { lanes[i] * factor[i] };
                     }
                     S::store_some(y.add(step * inner), &lanes, length);
                 }

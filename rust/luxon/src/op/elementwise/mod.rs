@@ -321,7 +321,12 @@ impl Family for Map {
 
 /// `sum + part`, in the memory of `sum` where nobody else sees it.
 pub fn accumulate(mut sum: Tensor, part: &Tensor) -> Result<Tensor> {
-    if sum.node.is_none() && part.node.is_none() && sum.shape() == part.shape() && sum.value().is_host() && part.value().is_host() {
+    if sum.node.is_none()
+        && part.node.is_none()
+        && sum.shape() == part.shape()
+        && sum.value().is_host()
+        && part.value().is_host()
+    {
         if let Some(value) = std::sync::Arc::get_mut(&mut sum.value) {
             if value.is_contiguous() && value.is_unique() {
                 map::add_in_place(value, part.value());
@@ -380,7 +385,10 @@ pub fn pow<'a>(base: impl Into<Operand<'a>>, exponent: impl Into<Operand<'a>>) -
         let integral = !x.dtype().is_float();
         match (power.as_f64(), power) {
             (value, Scalar::Int(_)) if value < 0.0 && integral => {
-                return Err(Error::value("pow", "integers to a negative integer power are not integers; cast the base to a float"));
+                return Err(Error::value(
+                    "pow",
+                    "integers to a negative integer power are not integers; cast the base to a float",
+                ));
             }
             (2.0, _) if !integral || matches!(power, Scalar::Int(_)) => return x.square(),
             (1.0, _) if !integral => return Ok(x.clone()),
@@ -462,9 +470,14 @@ mod tests {
     fn select_and_clip_route_gradients() {
         let condition = Tensor::new(&[true, false, true], &[3]).unwrap();
         let (x, y) = (sample(&[3], -1.0, 1.0, 1), sample(&[2, 3], -1.0, 1.0, 2));
-        check_gradients(|a| map(Kernel::Where, &[(&condition).into(), (&a[0]).into(), (&a[1]).into()]), &[x.clone(), y]);
+        check_gradients(
+            |a| map(Kernel::Where, &[(&condition).into(), (&a[0]).into(), (&a[1]).into()]),
+            &[x.clone(), y],
+        );
         let edges = Tensor::new(&[-1.0, 0.0, 1.0, 3.0], &[4]).unwrap();
-        let slope = grad(|x| map(Kernel::Clip, &[(&x[0]).into(), (-1.0).into(), 1.0.into()])?.sum(None, false), &[edges]).unwrap();
+        let slope =
+            grad(|x| map(Kernel::Clip, &[(&x[0]).into(), (-1.0).into(), 1.0.into()])?.sum(None, false), &[edges])
+                .unwrap();
         assert_eq!(slope[0].to_vec::<f64>().unwrap(), [1.0, 1.0, 1.0, 0.0]);
     }
 
@@ -505,7 +518,8 @@ mod tests {
                 assert_eq!(a, b.to_vec::<f64>().unwrap());
             }
             let half = view.cast(DType::BF16).unwrap().add(1.0).unwrap();
-            let expected = dense.cast(DType::BF16).unwrap().cast(DType::F32).unwrap().add(1.0).unwrap().cast(DType::BF16).unwrap();
+            let expected =
+                dense.cast(DType::BF16).unwrap().cast(DType::F32).unwrap().add(1.0).unwrap().cast(DType::BF16).unwrap();
             assert_eq!(half.dtype(), DType::BF16);
             assert_eq!(half.to_vec::<half::bf16>().unwrap(), expected.to_vec::<half::bf16>().unwrap());
         }

@@ -616,7 +616,10 @@ table! {
 impl Kernel {
     /// Whether a numeric kernel also has a meaning for truth values.
     pub(super) fn takes_bool(self) -> bool {
-        matches!(self, Kernel::Add | Kernel::Multiply | Kernel::Minimum | Kernel::Maximum | Kernel::IntegerPow | Kernel::Square)
+        matches!(
+            self,
+            Kernel::Add | Kernel::Multiply | Kernel::Minimum | Kernel::Maximum | Kernel::IntegerPow | Kernel::Square
+        )
     }
 }
 

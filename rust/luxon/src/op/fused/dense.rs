@@ -184,7 +184,7 @@ impl Family for Dense {
                 copy.view(crate::layout::Layout::contiguous(matrix))
             }
         };
-        filled_in(&mut outputs[0], compute, |y| {
+        filled_in(outputs[0], compute, |y| {
             let c = y.pointer_mut();
             let epilogue = self.activation.as_ref().map(|map| Epilogue::new(map, compute, c, n)).transpose()?;
             let run = epilogue

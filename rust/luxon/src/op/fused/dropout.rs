@@ -47,10 +47,10 @@ impl Family for Dropout {
         }
         let x = inputs[0].to_contiguous()?;
         match x.dtype() {
-            DType::BF16 => self.fill::<half::bf16>(&x, &mut outputs[0]),
-            DType::F16 => self.fill::<half::f16>(&x, &mut outputs[0]),
-            DType::F32 => self.fill::<f32>(&x, &mut outputs[0]),
-            DType::F64 => self.fill::<f64>(&x, &mut outputs[0]),
+            DType::BF16 => self.fill::<half::bf16>(&x, outputs[0]),
+            DType::F16 => self.fill::<half::f16>(&x, outputs[0]),
+            DType::F32 => self.fill::<f32>(&x, outputs[0]),
+            DType::F64 => self.fill::<f64>(&x, outputs[0]),
             other => return Err(Error::unsupported("dropout", other, "floating types")),
         }
         Ok(())

@@ -86,13 +86,7 @@ impl Pool {
             stop: Line(AtomicBool::new(false)),
             awake: Line(AtomicUsize::new(0)),
             owned: AtomicBool::new(false),
-            job: UnsafeCell::new(Job {
-                body: nothing,
-                tasks: 0,
-                group: 1,
-                workers: 0,
-                wake: false,
-            }),
+            job: UnsafeCell::new(Job { body: nothing, tasks: 0, group: 1, workers: 0, wake: false }),
             panic: Mutex::new(None),
             started: AtomicUsize::new(0),
             workers: (0..MOST_THREADS - 1).map(|_| worker()).collect(),
@@ -111,9 +105,7 @@ impl Pool {
 
     /// Tries to become the thread whose job this pool runs.
     pub fn own(&self) -> bool {
-        self.owned
-            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.owned.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Ends what [`Pool::own`] began.
@@ -122,44 +114,24 @@ impl Pool {
     }
 
     /// Runs one job; the calling thread holds `owned`, which this releases.
-    pub fn run(
-        &'static self,
-        tasks: usize,
-        nanoseconds: f64,
-        wake: bool,
-        body: &(dyn Fn(usize) + Sync),
-    ) {
+    pub fn run(&'static self, tasks: usize, nanoseconds: f64, wake: bool, body: &(dyn Fn(usize) + Sync)) {
         let generation = GENERATION.load(Ordering::Relaxed);
         let threads = threads();
         let each = nanoseconds / tasks as f64;
         let balanced = (tasks / (4 * threads)).max(1);
-        let group = ((CLAIM / each).ceil() as usize)
-            .clamp(1, balanced)
-            .max(tasks.div_ceil(LOW as usize));
+        let group = ((CLAIM / each).ceil() as usize).clamp(1, balanced).max(tasks.div_ceil(LOW as usize));
         let claims = tasks.div_ceil(group);
         let workers = (threads - 1).min(claims - 1);
         // SAFETY: this thread owns the pool and every claim of the last job was finished. The lifetime of
         // `body` is erased: it is called only under a claim, and this function outlives all claims.
         unsafe {
-            let body = std::mem::transmute::<
-                &(dyn Fn(usize) + Sync),
-                &'static (dyn Fn(usize) + Sync),
-            >(body);
-            *self.job.get() = Job {
-                body,
-                tasks,
-                group,
-                workers,
-                wake,
-            };
+            let body = std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(body);
+            *self.job.get() = Job { body, tasks, group, workers, wake };
         }
         self.done.0.store(0, Ordering::Relaxed);
         self.stop.0.store(false, Ordering::Relaxed);
         let epoch = (self.state.0.load(Ordering::Relaxed) >> (2 * BITS)).wrapping_add(1);
-        self.state.0.store(
-            epoch << (2 * BITS) | (claims as u64) << BITS,
-            Ordering::Release,
-        );
+        self.state.0.store(epoch << (2 * BITS) | (claims as u64) << BITS, Ordering::Release);
         if wake {
             self.start(workers);
             // Pairs with the fence of a worker about to park: one of the two sees the other.
@@ -184,18 +156,10 @@ impl Pool {
                 return;
             }
             spins += 1;
-            if spins < 2000 {
-                spin_loop()
-            } else {
-                thread::yield_now()
-            }
+            if spins < 2000 { spin_loop() } else { thread::yield_now() }
         }
         let panic = match self.stop.0.load(Ordering::Relaxed) {
-            true => self
-                .panic
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
+            true => self.panic.lock().unwrap_or_else(PoisonError::into_inner).take(),
             false => None,
         };
         self.release();
@@ -212,12 +176,7 @@ impl Pool {
             if state & LOW >= (state >> BITS) & LOW {
                 return None;
             }
-            match self.state.0.compare_exchange_weak(
-                state,
-                state + 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self.state.0.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some((state & LOW) as usize),
                 Err(now) => state = now,
             }
@@ -262,10 +221,7 @@ impl Pool {
     fn start(&'static self, count: usize) {
         for index in self.started.load(Ordering::Relaxed)..count {
             let name = format!("luxon-{}", index + 1);
-            let Ok(handle) = thread::Builder::new()
-                .name(name)
-                .spawn(move || self.work(index))
-            else {
+            let Ok(handle) = thread::Builder::new().name(name).spawn(move || self.work(index)) else {
                 return;
             };
             let _ = self.workers[index].0.thread.set(handle.thread().clone());
@@ -298,10 +254,7 @@ impl Pool {
             return;
         }
         let processors = affinity::keep_away(worker.id.load(Ordering::Acquire));
-        *worker
-            .restore
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = processors;
+        *worker.restore.lock().unwrap_or_else(PoisonError::into_inner) = processors;
         if let Some(thread) = worker.thread.get() {
             thread.unpark();
         }
@@ -360,12 +313,7 @@ impl Pool {
         }
         me.parked.store(false, Ordering::Relaxed);
         self.awake.0.fetch_add(1, Ordering::Relaxed);
-        if let Some(processors) = me
-            .restore
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(processors) = me.restore.lock().unwrap_or_else(PoisonError::into_inner).take() {
             processors.allow();
         }
     }

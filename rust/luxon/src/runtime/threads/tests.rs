@@ -54,10 +54,7 @@ fn panics_arrive() {
                     assert!(now != task, "task {task}");
                 });
             });
-            assert_eq!(
-                *result.unwrap_err().downcast::<String>().unwrap(),
-                format!("task {task}")
-            );
+            assert_eq!(*result.unwrap_err().downcast::<String>().unwrap(), format!("task {task}"));
             once(100, 1e6);
         }
     });
