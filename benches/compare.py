@@ -30,7 +30,12 @@ CONTESTANTS = {
     "jax": ("jax_", {}),
     "torch": ("torch_", {}),
 }
-THREADS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "JAX_PLATFORMS": "cpu"}
+THREADS = {
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "2",
+    "MKL_NUM_THREADS": "2",
+    "JAX_PLATFORMS": "cpu",
+}
 
 
 def measure(step, seconds: float) -> tuple[float, float]:
@@ -118,7 +123,9 @@ def show(seconds: float | None) -> str:
 def main() -> None:
     from contestants.cases import CASES
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cases", nargs="*", help="parts of names; all by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="per case, library and round")
@@ -144,10 +151,15 @@ def main() -> None:
                 if answer is not None:
                     rounds[contestant.name].append(answer[0])
         medians = {name: statistics.median(times) if times else None for name, times in rounds.items()}
-        others = [value for name, value in medians.items() if value is not None and not name.startswith("luxon")]
+        others = [
+            value for name, value in medians.items() if value is not None and not name.startswith("luxon")
+        ]
         ours = medians.get("luxon")
         ratio = f"{ours / min(others):.2f}" if ours is not None and others else "-"
-        print(f"{case:28s}" + "".join(f"{show(medians[name]):>12s}" for name in columns) + f"{ratio:>10s}", flush=True)
+        print(
+            f"{case:28s}" + "".join(f"{show(medians[name]):>12s}" for name in columns) + f"{ratio:>10s}",
+            flush=True,
+        )
         results[case] = rounds
         if arguments.output:
             versions = {contestant.name: contestant.version for contestant in contestants}

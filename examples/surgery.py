@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 
-import luxon as lx
 import numpy as np
+
+import luxon as lx
 from luxon import losses, nn, optim, training
 
 

@@ -3,8 +3,9 @@
 import dataclasses
 import typing
 
-import luxon as lx
 from hypothesis import strategies as some
+
+import luxon as lx
 from luxon import nn
 
 WIDTH = 3

@@ -3,11 +3,12 @@
 import logging
 import pickle
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+
+import luxon as lx
 from luxon import nn, optim, training, tree
 from model_strategies import inputs, models
 

@@ -14,7 +14,11 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 def run_example(name: str, folder: pathlib.Path, *arguments: str) -> str:
     finished = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout

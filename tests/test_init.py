@@ -1,8 +1,9 @@
 """Initialisers."""
 
-import luxon as lx
 import numpy as np
 import pytest
+
+import luxon as lx
 from luxon import init
 
 KEY = lx.random.key(0)

@@ -1,8 +1,9 @@
 """Files."""
 
-import luxon as lx
 import numpy as np
 import pytest
+
+import luxon as lx
 from luxon import losses, nn, optim, training, tree
 
 

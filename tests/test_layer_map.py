@@ -1,9 +1,10 @@
 """Model surgery."""
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
+
+import luxon as lx
 from luxon import nn, tree
 from model_strategies import Custom, Pair, inputs, models
 

@@ -1,8 +1,9 @@
 """Losses against formulas in NumPy (and PyTorch where it is installed)."""
 
-import luxon as lx
 import numpy as np
 import pytest
+
+import luxon as lx
 from luxon import losses, nn
 from luxon.testing import check_gradients
 

@@ -1,8 +1,9 @@
 """Layers written as one function."""
 
-import luxon as lx
 import numpy as np
 import pytest
+
+import luxon as lx
 from luxon import nn
 
 

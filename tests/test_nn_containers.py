@@ -4,9 +4,10 @@ import dataclasses
 import pickle
 import typing
 
-import luxon as lx
 import numpy as np
 import pytest
+
+import luxon as lx
 from luxon import nn
 
 

@@ -76,7 +76,9 @@ def test_instruction_sets_agree(isa: str) -> None:
         "e = np.exp(x - x.max(1, keepdims=True))\n"
         "assert np.allclose(np.asarray(lx.softmax(t, axis=1)), e / e.sum(1, keepdims=True), rtol=1e-5)\n"
     )
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, "LUXON_ISA": isa}, check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "LUXON_ISA": isa}, check=True, timeout=120
+    )
 
 
 def _work(seed: int) -> str:

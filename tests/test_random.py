@@ -2,9 +2,10 @@
 
 import pickle
 
-import luxon as lx
 import numpy as np
 import pytest
+
+import luxon as lx
 from luxon import random
 
 KEY = random.key(42)

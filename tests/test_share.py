@@ -1,10 +1,11 @@
 """Tied parameters."""
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+
+import luxon as lx
 from luxon import nn, optim, training, tree
 
 

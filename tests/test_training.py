@@ -1,10 +1,11 @@
 """Training states and steps."""
 
-import luxon as lx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+
+import luxon as lx
 from luxon import losses, nn, optim, training, tree
 from model_strategies import inputs, models
 

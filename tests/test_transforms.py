@@ -674,7 +674,6 @@ class TestScale:
         gc.collect()
         assert reference() is None
 
-
     def test_a_rule_that_names_its_function_is_collected(self):
         def made():
             f = lx.custom_vjp(lambda x: x * 1.0)

@@ -43,7 +43,9 @@ def matrices(case: str) -> tuple[np.ndarray, np.ndarray]:
     else:
         batch, inputs, outputs = (int(part) for part in size.split("x"))
         # (batch, in)^T (batch, out), and (batch, out) (in, out)^T: the products of a backward pass.
-        shapes = ((batch, inputs), (batch, outputs)) if kind == "AtB" else ((batch, outputs), (inputs, outputs))
+        shapes = (
+            ((batch, inputs), (batch, outputs)) if kind == "AtB" else ((batch, outputs), (inputs, outputs))
+        )
         dtype = np.float32
     return tuple(random.standard_normal(shape).astype(dtype) for shape in shapes)
 
@@ -56,7 +58,9 @@ def network(case: str) -> tuple[list[int], list[np.ndarray], np.ndarray, np.ndar
     batch = 64 if small else 128
     parameters = []
     for inputs, outputs in zip(sizes, sizes[1:], strict=False):
-        parameters.append((random.standard_normal((inputs, outputs)) * (2 / (inputs + outputs)) ** 0.5).astype("f4"))
+        parameters.append(
+            (random.standard_normal((inputs, outputs)) * (2 / (inputs + outputs)) ** 0.5).astype("f4")
+        )
         parameters.append((random.standard_normal(outputs) * 0.01).astype("f4"))
     x = random.standard_normal((batch, sizes[0])).astype("f4")
     y = random.standard_normal((batch, 1)).astype("f4") if small else random.integers(0, sizes[-1], batch)

@@ -31,18 +31,29 @@ def build(case: str):
         return lambda: block(run(a))
     if case.startswith("matmul"):
         a, b = (jnp.asarray(array) for array in matrices(case))
-        product = (lambda a, b: a.T @ b) if "AtB" in case else (lambda a, b: a @ b.T) if "ABt" in case else jnp.matmul
+        product = (
+            (lambda a, b: a.T @ b)
+            if "AtB" in case
+            else (lambda a, b: a @ b.T)
+            if "ABt" in case
+            else jnp.matmul
+        )
         run = jax.jit(product)
         return lambda: block(run(a, b))
     if case.endswith("1e7"):
         x = jnp.asarray(generator().uniform(0.1, 3.0, 10**7).astype("f4"))
         name = case.split()[0]
-        function = (lambda x: jnp.tanh(x * 1.1 + 0.3) * jax.nn.sigmoid(x)) if name == "chain" else getattr(jnp, name)
+        function = (
+            (lambda x: jnp.tanh(x * 1.1 + 0.3) * jax.nn.sigmoid(x)) if name == "chain" else getattr(jnp, name)
+        )
         run = jax.jit(function)
         return lambda: block(run(x))
     if case.startswith("layernorm"):
         random = generator()
-        arrays = [jnp.asarray(random.standard_normal(s).astype("f4")) for s in ((4096, 1024), (1024,), (1024,), (4096, 1024))]
+        arrays = [
+            jnp.asarray(random.standard_normal(s).astype("f4"))
+            for s in ((4096, 1024), (1024,), (1024,), (4096, 1024))
+        ]
 
         def layer_norm(x, weight, bias):
             mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)

@@ -52,7 +52,8 @@ def build(case: str):
     if case.startswith("layernorm"):
         random = generator()
         x, weight, bias, dy = (
-            lx.asarray(random.standard_normal(shape).astype("f4")) for shape in ((4096, 1024), (1024,), (1024,), (4096, 1024))
+            lx.asarray(random.standard_normal(shape).astype("f4"))
+            for shape in ((4096, 1024), (1024,), (1024,), (4096, 1024))
         )
 
         def run():
@@ -76,7 +77,10 @@ def build(case: str):
         ]
         model = nn.Chain(*layers)
         ps = {
-            f"layer_{index + 1}": {"weight": lx.asarray(parameters[2 * index].T.copy()), "bias": lx.asarray(parameters[2 * index + 1])}
+            f"layer_{index + 1}": {
+                "weight": lx.asarray(parameters[2 * index].T.copy()),
+                "bias": lx.asarray(parameters[2 * index + 1]),
+            }
             for index in range(len(layers))
         }
         _, st = nn.setup(0, model)

@@ -41,7 +41,9 @@ def _arrays(case: str):
         out, other = torch.empty_like(x), torch.empty_like(x)
         name = case.split()[0]
         if name == "chain":
-            return lambda: torch.mul(torch.mul(x, 1.1, out=out).add_(0.3).tanh_(), torch.sigmoid(x, out=other), out=out)
+            return lambda: torch.mul(
+                torch.mul(x, 1.1, out=out).add_(0.3).tanh_(), torch.sigmoid(x, out=other), out=out
+            )
         function = getattr(torch, name)
         return lambda: function(x, out=out)
     x = torch.from_numpy(generator().standard_normal((4096, 4096)).astype("f4"))

@@ -1,6 +1,8 @@
 """Special functions."""
 
-from . import ArrayLike, Tensor
+from luxon._typing import ArrayLike
+
+from . import Tensor
 
 def digamma(x: ArrayLike, /) -> Tensor: ...
 def entr(x: ArrayLike, /) -> Tensor: ...

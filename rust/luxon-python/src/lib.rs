@@ -42,5 +42,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     optimize::register(module)?;
     tree::register(module)?;
     transform::register(module)?;
-    function::register(module)
+    function::register(module)?;
+    // What is public is said by the Python package, not by the order of registration here.
+    for part in [module.as_any().clone(), module.getattr("random")?, module.getattr("special")?] {
+        part.delattr("__all__")?;
+    }
+    Ok(())
 }

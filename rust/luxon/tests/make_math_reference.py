@@ -71,7 +71,11 @@ def gelu_tanh(x: mpf) -> mpf:
 
 def log_cosh(x: mpf) -> mpf:
     """`ln(cosh(x))`."""
-    return mp.log1p(2 * mp.sinh(x / 2) ** 2) if abs(x) < 1 else abs(x) + mp.log1p(mp.exp(-2 * abs(x))) - mp.log(2)
+    return (
+        mp.log1p(2 * mp.sinh(x / 2) ** 2)
+        if abs(x) < 1
+        else abs(x) + mp.log1p(mp.exp(-2 * abs(x))) - mp.log(2)
+    )
 
 
 def log_ndtr(x: mpf) -> mpf:
@@ -107,7 +111,11 @@ def log_gamma(x: mpf) -> mpf:
 Entry = tuple[Callable[..., mpf], list[float], list[tuple[float, float]]]
 UNARY: dict[str, dict[str, Entry]] = {
     "exp": {
-        "exp": (mp.exp, [0.0, 709.78, -708.5, -745.1, -745.14, 1e-300], [(-745, 709.7), (-3, 3), (-1e-20, 1)]),
+        "exp": (
+            mp.exp,
+            [0.0, 709.78, -708.5, -745.1, -745.14, 1e-300],
+            [(-745, 709.7), (-3, 3), (-1e-20, 1)],
+        ),
         "exp2": (lambda x: mpf(2) ** x, [0.0, 1023.99, -1074.0, 0.5], [(-1074, 1023.9), (-3, 3)]),
         "expm1": (mp.expm1, [-0.0, TINY, 1e-300, 709.78, -37.5], [(-40, 709.7), (-2, 2), (-1e-20, 1)]),
     },
@@ -115,18 +123,42 @@ UNARY: dict[str, dict[str, Entry]] = {
         "ln": (mp.log, [1.0, TINY, HUGE, 2.0, 0.5], [(1e-320, 1e308), (0.5, 2), (0.99, 1.01)]),
         "log2": (lambda x: mp.log(x, 2), [1.0, TINY, HUGE, 8.0], [(1e-320, 1e308), (0.5, 2), (0.99, 1.01)]),
         "log10": (mp.log10, [1.0, TINY, HUGE, 1000.0], [(1e-320, 1e308), (0.5, 2), (0.99, 1.01)]),
-        "ln_1p": (mp.log1p, [-0.0, TINY, HUGE, 1e-300], [(-0.9999999, 2), (1e-320, 1e308), (-0.7, -1e-20), (0.3, 0.5)]),
+        "ln_1p": (
+            mp.log1p,
+            [-0.0, TINY, HUGE, 1e-300],
+            [(-0.9999999, 2), (1e-320, 1e308), (-0.7, -1e-20), (0.3, 0.5)],
+        ),
     },
     "trig": {
-        "sin": (mp.sin, [-0.0, TINY, HUGE, math.pi, 1e22, 6381956970095103.0 * 2.0**797], [(-10, 10), (1e-300, 1e308), (-1e6, 1e6), (1e10, 1e16)]),
-        "cos": (mp.cos, [0.0, TINY, HUGE, math.pi / 2, 1e22, 6381956970095103.0 * 2.0**797], [(-10, 10), (1e-300, 1e308), (-1e6, 1e6), (1e10, 1e16)]),
-        "tan": (mp.tan, [-0.0, TINY, HUGE, math.pi, math.pi / 2, 1e22], [(-10, 10), (1e-300, 1e308), (-1e6, 1e6), (1e10, 1e16)]),
+        "sin": (
+            mp.sin,
+            [-0.0, TINY, HUGE, math.pi, 1e22, 6381956970095103.0 * 2.0**797],
+            [(-10, 10), (1e-300, 1e308), (-1e6, 1e6), (1e10, 1e16)],
+        ),
+        "cos": (
+            mp.cos,
+            [0.0, TINY, HUGE, math.pi / 2, 1e22, 6381956970095103.0 * 2.0**797],
+            [(-10, 10), (1e-300, 1e308), (-1e6, 1e6), (1e10, 1e16)],
+        ),
+        "tan": (
+            mp.tan,
+            [-0.0, TINY, HUGE, math.pi, math.pi / 2, 1e22],
+            [(-10, 10), (1e-300, 1e308), (-1e6, 1e6), (1e10, 1e16)],
+        ),
         "sinc": (sinc, [0.0, TINY, 1.0, 0.5, 2.5], [(-3, 3), (-1e4, 1e4), (1e-10, 1e10)]),
     },
     "inverse_trig": {
         "asin": (mp.asin, [-0.0, TINY, 1.0, -1.0, 0.5], [(-1, 1), (1e-300, 1), (0.999, 1), (0.49, 0.51)]),
-        "acos": (mp.acos, [0.0, TINY, 1.0, -1.0, 0.5, -0.5], [(-1, 1), (1e-300, 1), (0.999, 1), (-1, -0.999), (-0.51, -0.49)]),
-        "atan": (mp.atan, [-0.0, TINY, HUGE, 1.0, INFINITY, -INFINITY], [(-5, 5), (1e-300, 1e300), (0.4, 0.43), (2.3, 2.5)]),
+        "acos": (
+            mp.acos,
+            [0.0, TINY, 1.0, -1.0, 0.5, -0.5],
+            [(-1, 1), (1e-300, 1), (0.999, 1), (-1, -0.999), (-0.51, -0.49)],
+        ),
+        "atan": (
+            mp.atan,
+            [-0.0, TINY, HUGE, 1.0, INFINITY, -INFINITY],
+            [(-5, 5), (1e-300, 1e300), (0.4, 0.43), (2.3, 2.5)],
+        ),
     },
     "hyperbolic": {
         "sinh": (mp.sinh, [-0.0, TINY, 710.4, 1.0], [(-710, 710), (-3, 3), (1e-300, 1)]),
@@ -143,7 +175,11 @@ UNARY: dict[str, dict[str, Entry]] = {
         "erf": (mp.erf, [-0.0, TINY, 1.0, INFINITY, -INFINITY, 5.9], [(-6, 6), (0.8, 1.3), (1e-300, 1)]),
     },
     "error_inverse": {
-        "erfinv": (erfinv, [-0.0, TINY, 0.5, 1 - 2.0**-53], [(-1, 1), (1e-300, 1), (0.9, 1), (0.998, 0.9985)]),
+        "erfinv": (
+            erfinv,
+            [-0.0, TINY, 0.5, 1 - 2.0**-53],
+            [(-1, 1), (1e-300, 1), (0.9, 1), (0.998, 0.9985)],
+        ),
     },
     "normal": {
         "erfc": (mp.erfc, [0.0, 26.5, 27.2, -6.0, INFINITY, -INFINITY], [(-6, 27), (-1, 2), (1e-20, 27)]),
@@ -152,11 +188,23 @@ UNARY: dict[str, dict[str, Entry]] = {
     },
     "activation": {
         "sigmoid": (lambda x: 1 / (1 + mp.exp(-x)), [0.0, INFINITY, -745.0], [(-745, 40), (-5, 5)]),
-        "silu": (lambda x: x / (1 + mp.exp(-x)), [-0.0, TINY, -745.0, HUGE], [(-750, 40), (-5, 5), (1e-300, 1)]),
+        "silu": (
+            lambda x: x / (1 + mp.exp(-x)),
+            [-0.0, TINY, -745.0, HUGE],
+            [(-750, 40), (-5, 5), (1e-300, 1)],
+        ),
         "softplus": (softplus, [0.0, -745.0, HUGE], [(-745, 40), (-5, 5)]),
         "log_sigmoid": (lambda x: -softplus(-x), [0.0, 745.0, -HUGE], [(-40, 745), (-5, 5)]),
-        "mish": (lambda x: x * mp.tanh(softplus(x)), [-0.0, TINY, -745.0, HUGE], [(-750, 40), (-5, 5), (1e-300, 1)]),
-        "logit": (lambda x: mp.log(x) - mp.log1p(-x), [0.5, TINY, 1 - 2.0**-53], [(0, 1), (1e-300, 1), (0.45, 0.55)]),
+        "mish": (
+            lambda x: x * mp.tanh(softplus(x)),
+            [-0.0, TINY, -745.0, HUGE],
+            [(-750, 40), (-5, 5), (1e-300, 1)],
+        ),
+        "logit": (
+            lambda x: mp.log(x) - mp.log1p(-x),
+            [0.5, TINY, 1 - 2.0**-53],
+            [(0, 1), (1e-300, 1), (0.45, 0.55)],
+        ),
     },
     "gelu": {
         "gelu": (lambda x: x * ndtr(x), [-0.0, TINY, -37.5, HUGE], [(-38, 10), (-2, 2), (1e-300, 1)]),
@@ -166,30 +214,69 @@ UNARY: dict[str, dict[str, Entry]] = {
         "entr": (lambda x: -x * mp.log(x), [1.0, TINY, HUGE / 1000], [(0, 3), (1e-300, 1e300), (0.99, 1.01)]),
     },
     "gamma": {
-        "gammaln": (log_gamma, [1.0, 2.0, 0.5, TINY, 1e300, 3.0, -0.5], [(0, 10), (1e-300, 1e300), (0.9, 2.1), (-0.95, -0.05)]),
-        "digamma": (mp.digamma, [1.0, 2.0, 0.5, 1e300], [(1e-3, 10), (1e-300, 1e300), (1.47, 1.6), (-0.3, -0.05)]),
-        "i0e": (lambda x: mp.besseli(0, x) * mp.exp(-abs(x)), [0.0, TINY, 8.0, 1e15], [(-20, 20), (0, 1000), (1e-300, 1e10)]),
+        "gammaln": (
+            log_gamma,
+            [1.0, 2.0, 0.5, TINY, 1e300, 3.0, -0.5],
+            [(0, 10), (1e-300, 1e300), (0.9, 2.1), (-0.95, -0.05)],
+        ),
+        "digamma": (
+            mp.digamma,
+            [1.0, 2.0, 0.5, 1e300],
+            [(1e-3, 10), (1e-300, 1e300), (1.47, 1.6), (-0.3, -0.05)],
+        ),
+        "i0e": (
+            lambda x: mp.besseli(0, x) * mp.exp(-abs(x)),
+            [0.0, TINY, 8.0, 1e15],
+            [(-20, 20), (0, 1000), (1e-300, 1e10)],
+        ),
     },
     "arithmetic": {
         "rsqrt": (lambda x: 1 / mp.sqrt(x), [1.0, 4.0, TINY, HUGE], [(0.5, 4), (1e-320, 1e308)]),
     },
 }
 PAIR_RANGES = [((-10, 10), (-10, 10)), ((1e-5, 1e5), (-1e3, 1e3))]
-BINARY: dict[str, dict[str, tuple[Callable[..., mpf], list[tuple[float, float]], list[tuple[tuple[float, float], ...]]]]] = {
+BINARY: dict[
+    str,
+    dict[str, tuple[Callable[..., mpf], list[tuple[float, float]], list[tuple[tuple[float, float], ...]]]],
+] = {
     "power": {
-        "pow": (power, [(2.0, 0.5), (1.0, 1e300), (-2.0, 3.0), (10.0, -308.0), (1 + 2.0**-52, 1e18), (0.5, 1074.0)],
-                [((0, 10), (-300, 300)), ((0.5, 2), (-1000, 1000)), ((1e-300, 1e300), (-1.02, 1.02)), ((0.999, 1.001), (-5e5, 5e5))]),
+        "pow": (
+            power,
+            [(2.0, 0.5), (1.0, 1e300), (-2.0, 3.0), (10.0, -308.0), (1 + 2.0**-52, 1e18), (0.5, 1074.0)],
+            [
+                ((0, 10), (-300, 300)),
+                ((0.5, 2), (-1000, 1000)),
+                ((1e-300, 1e300), (-1.02, 1.02)),
+                ((0.999, 1.001), (-5e5, 5e5)),
+            ],
+        ),
     },
     "inverse_trig": {
         "atan2": (mp.atan2, [(1.0, -1.0), (-1.0, 1e-300), (TINY, 1.0), (1e-300, -1e300)], PAIR_RANGES),
     },
     "arithmetic": {
-        "hypot": (mp.hypot, [(3.0, 4.0), (1e300, 1e300), (TINY, TINY), (1e-200, 1e-200)], [*PAIR_RANGES, ((1e-300, 1e300), (1e-300, 1e300))]),
+        "hypot": (
+            mp.hypot,
+            [(3.0, 4.0), (1e300, 1e300), (TINY, TINY), (1e-200, 1e-200)],
+            [*PAIR_RANGES, ((1e-300, 1e300), (1e-300, 1e300))],
+        ),
     },
     "information": {
-        "logaddexp": (logaddexp, [(0.0, 0.0), (1000.0, 1000.0), (-1000.0, -1001.0)], [((0, 10), (0, 10)), ((-800, -1), (-800, -1)), ((1, 800), (-800, 800))]),
-        "xlogy": (lambda x, y: x * mp.log(y), [(2.0, 1.0), (2.0, 0.5)], [((-10, 10), (0, 10)), ((1e-100, 1e100), (1e-100, 1e100))]),
-        "xlog1py": (lambda x, y: x * mp.log1p(y), [(2.0, 1.0), (2.0, -0.5)], [((-10, 10), (-0.99, 10)), ((1e-100, 1e100), (1e-100, 1e100))]),
+        "logaddexp": (
+            logaddexp,
+            [(0.0, 0.0), (1000.0, 1000.0), (-1000.0, -1001.0)],
+            [((0, 10), (0, 10)), ((-800, -1), (-800, -1)), ((1, 800), (-800, 800))],
+        ),
+        "xlogy": (
+            lambda x, y: x * mp.log(y),
+            [(2.0, 1.0), (2.0, 0.5)],
+            [((-10, 10), (0, 10)), ((1e-100, 1e100), (1e-100, 1e100))],
+        ),
+        "xlog1py": (
+            lambda x, y: x * mp.log1p(y),
+            [(2.0, 1.0), (2.0, -0.5)],
+            [((-10, 10), (-0.99, 10)), ((1e-100, 1e100), (1e-100, 1e100))],
+        ),
     },
 }
 
@@ -229,7 +316,9 @@ def main() -> None:
             generator = random.Random(name)
             points = list(fixed)
             for low, high in ranges:
-                points += [draw(generator, low, high, i % 2 == 1) for i in range(max(count // len(ranges), 2))]
+                points += [
+                    draw(generator, low, high, i % 2 == 1) for i in range(max(count // len(ranges), 2))
+                ]
             for x in points:
                 value = function(mpf(x)) if x != 0.0 or math.copysign(1.0, x) > 0 else mpf(0)
                 text = line(name, (x,), value)
@@ -242,7 +331,10 @@ def main() -> None:
             generator = random.Random(name)
             couples = list(pairs)
             for first, second in ranges:
-                couples += [(draw(generator, *first, i % 2 == 1), draw(generator, *second, i % 4 == 3)) for i in range(max(count // len(ranges), 2))]
+                couples += [
+                    (draw(generator, *first, i % 2 == 1), draw(generator, *second, i % 4 == 3))
+                    for i in range(max(count // len(ranges), 2))
+                ]
             lines += [line(name, c, function(mpf(c[0]), mpf(c[1]))) for c in couples]
         if lines:
             (folder / f"math_{group}.txt").write_text("\n".join(lines) + "\n")
