@@ -58,10 +58,6 @@ def hvp(function: Function, primals: Any, tangents: Any) -> Any:
     return _core.jvp(_core.grad(function, argnums), primals, tangents)[1]
 
 
-def _step(dtype: Any) -> float:
-    return float(np.finfo(dtype).eps) ** (1 / 3)
-
-
 @runtime_checkable
 class Backend(Protocol):
     """How derivatives are computed; a user's own is a class with these three methods."""
@@ -88,7 +84,8 @@ class AutoTape:
     """
 
     def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
-        return _core.value_and_grad(function, 0, True, "none")(argument)
+        answer: tuple[tuple[Any, Any], Any] = _core.value_and_grad(function, 0, True, "none")(argument)
+        return answer
 
     def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
         return _core.vjp(function, argument)[1](cotangent)[0]
@@ -194,7 +191,7 @@ class AutoFiniteDiff:
 
 
 def _step(dtype: Any) -> float:
-    return float(np.finfo(dtype).eps) ** (1 / 3)
+    return float(np.cbrt(np.finfo(dtype).eps))
 
 
 def _floats(tree: Any) -> list[Tensor]:

@@ -99,7 +99,7 @@ def batch_norm(
     """
     if (mean is None) != (var is None):
         raise ValueError("batch_norm: give both mean and var, or neither")
-    if mean is None:
+    if mean is None or var is None:
         return _core.batch_norm(x, weight, bias, eps)[0]
     return _core.batch_norm_inference(x, mean, var, weight, bias, eps)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,10 +33,7 @@ class Initializer(Protocol):
     def __call__(self, key: random.Key, shape: tuple[int, ...], dtype: Any = ..., /) -> Tensor: ...
 
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _initializer(function: _F) -> _F:
+def _initializer(function: Callable[..., Tensor]) -> Callable[..., Any]:
     """Makes `function(key, shape, dtype, **settings)` give an initialiser when called with settings alone."""
 
     @functools.wraps(function)
@@ -45,7 +42,7 @@ def _initializer(function: _F) -> _F:
             return functools.partial(function, **settings)
         return function(*args, **settings)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -76,7 +76,7 @@ class NamedLayers(Container):
         return (self._steps,)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._identity() == self._identity()  # type: ignore[attr-defined]
+        return type(other) is type(self) and other._identity() == self._identity()
 
     def __hash__(self) -> int:
         return hash((type(self), self._identity()))

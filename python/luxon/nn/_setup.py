@@ -191,13 +191,18 @@ def update_state(st: States, name: str, value: Any) -> Any:
     return new
 
 
+def _like(st: Any, entries: dict[str, Any]) -> Any:
+    """Entries in a mapping of the kind of `st`."""
+    return type(st)(entries)
+
+
 def set_entries(st: Any, name: str, value: Any, found: list[str] | None = None) -> Any:
     """Replaces entries called `name` in a nest of mappings, outside frozen parameters."""
     if not isinstance(st, Mapping):
         return st
     if set(st) == {FROZEN_PARAMETERS, INNER_STATES}:
         inner = set_entries(st[INNER_STATES], name, value, found)
-        return st if inner is st[INNER_STATES] else type(st)({**st, INNER_STATES: inner})
+        return st if inner is st[INNER_STATES] else _like(st, {**st, INNER_STATES: inner})
     changed: dict[str, Any] = {}
     for key, entry in st.items():
         if key == name and not (isinstance(entry, Mapping) and isinstance(value, bool)):
@@ -210,7 +215,7 @@ def set_entries(st: Any, name: str, value: Any, found: list[str] | None = None) 
                 changed[key] = new
     if not changed:
         return st
-    return st.replace(changed) if isinstance(st, Tree) else type(st)({**st, **changed})
+    return _like(st, {**st, **changed})
 
 
 def _count(value: Any) -> int:

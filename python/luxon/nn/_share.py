@@ -53,4 +53,5 @@ def unshare_parameters(ps: Params) -> Tree:
         >>> nn.parameter_length(nn.unshare_parameters(tied))
         24
     """
-    return tree.untie(ps)
+    untied: Tree = tree.untie(ps)
+    return untied

@@ -8,7 +8,8 @@ from typing import Any
 from .. import optim
 from .._core import Tree
 from ..nn import Layer, setup
-from ..nn._setup import as_tree, parameter_length, state_length
+from ..nn._layer import as_tree
+from ..nn._setup import parameter_length, state_length
 
 
 class DonatedError(RuntimeError):

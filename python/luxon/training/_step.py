@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from .. import _core, optim, tree
 from .._core import Tree
-from ..nn._setup import as_tree
+from ..nn._layer import as_tree
 from ._state import TrainState
 
 Objective = Callable[[Any, Any, Any, Any], tuple[Any, Any, Any]]

@@ -8,6 +8,7 @@ use crate::convert::{ShapeArg, TensorArg, from_nested, is_list, scalar_of, to_te
 use crate::device::{DeviceArg, moved};
 use crate::dtype::DTypeArg;
 use crate::error::{Failure, Out};
+use crate::gil::{elements, released};
 use crate::tensor::PyTensor;
 use crate::{dlpack, memory, numpy};
 
@@ -84,8 +85,10 @@ fn from_dlpack(x: &Bound<'_, PyAny>, device: Option<DeviceArg>, copy: Option<boo
 }
 
 /// One value in a shape.
-fn constant(shape: &ShapeArg, value: Scalar, dtype: DType, device: Option<DeviceArg>) -> Out<PyTensor> {
-    Ok(moved(Tensor::full(&shape.sizes()?, value, dtype)?, device)?.into())
+fn constant(py: Python<'_>, shape: &ShapeArg, value: Scalar, dtype: DType, device: Option<DeviceArg>) -> Out<PyTensor> {
+    let sizes = shape.sizes()?;
+    let nanoseconds = sizes.iter().fold(0.3, |total, &size| total * size as f64);
+    Ok(moved(released(py, nanoseconds, || Tensor::full(&sizes, value, dtype))?, device)?.into())
 }
 
 fn or_float(dtype: Option<DTypeArg>) -> DType {
@@ -95,35 +98,36 @@ fn or_float(dtype: Option<DTypeArg>) -> DType {
 /// Zeros.
 #[pyfunction]
 #[pyo3(signature = (shape, *, dtype=None, device=None))]
-fn zeros(shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
-    constant(&shape, Scalar::Int(0), or_float(dtype), device)
+fn zeros(py: Python<'_>, shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+    constant(py, &shape, Scalar::Int(0), or_float(dtype), device)
 }
 
 /// Ones.
 #[pyfunction]
 #[pyo3(signature = (shape, *, dtype=None, device=None))]
-fn ones(shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
-    constant(&shape, Scalar::Int(1), or_float(dtype), device)
+fn ones(py: Python<'_>, shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+    constant(py, &shape, Scalar::Int(1), or_float(dtype), device)
 }
 
 /// A tensor whose contents do not matter: zeros.
 #[pyfunction]
 #[pyo3(signature = (shape, *, dtype=None, device=None))]
-fn empty(shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
-    constant(&shape, Scalar::Int(0), or_float(dtype), device)
+fn empty(py: Python<'_>, shape: ShapeArg, dtype: Option<DTypeArg>, device: Option<DeviceArg>) -> Out<PyTensor> {
+    constant(py, &shape, Scalar::Int(0), or_float(dtype), device)
 }
 
 /// One number in a shape; its dtype is the number's default unless given.
 #[pyfunction]
 #[pyo3(signature = (shape, fill_value, *, dtype=None, device=None))]
 fn full(
+    py: Python<'_>,
     shape: ShapeArg,
     fill_value: &Bound<'_, PyAny>,
     dtype: Option<DTypeArg>,
     device: Option<DeviceArg>,
 ) -> Out<PyTensor> {
     match scalar_of(fill_value)? {
-        Some(scalar) => constant(&shape, scalar, dtype.map_or(scalar.dtype(), |dtype| dtype.0), device),
+        Some(scalar) => constant(py, &shape, scalar, dtype.map_or(scalar.dtype(), |dtype| dtype.0), device),
         None => {
             let value = to_tensor(fill_value)?;
             let value = value.cast(dtype.map_or(value.dtype(), |dtype| dtype.0))?;
@@ -187,7 +191,7 @@ fn full_like(
 fn astype(py: Python<'_>, x: TensorArg, dtype: DTypeArg, copy: bool, device: Option<DeviceArg>) -> Out<PyTensor> {
     // A tensor never changes, so a copy could not be told from the tensor.
     let _ = copy;
-    let cast = crate::gil::released(py, crate::gil::elements(x.count()), || x.cast(dtype.0))?;
+    let cast = released(py, elements(x.count()), || x.cast(dtype.0))?;
     Ok(moved(cast, device)?.into())
 }
 

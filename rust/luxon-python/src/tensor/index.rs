@@ -106,13 +106,17 @@ pub fn getitem(py: Python<'_>, tensor: &Tensor, index: &Bound<'_, PyAny>) -> PyR
         }
         if let Ok(slice) = index.cast::<PySlice>() {
             let bounds = slice.indices(size as isize)?;
-            let mut window = tensor.full_window().map_err(raise)?;
-            if bounds.slicelength > 0 {
-                window.start[0] = bounds.start as usize;
-            }
+            let count = bounds.slicelength;
+            let start = if count > 0 { bounds.start as usize } else { 0 };
             // A step that no second element follows is of no account, however large.
-            window.step[0] = if bounds.slicelength > 1 { bounds.step } else { 1 };
-            window.size[0] = bounds.slicelength;
+            let step = if count > 1 { bounds.step } else { 1 };
+            if !tensor.is_tracked() {
+                // Nothing to record: the view alone.
+                let value = tensor.value();
+                return Ok(value.view(value.layout().slice(0, start, step, count)).into());
+            }
+            let mut window = tensor.full_window().map_err(raise)?;
+            (window.start[0], window.step[0], window.size[0]) = (start, step, count);
             return tensor.window(window).map_err(raise);
         }
     }

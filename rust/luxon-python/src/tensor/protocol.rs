@@ -61,9 +61,16 @@ impl Elements {
     }
 }
 
-/// The part of a tensor at one index of its first axis.
+/// The part of a tensor at one index of its first axis, which is there.
 pub fn row(tensor: &Tensor, index: usize) -> luxon::Result<Tensor> {
-    tensor.narrow(0, index, 1)?.squeeze(&[0])
+    if tensor.is_tracked() {
+        return tensor.narrow(0, index, 1)?.squeeze(&[0]);
+    }
+    // Nothing to record: the view alone.
+    let mut layout = tensor.value().layout().slice(0, index, 1, 1);
+    layout.shape.remove(0);
+    layout.strides.remove(0);
+    Ok(tensor.value().view(layout).into())
 }
 
 #[pymethods]

@@ -227,3 +227,41 @@ pub(super) fn floor_divide_f64(x: f64, y: f64) -> f64 {
     let quotient = if near == 0.0 { (0.0 as f64).copysign(x / y) } else { near.round_ties_even() };
     if y == 0.0 { x / y } else { quotient }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Math;
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("arithmetic", unary: rsqrt 1.6 1.5);
+    measure!("arithmetic", binary: hypot 1.1 1.1);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(rsqrt: 0.0 => INF, 4.0 => 0.5, INF => 0.0, -1.0 => NAN, NAN => NAN);
+        exact!(round: 0.5 => 0.0, 1.5 => 2.0, -0.5 => -0.0, 2.5 => 2.0, INF => INF, NAN => NAN);
+        exact!(sign: 3.0 => 1.0, -0.5 => -1.0, 0.0 => 0.0, -0.0 => -0.0, -INF => -1.0, NAN => NAN);
+        exact!(hypot: (3.0, -4.0) => 5.0, (INF, NAN) => INF, (NAN, -INF) => INF, (NAN, 1.0) => NAN, (0.0, -0.0) => 0.0);
+        exact!(minimum: (1.0, 2.0) => 1.0, (NAN, 1.0) => NAN, (1.0, NAN) => NAN, (-INF, INF) => -INF);
+        exact!(maximum: (1.0, 2.0) => 2.0, (NAN, 1.0) => NAN, (1.0, NAN) => NAN, (-INF, INF) => INF);
+        exact!(copysign: (1.0, -0.0) => -1.0, (-INF, 2.0) => INF);
+        exact!(nextafter: (1.0, 1.0) => 1.0, (0.0, -0.0) => -0.0, (INF, INF) => INF, (NAN, 1.0) => NAN, (1.0, NAN) => NAN);
+        assert_eq!(Math::nextafter(1.0_f32, 2.0), 1.0 + f32::EPSILON);
+        assert_eq!(Math::nextafter(0.0_f64, -1.0), -f64::from_bits(1));
+    }
+
+    #[test]
+    fn quotients_and_remainders_are_those_of_numpy() {
+        exact!(fmod: (-7.0, 3.0) => -1.0, (7.0, -3.0) => 1.0, (-6.0, 3.0) => -0.0, (1.0, 0.0) => NAN, (5.0, INF) => 5.0);
+        exact!(remainder: (-7.0, 3.0) => 2.0, (7.0, -3.0) => -2.0, (-6.0, 3.0) => 0.0, (6.0, -3.0) => -0.0);
+        exact!(remainder: (5.0, INF) => 5.0, (-5.0, INF) => INF, (5.0, -INF) => -INF, (1.0, 0.0) => NAN, (INF, 1.0) => NAN);
+        exact!(floor_divide: (-7.0, 3.0) => -3.0, (7.0, 3.0) => 2.0, (7.0, -3.0) => -3.0, (0.5, 3.0) => 0.0, (-0.0, 3.0) => -0.0);
+        exact!(floor_divide: (5.0, INF) => 0.0, (-5.0, INF) => -1.0, (1.0, 0.0) => INF, (-1.0, 0.0) => -INF, (0.0, 0.0) => NAN);
+        exact!(floor_divide: (INF, 1.0) => NAN, (1.0, NAN) => NAN, (1.0, 0.125) => 8.0);
+        assert_eq!(Math::floor_divide(1.0_f64, 0.1), 9.0);
+        assert_eq!(Math::remainder(1.0_f64, 0.1), 0.099_999_999_999_999_95);
+    }
+}

@@ -98,3 +98,18 @@ pub(super) fn erf_f64(x: f64) -> f64 {
     let large = 1.0 - (r * scale).mul_add(p, scale);
     (if y < 1.0 { small } else { large }).copysign(x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("error_function", unary: erf 1.5 1.4);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(erf: 0.0 => 0.0, -0.0 => -0.0, INF => 1.0, -INF => -1.0, NAN => NAN);
+    }
+}

@@ -125,3 +125,18 @@ pub(super) fn erfinv_f64(x: f64) -> f64 {
     let ratio = if x.abs() == 1.0 { f64::INFINITY } else { ratio };
     x * ratio
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("error_inverse", unary: erfinv 3.0 1.7);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(erfinv: 0.0 => 0.0, -0.0 => -0.0, 1.0 => INF, -1.0 => -INF, 1.5 => NAN, -INF => NAN, NAN => NAN);
+    }
+}

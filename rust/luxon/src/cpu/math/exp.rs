@@ -207,3 +207,20 @@ pub(super) fn expm1_f64(x: f64) -> f64 {
     let sum = (s * (r * r)).mul_add(tail_f64(r), high);
     (if doubled { sum + sum } else { sum }).copysign(x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("exp", unary: exp 0.9 0.8, exp2 1.0 0.8, expm1 1.4 1.4);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(exp: 0.0 => 1.0, -0.0 => 1.0, INF => INF, -INF => 0.0, NAN => NAN, 1000.0 => INF, -1000.0 => 0.0);
+        exact!(exp2: 0.0 => 1.0, 3.0 => 8.0, -2.0 => 0.25, INF => INF, -INF => 0.0, NAN => NAN);
+        exact!(expm1: 0.0 => 0.0, -0.0 => -0.0, INF => INF, -INF => -1.0, NAN => NAN, 1000.0 => INF);
+    }
+}

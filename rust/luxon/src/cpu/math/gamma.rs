@@ -269,3 +269,32 @@ pub(super) fn i0e_f64(x: f64) -> f64 {
 pub(super) fn i0e_f32(x: f32) -> f32 {
     i0e_f64(f64::from(x)) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Math;
+    use super::super::reference::{exact, measure};
+    use super::PI;
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("gamma", unary: gammaln 0.6 3.0, digamma 0.6 4.5, i0e 0.6 3.2);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(gammaln: 1.0 => 0.0, 2.0 => 0.0, 0.0 => INF, -3.0 => INF, INF => INF, -INF => INF, NAN => NAN);
+        exact!(digamma: 0.0 => -INF, -0.0 => INF, -2.0 => NAN, INF => INF, -INF => NAN, NAN => NAN);
+        exact!(i0e: 0.0 => 1.0, INF => 0.0, -INF => 0.0, NAN => NAN);
+    }
+
+    #[test]
+    fn reflected_values() {
+        for x in [-0.5_f64, -1.25, -3.5, -7.75, -20.1] {
+            // gamma(x) gamma(1 - x) sin(pi x) = pi, digamma(1 - x) - digamma(x) = pi / tan(pi x).
+            let product = Math::gammaln(x) + Math::gammaln(1.0 - x) + (PI * x).sin().abs().ln();
+            assert!((product - PI.ln()).abs() < 1e-13);
+            assert!((Math::digamma(1.0 - x) - Math::digamma(x) - PI / (PI * x).tan()).abs() < 1e-11);
+        }
+    }
+}

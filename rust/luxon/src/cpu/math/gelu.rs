@@ -74,3 +74,19 @@ pub(super) fn gelu_tanh_f64(x: f64) -> f64 {
     let v_low = y.mul_add(g, -v) + y * g_low;
     logistic_f64(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("gelu", unary: gelu 4.0 2.7, gelu_tanh 2.1 1.5);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(gelu: 0.0 => 0.0, -0.0 => -0.0, INF => INF, -INF => -0.0, -1000.0 => -0.0, 1000.0 => 1000.0, NAN => NAN);
+        exact!(gelu_tanh: 0.0 => 0.0, -0.0 => -0.0, INF => INF, -INF => -0.0, -1000.0 => -0.0, NAN => NAN);
+    }
+}

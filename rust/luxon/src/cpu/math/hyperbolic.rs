@@ -148,3 +148,21 @@ pub(super) fn log_cosh_f64(x: f64) -> f64 {
     let far = (y - LN_2_F64.0) + (ln_1p_unit_f64(exp_f64(-2.0 * y)) - LN_2_F64.1);
     if y < 1.0 { s * p } else { far }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("hyperbolic", unary: sinh 1.8 1.3, cosh 1.5 1.2, tanh 1.5 1.1, log_cosh 2.0 1.6);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(sinh: 0.0 => 0.0, -0.0 => -0.0, INF => INF, -INF => -INF, NAN => NAN);
+        exact!(cosh: 0.0 => 1.0, INF => INF, -INF => INF, NAN => NAN);
+        exact!(tanh: 0.0 => 0.0, -0.0 => -0.0, INF => 1.0, -INF => -1.0, NAN => NAN);
+        exact!(log_cosh: 0.0 => 0.0, INF => INF, -INF => INF, NAN => NAN);
+    }
+}

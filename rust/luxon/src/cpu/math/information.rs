@@ -58,3 +58,23 @@ pub(super) fn logaddexp_f64(x: f64, y: f64) -> f64 {
     let difference = if high == low { 0.0 } else { low - high };
     high + softplus_f64(difference)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("information", unary: entr 1.6 1.6);
+    measure!("information", binary: logaddexp 2.0 1.2, xlogy 1.6 1.5, xlog1py 1.8 1.6);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(entr: 0.0 => 0.0, 1.0 => -0.0, -1.0 => -INF, INF => -INF, NAN => NAN);
+        exact!(xlogy: (0.0, 0.0) => 0.0, (0.0, -1.0) => 0.0, (0.0, NAN) => NAN, (2.0, 0.0) => -INF, (NAN, 1.0) => NAN);
+        exact!(xlog1py: (0.0, -1.0) => 0.0, (0.0, -5.0) => 0.0, (0.0, NAN) => NAN, (2.0, -1.0) => -INF, (NAN, 1.0) => NAN);
+        exact!(logaddexp: (-INF, -INF) => -INF, (INF, -INF) => INF, (INF, INF) => INF, (-INF, 3.0) => 3.0);
+        exact!(logaddexp: (NAN, 1.0) => NAN, (1.0, NAN) => NAN, (1000.0, -1000.0) => 1000.0);
+    }
+}

@@ -126,3 +126,20 @@ pub(super) fn atanh_f64(x: f64) -> f64 {
     let value = if y < 0.5 { small } else { large };
     (if y < 1.0 { value } else { outside }).copysign(x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("inverse_hyperbolic", unary: asinh 1.4 1.2, acosh 1.2 0.9, atanh 0.9 0.8);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(asinh: 0.0 => 0.0, -0.0 => -0.0, INF => INF, -INF => -INF, NAN => NAN);
+        exact!(acosh: 1.0 => 0.0, 0.5 => NAN, -3.0 => NAN, INF => INF, -INF => NAN, NAN => NAN);
+        exact!(atanh: 0.0 => 0.0, -0.0 => -0.0, 1.0 => INF, -1.0 => -INF, 2.0 => NAN, INF => NAN, NAN => NAN);
+    }
+}

@@ -205,3 +205,28 @@ pub(super) fn acos_f64(x: f64) -> f64 {
     let outer = if x < 0.0 { left } else { right };
     if large { outer } else { middle }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Math;
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("inverse_trig", unary: asin 1.3 1.2, acos 1.0 0.9, atan 1.3 0.9);
+    measure!("inverse_trig", binary: atan2 2.0 1.2);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(asin: 0.0 => 0.0, -0.0 => -0.0, 1.5 => NAN, -INF => NAN, NAN => NAN);
+        exact!(acos: 1.0 => 0.0, 1.5 => NAN, -INF => NAN, NAN => NAN);
+        exact!(atan: 0.0 => 0.0, -0.0 => -0.0, NAN => NAN);
+        exact!(atan2: (0.0, 1.0) => 0.0, (-0.0, 1.0) => -0.0, (0.0, 0.0) => 0.0, (-0.0, 0.0) => -0.0);
+        exact!(atan2: (1.0, INF) => 0.0, (-1.0, INF) => -0.0, (NAN, 1.0) => NAN, (1.0, NAN) => NAN);
+        for (y, x) in [(0.0, -0.0), (-0.0, -1.0), (1.0, 0.0), (INF, INF), (-INF, INF), (INF, -INF), (3.0, -INF)] {
+            assert_eq!(Math::atan2(y, x), f64::atan2(y, x));
+            assert_eq!(Math::atan2(y as f32, x as f32), f32::atan2(y as f32, x as f32));
+        }
+    }
+}

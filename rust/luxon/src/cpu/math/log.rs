@@ -247,3 +247,21 @@ pub(super) fn ln_1p_sum_f64(x: f64, low: f64, doublings: f64) -> f64 {
     let e = e + doublings;
     e.mul_add(LN_2_F64.0, f + e.mul_add(LN_2_F64.1, tail_f64(f) + low))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("log", unary: ln 1.0 0.8, log2 1.6 0.9, log10 1.5 0.9, ln_1p 1.2 0.8);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(ln: 1.0 => 0.0, 0.0 => -INF, -0.0 => -INF, INF => INF, -1.0 => NAN, -INF => NAN, NAN => NAN);
+        exact!(log2: 1.0 => 0.0, 8.0 => 3.0, 0.5 => -1.0, 0.0 => -INF, INF => INF, -1.0 => NAN, NAN => NAN);
+        exact!(log10: 1.0 => 0.0, 0.0 => -INF, INF => INF, -1.0 => NAN, NAN => NAN);
+        exact!(ln_1p: 0.0 => 0.0, -0.0 => -0.0, -1.0 => -INF, INF => INF, -2.0 => NAN, -INF => NAN, NAN => NAN);
+    }
+}

@@ -19,12 +19,13 @@ mod gamma;
 mod gelu;
 mod hyperbolic;
 mod information;
-mod interim;
 mod inverse_hyperbolic;
 mod inverse_trig;
 mod log;
 mod normal;
 mod power;
+#[cfg(test)]
+mod reference;
 mod trig;
 mod trig_large;
 

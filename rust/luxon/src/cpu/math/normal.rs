@@ -249,3 +249,20 @@ pub(super) fn log_ndtr_f64(x: f64) -> f64 {
     let lower = ln_f64(if y > 38.7 { far } else { ratio }) + (correction - 0.5 * y * y);
     if x > 0.0 { upper } else { lower }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{exact, measure};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("normal", unary: erfc 2.8 2.4, ndtr 2.9 2.6, log_ndtr 0.6 2.7);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(erfc: INF => 0.0, -INF => 2.0, NAN => NAN);
+        exact!(ndtr: INF => 1.0, -INF => 0.0, NAN => NAN);
+        exact!(log_ndtr: INF => 0.0, -INF => -INF, NAN => NAN);
+    }
+}

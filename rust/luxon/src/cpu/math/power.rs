@@ -96,3 +96,30 @@ pub(super) fn pow_f32(x: f32, y: f32) -> f32 {
     let (x, y) = (f64::from(x), f64::from(y));
     finish(x, y, exp_f64(y * ln_f64(x.abs()))) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Math;
+    use super::super::reference::{exact, measure, same};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("power", binary: pow 0.6 0.9);
+
+    #[test]
+    fn exceptional_values_are_those_of_c() {
+        exact!(pow: (1.0, NAN) => 1.0, (NAN, 0.0) => 1.0, (-1.0, INF) => 1.0, (-1.0, -INF) => 1.0, (NAN, 1.0) => NAN, (2.0, NAN) => NAN);
+        let values = [0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 1.0e6, INF];
+        for x in values.into_iter().flat_map(|x| [x, -x]) {
+            for y in values.into_iter().flat_map(|y| [y, -y]) {
+                let (got, want) = (Math::pow(x, y), f64::powf(x, y));
+                let close = (got - want).abs() <= 1e-15 * want.abs();
+                assert!(same(got, want) || (close && want != 0.0), "pow({x}, {y}) = {got}, not {want}");
+                let (got, want) = (f64::from(Math::pow(x as f32, y as f32)), f64::from(f32::powf(x as f32, y as f32)));
+                let close = (got - want).abs() <= 1e-6 * want.abs();
+                assert!(same(got, want) || (close && want != 0.0), "pow({x}, {y}) = {got}, not {want} in f32");
+            }
+        }
+    }
+}

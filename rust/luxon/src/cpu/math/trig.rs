@@ -269,3 +269,44 @@ pub(super) fn sinc_f64(x: f64) -> f64 {
     let ratio = if half == half.floor() { ratio } else { -ratio };
     ratio.mul_add(p, ratio)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Math;
+    use super::super::reference::{exact, measure, same};
+
+    const INF: f64 = f64::INFINITY;
+    const NAN: f64 = f64::NAN;
+
+    measure!("trig", unary: sin 1.3 1.2, cos 1.3 1.2, tan 1.7 1.3, sinc 2.0 1.6);
+
+    #[test]
+    fn exceptional_values() {
+        exact!(sin: 0.0 => 0.0, -0.0 => -0.0, INF => NAN, -INF => NAN, NAN => NAN);
+        exact!(cos: 0.0 => 1.0, -0.0 => 1.0, INF => NAN, NAN => NAN);
+        exact!(tan: 0.0 => 0.0, -0.0 => -0.0, INF => NAN, NAN => NAN);
+        exact!(sinc: 0.0 => 1.0, -0.0 => 1.0, 1.0 => 0.0, NAN => NAN);
+    }
+
+    #[test]
+    fn blocks_agree_with_single_values_on_both_paths() {
+        for huge in [0.5, 1.0e30, f64::INFINITY] {
+            let mut block: [f64; 16] = std::array::from_fn(|i| (i as f64 - 8.0) * 1.25);
+            block[5] = huge;
+            let single = block.map(|x| x as f32);
+            let functions: [(fn(&mut [f64; 16]), fn(&mut [f32; 16]), fn(f64) -> f64, fn(f32) -> f32); 3] = [
+                (Math::sin_block, Math::sin_block, Math::sin, Math::sin),
+                (Math::cos_block, Math::cos_block, Math::cos, Math::cos),
+                (Math::tan_block, Math::tan_block, Math::tan, Math::tan),
+            ];
+            for (of_f64, of_f32, f, g) in functions {
+                let (mut y, mut z) = (block, single);
+                of_f64(&mut y);
+                of_f32(&mut z);
+                for i in 0..16 {
+                    assert!(same(y[i], f(block[i])) && same(f64::from(z[i]), f64::from(g(single[i]))));
+                }
+            }
+        }
+    }
+}
