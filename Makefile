@@ -27,7 +27,8 @@ rust-test:
 	cargo test $(CARGO_FLAGS) --package luxon
 
 python-test:
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q --doctest-modules python/luxon
 
 lint:
 	cargo fmt --all --check
@@ -40,6 +41,7 @@ types:
 	cd $(VENV) && bin/python -m mypy.stubtest luxon._core --allowlist ../tests/stubtest_allowlist.txt
 
 bench:
+	cargo bench --package luxon-benches
 	$(BIN)/python benches/compare.py
 
 clean:
