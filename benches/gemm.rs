@@ -79,8 +79,8 @@ macro_rules! contestants {
             // SAFETY: as above.
             let mut crate_gemm = || unsafe {
                 ::gemm::gemm(
-                    m, n, k, c, 1, row, false, a, a_column, a_row, b, b_column, b_row, 0.0, 1.0, false,
-                    false, false, cores,
+                    m, n, k, c, 1, row, false, a, a_column, a_row, b, b_column, b_row, 0.0, 1.0, false, false, false,
+                    cores,
                 );
             };
             // SAFETY: as above.
