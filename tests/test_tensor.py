@@ -328,6 +328,8 @@ def test_threads_can_share_tensors():
 def test_control_c_stops_a_kernel():
     code = (
         "import os, signal, threading, luxon as lx\n"
+        # A job in the background starts with the signal ignored, and Python then installs no handler.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "x = lx.ones((3000, 3000))\n"
         "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
