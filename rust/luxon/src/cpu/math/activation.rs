@@ -30,8 +30,9 @@ pub(super) fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> 
     let inverse = 1.0 / d;
     let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
     let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
-    let q = factor * inverse * s1;
-    (q.mul_add(error.mul_add(1.0 + p, p), q) * s2).copysign(factor)
+    let near = inverse * s1;
+    let sum = near.mul_add(error.mul_add(1.0 + p, p), near);
+    factor * sum * s2
 }
 
 /// `exp(-y)` for `0 <= y <= 760.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
@@ -54,8 +55,9 @@ pub(super) fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> 
     let inverse = 1.0 / d;
     let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
     let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
-    let q = factor * inverse * s1;
-    (q.mul_add(error.mul_add(1.0 + p, p), q) * s2).copysign(factor)
+    let near = inverse * s1;
+    let sum = near.mul_add(error.mul_add(1.0 + p, p), near);
+    factor * sum * s2
 }
 
 #[inline(always)]
@@ -132,10 +134,11 @@ pub(super) fn mish_f32(x: f32) -> f32 {
     let n = if positive { 2.0 } else { e.mul_add(e, e) };
     let u = n * inverse;
     let u_low = u.mul_add(-d_low, u.mul_add(-d, n)) * inverse;
-    let near = if positive { x } else { y * s1 };
+    let near = if positive { y } else { y * s1 };
     let scaled = near.mul_add(if positive { 0.0 } else { p }, near);
     let sum = scaled.mul_add(-(u + u_low), scaled);
-    (if positive { sum } else { sum * s2 }).copysign(x)
+    let value = (if positive { sum } else { sum * s2 }).copysign(x);
+    if x > 24.0 { x } else { value }
 }
 
 #[inline(always)]
@@ -146,10 +149,11 @@ pub(super) fn mish_f64(x: f64) -> f64 {
     let (p, s1, s2, e) = decay_f64(-y, 0.0);
     let d = e.mul_add(e + 2.0, 2.0);
     let u = (if positive { 2.0 } else { e.mul_add(e, e) }) / d;
-    let near = if positive { x } else { y * s1 };
+    let near = if positive { y } else { y * s1 };
     let scaled = near.mul_add(if positive { 0.0 } else { p }, near);
     let sum = scaled.mul_add(-u, scaled);
-    (if positive { sum } else { sum * s2 }).copysign(x)
+    let value = (if positive { sum } else { sum * s2 }).copysign(x);
+    if x > 50.0 { x } else { value }
 }
 
 // The quotient x / (1 - x) is corrected by what its two roundings lost: near 1/2, where it is close to 1 and its logarithm

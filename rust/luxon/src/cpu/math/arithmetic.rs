@@ -51,7 +51,7 @@ pub(super) fn abs_f32(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn sign_f32(x: f32) -> f32 {
-    if x == 0.0 || x.is_nan() { x } else { (1.0 as f32).copysign(x) }
+    if x == 0.0 || x.is_nan() { x } else { 1.0_f32.copysign(x) }
 }
 
 #[inline(always)]
@@ -103,7 +103,7 @@ fn rounds_down_f32(c_remainder: f32, y: f32) -> bool {
 pub(super) fn remainder_f32(x: f32, y: f32) -> f32 {
     let r = x % y;
     let shifted = if rounds_down_f32(r, y) { r + y } else { r };
-    if r == 0.0 { (0.0 as f32).copysign(y) } else { shifted }
+    if r == 0.0 { 0.0_f32.copysign(y) } else { shifted }
 }
 
 #[inline(always)]
@@ -111,7 +111,7 @@ pub(super) fn floor_divide_f32(x: f32, y: f32) -> f32 {
     let r = x % y;
     // An integer but for the rounding of the division.
     let near = (x - r) / y - if rounds_down_f32(r, y) { 1.0 } else { 0.0 };
-    let quotient = if near == 0.0 { (0.0 as f32).copysign(x / y) } else { near.round_ties_even() };
+    let quotient = if near == 0.0 { 0.0_f32.copysign(x / y) } else { near.round_ties_even() };
     if y == 0.0 { x / y } else { quotient }
 }
 
@@ -162,7 +162,7 @@ pub(super) fn abs_f64(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn sign_f64(x: f64) -> f64 {
-    if x == 0.0 || x.is_nan() { x } else { (1.0 as f64).copysign(x) }
+    if x == 0.0 || x.is_nan() { x } else { 1.0_f64.copysign(x) }
 }
 
 #[inline(always)]
@@ -216,7 +216,7 @@ fn rounds_down_f64(c_remainder: f64, y: f64) -> bool {
 pub(super) fn remainder_f64(x: f64, y: f64) -> f64 {
     let r = x % y;
     let shifted = if rounds_down_f64(r, y) { r + y } else { r };
-    if r == 0.0 { (0.0 as f64).copysign(y) } else { shifted }
+    if r == 0.0 { 0.0_f64.copysign(y) } else { shifted }
 }
 
 #[inline(always)]
@@ -224,7 +224,7 @@ pub(super) fn floor_divide_f64(x: f64, y: f64) -> f64 {
     let r = x % y;
     // An integer but for the rounding of the division.
     let near = (x - r) / y - if rounds_down_f64(r, y) { 1.0 } else { 0.0 };
-    let quotient = if near == 0.0 { (0.0 as f64).copysign(x / y) } else { near.round_ties_even() };
+    let quotient = if near == 0.0 { 0.0_f64.copysign(x / y) } else { near.round_ties_even() };
     if y == 0.0 { x / y } else { quotient }
 }
 

@@ -8,6 +8,7 @@
 
 use super::exp::{MAGIC_F32, MAGIC_F64, power_of_two_f32, power_of_two_f64};
 
+#[allow(clippy::approx_constant, reason = "a minimax coefficient close to ln 2, not ln 2")]
 #[inline(always)]
 pub(super) fn erf_f32(x: f32) -> f32 {
     let y = x.abs();

@@ -36,7 +36,8 @@ fn near_one(z: f64) -> f64 {
         4.137530260979765,
         1.0
     );
-    z * n / d
+    // Plus 0, so that the zero itself is positive.
+    z * n / d + 0.0
 }
 
 /// `gammaln(2 + z)` for `|z| <= 1/2`.
