@@ -288,19 +288,15 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
                 wanted |= u32::from(input.node_at(stamp).is_some()) << index.min(31);
             }
             let saves = op.family().saves(wanted);
-            let records = inputs
-                .iter()
-                .enumerate()
-                .map(|(index, input)| InputRecord {
-                    node: input.node_at(stamp).cloned(),
-                    saved: (saves.inputs >> index.min(31) & 1 == 1).then(|| input.lower(stamp)),
-                })
-                .collect();
+            let records = listed(inputs.iter().enumerate().map(|(index, input)| InputRecord {
+                node: input.node_at(stamp).cloned(),
+                saved: (saves.inputs >> index.min(31) & 1 == 1).then(|| input.lower(stamp)),
+            }));
             let record = Record {
                 op,
                 inputs: records,
                 output: saves.output.then(|| outputs[0].clone()),
-                extra: outputs[1..].iter().cloned().collect(),
+                extra: listed(outputs[1..].iter().cloned()),
             };
             outputs[0] = level.record(&outputs[0], Trace::Op(record));
         }
@@ -310,7 +306,7 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
 
 /// Computes the results: the core allocates, the kernel (or the device) fills.
 fn execute(op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
-    let values: SmallVec<[&Value; 3]> = inputs.iter().map(|input| &**input.value()).collect();
+    let values: SmallVec<[&Value; 3]> = listed(inputs.iter().map(|input| &**input.value()));
     if values.iter().any(|value| !value.is_host()) {
         return execute_elsewhere(op, inputs, &values);
     }
@@ -328,7 +324,18 @@ fn execute(op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
 
 /// The values of tensors that were just made, to be filled.
 fn fresh(outputs: &mut Outputs) -> SmallVec<[&mut Value; 1]> {
-    outputs.iter_mut().filter_map(|output| std::sync::Arc::get_mut(&mut output.value)).collect()
+    listed(outputs.iter_mut().filter_map(|output| std::sync::Arc::get_mut(&mut output.value)))
+}
+
+/// A short list, pushed entry by entry: that compiles to a store and a comparison each, which collecting
+/// into a `SmallVec` does not, and every operation makes several such lists.
+#[inline]
+pub(crate) fn listed<A: smallvec::Array>(entries: impl Iterator<Item = A::Item>) -> SmallVec<A> {
+    let mut list = SmallVec::new();
+    for entry in entries {
+        list.push(entry);
+    }
+    list
 }
 
 /// Abstract values give abstract results; a device runs what it supports and expands the rest.

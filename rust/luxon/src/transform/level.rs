@@ -264,28 +264,35 @@ thread_local! {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // What this node owns is moved out, so that dropping it does not recurse.
+        // What this node owns is moved out, so that dropping it does not recurse; only the last owner would.
         let mut owned: SmallVec<[Arc<Node>; 4]> = SmallVec::new();
-        owned.extend(self.below.take());
-        match std::mem::replace(&mut self.trace, Trace::Input) {
+        let mut release = |node: Option<Arc<Node>>| {
+            if let Some(node) = node
+                && Arc::strong_count(&node) == 1
+            {
+                owned.push(node);
+            }
+        };
+        release(self.below.take());
+        match &mut self.trace {
             Trace::Input => {}
-            Trace::Op(mut record) => {
+            Trace::Op(record) => {
                 for input in &mut record.inputs {
-                    owned.extend(input.node.take());
-                    owned.extend(input.saved.as_mut().and_then(|saved| saved.node.take()));
+                    release(input.node.take());
+                    release(input.saved.as_mut().and_then(|saved| saved.node.take()));
                 }
-                owned.extend(record.output.as_mut().and_then(|output| output.node.take()));
+                release(record.output.as_mut().and_then(|output| output.node.take()));
                 for extra in &mut record.extra {
-                    owned.extend(extra.node.take());
+                    release(extra.node.take());
                 }
             }
-            Trace::Call { inputs, .. } => owned.extend(inputs.into_iter().flatten()),
-            Trace::Part { call, .. } => owned.push(call),
-            Trace::Watch { input, .. } => owned.push(input),
-            Trace::Tangent(mut tangent) => owned.extend(tangent.node.take()),
+            Trace::Call { inputs, .. } => inputs.iter_mut().for_each(|input| release(input.take())),
+            Trace::Tangent(tangent) => release(tangent.node.take()),
+            Trace::Part { .. } | Trace::Watch { .. } => match std::mem::replace(&mut self.trace, Trace::Input) {
+                Trace::Part { call: node, .. } | Trace::Watch { input: node, .. } => release(Some(node)),
+                _ => {}
+            },
         }
-        // Only the last owner of a node would recurse.
-        owned.retain(|node| Arc::strong_count(node) == 1);
         if owned.is_empty() {
             return;
         }

@@ -134,7 +134,7 @@ impl Map {
     }
 
     pub(crate) fn args<'a>(&'a self, inputs: impl Iterator<Item = Option<&'a Tensor>>) -> Args<'a> {
-        Args { map: self, inputs: inputs.collect() }
+        Args { map: self, inputs: crate::op::listed(inputs) }
     }
 }
 
