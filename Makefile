@@ -23,8 +23,9 @@ install-test: $(BIN)/maturin
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
 
+# One test at a time: some force the instruction set or the number of threads of the whole process.
 rust-test:
-	cargo test $(CARGO_FLAGS) --package luxon
+	cargo test $(CARGO_FLAGS) --package luxon -- --test-threads 1
 
 python-test:
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
