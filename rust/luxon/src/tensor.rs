@@ -213,7 +213,7 @@ impl Tensor {
     ///
     /// ```
     /// let x = luxon::Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
-    /// assert_eq!(x.shape(), &[2, 2]);
+    /// assert_eq!(x.shape()[..], [2, 2]);
     /// # Ok::<(), luxon::Error>(())
     /// ```
     ///
