@@ -1,10 +1,10 @@
 //! `pow`, as the exponential of a product.
 //!
-//! f64: the logarithm is computed as a sum of two numbers with about 65 correct bits, since an error in it is multiplied by as
-//! much as 700: the series in `s = f / (2 + f)` with the division corrected, its first two terms in double length
-//! arithmetic (Dekker 1971), the others in single. The product with `y` keeps its rounding error, which the
-//! exponential takes as a correction. f32 gets those bits by computing in f64, which is cheaper than a double
-//! length f32 logarithm. Special cases are C's and are selected at the end.
+//! f64: the logarithm is computed as a sum of two numbers with about 65 correct bits, since an error in it is
+//! multiplied by as much as 700: the series in `s = f / (2 + f)` with the division corrected, its first two terms
+//! in double length arithmetic (Dekker 1971), the others in single. The product with `y` keeps its rounding error,
+//! which the exponential takes as a correction. f32 gets those bits by computing in f64, which is cheaper than a
+//! double length f32 logarithm. Special cases are C's and are selected at the end.
 
 use super::exp::{LN_2_F64, exp_f64, reduce_exactly_f64, scale_f64, tail_f64};
 use super::log::{ln_f64, split_f64};

@@ -1,9 +1,10 @@
 //! The remainder of a huge number by `pi / 2`, exact before its final rounding.
 //!
-//! `x = m 2^e` with a 53-bit integer `m`. Of the bits of `2 / pi`, those that give multiples of 4 quadrants when multiplied by
-//! `x` are skipped; the next 192 bits times `m`, kept to 192 bits, are `x (2 / pi) mod 4` with an error below `2^-137`
-//! (Payne and Hanek, *ACM SIGNUM Newsletter* 18, 1983). No `f64` comes closer than `2^-62` to a multiple of
-//! `pi / 2`, so the remainder is right to more than 70 bits. It serves f32 as well, which f64 contains.
+//! `x = m 2^e` with a 53-bit integer `m`. Of the bits of `2 / pi`, those that give multiples of 4 quadrants when
+//! multiplied by `x` are skipped; the next 192 bits times `m`, kept to 192 bits, are `x (2 / pi) mod 4` with an
+//! error below `2^-137` (Payne and Hanek, *ACM SIGNUM Newsletter* 18, 1983). No `f64` comes closer than `2^-62` to
+//! a multiple of `pi / 2`, so the remainder is right to more than 70 bits. It serves f32 as well, which f64
+//! contains.
 
 /// A zero word, then the binary digits of `2 / pi`: enough for the largest exponent.
 const TWO_OVER_PI: [u64; 21] = [
@@ -30,7 +31,8 @@ const TWO_OVER_PI: [u64; 21] = [
     0xf0cfbc209af4361d,
 ];
 
-/// `(r, low, q)`: `x` less the nearest multiple of `pi / 2`, as a sum of two numbers, and that multiple modulo 4; for finite `x >= 2^14`.
+/// `(r, low, q)`: `x` less the nearest multiple of `pi / 2`, as a sum of two numbers, and that multiple modulo 4;
+/// for finite `x >= 2^14`.
 pub(super) fn remainder(x: f64) -> (f64, f64, u64) {
     let bits = x.to_bits();
     let m = (bits & 0x000f_ffff_ffff_ffff) | 0x0010_0000_0000_0000;
