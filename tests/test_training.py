@@ -269,3 +269,11 @@ def test_an_exception_leaves_everything(model, fail_at):
     with pytest.raises(RuntimeError, match="in the objective"):
         training.single_train_step(lx.AutoTape(), failing, inputs(), ts, donate=True)
     assert bits((ts.parameters, ts.states, ts.optimizer_state)) == before
+
+
+def test_create_moves_to_a_device():
+    model = nn.Chain(nn.Dense(2, 3), nn.BatchNorm(3), nn.Dropout(0.5))
+    here = training.TrainState.create(0, model, optim.SGD(0.1))
+    moved = training.TrainState.create(0, model, optim.SGD(0.1), device=lx.cpu())
+    assert tree.all_close(moved.parameters, here.parameters, rtol=0, atol=0)
+    assert moved.states.layer_2.training is True
