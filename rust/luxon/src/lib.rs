@@ -17,6 +17,9 @@
 //! # Ok::<(), luxon::Error>(())
 //! ```
 
+// A build for one instruction set leaves the means of the others unused.
+#![cfg_attr(target_feature = "avx512vl", allow(dead_code, unused_imports))]
+
 pub mod buffer;
 pub mod cpu;
 pub mod device;

@@ -13,12 +13,14 @@ use std::mem::size_of;
 use std::ptr::NonNull;
 
 #[cfg(target_arch = "x86_64")]
-use super::isa::Isa;
-use super::isa::isa;
-#[cfg(target_arch = "x86_64")]
 use super::lanes::Avx512;
-use super::lanes::{Portable, Simd};
+use super::lanes::Simd;
 use super::real::Real;
+#[cfg(not(target_feature = "avx512vl"))]
+use super::{
+    isa::{Isa, isa},
+    lanes::Portable,
+};
 use crate::error::{Error, Result};
 use crate::runtime::memory;
 use crate::runtime::threads::parallel;
@@ -39,7 +41,7 @@ pub trait Job: Sync {
 ///
 /// [`per_isa!`]: super::isa::per_isa
 unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
     unsafe fn avx2<J: Job>(job: &J, task: usize, first: usize, count: usize) {
         // SAFETY: the caller's promise.
@@ -53,6 +55,9 @@ unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
     }
     // SAFETY: the caller's promise; `isa()` names only sets that the machine has.
     unsafe {
+        #[cfg(target_feature = "avx512vl")]
+        avx512(job, task, first, count);
+        #[cfg(not(target_feature = "avx512vl"))]
         match isa() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => avx512(job, task, first, count),

@@ -200,7 +200,7 @@ set!(
     narrow [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24],
     inner 4
 );
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
 set!(
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
     avx2, std::arch::x86_64::__m256, std::arch::x86_64::__m256d,
@@ -209,7 +209,7 @@ set!(
     inner 2
 );
 // 16 registers of 4 lanes on x86-64, 32 on Arm.
-#[cfg(not(target_arch = "aarch64"))]
+#[cfg(not(any(target_arch = "aarch64", target_feature = "avx512vl")))]
 set!(
     portable, Lanes<f32, 4>, Lanes<f64, 2>,
     wide [1 2 3 4 5 6],
@@ -232,9 +232,12 @@ macro_rules! choose {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => &avx512::$table,
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
                 Isa::Avx2 => &avx2::$table,
+                #[cfg(not(target_feature = "avx512vl"))]
                 _ => &portable::$table,
+                #[cfg(target_feature = "avx512vl")]
+                _ => &avx512::$table,
             }
         }
     };
