@@ -1,51 +1,9 @@
-"""Layers as functions of their arrays: what the layers of `luxon.nn` call.
-
-Example:
-    >>> import luxon as lx
-    >>> from luxon import functional
-    >>> functional.linear(lx.ones((2, 3)), lx.ones((4, 3))).shape
-    (2, 4)
-"""
+"""Normalisation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from . import _core, random
-from ._core import Tensor
-
-__all__ = [
-    "batch_norm",
-    "dropout",
-    "embedding",
-    "group_norm",
-    "instance_norm",
-    "layer_norm",
-    "linear",
-    "rms_norm",
-]
-
-
-def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: Callable[[Any], Any] | None = None
-) -> Tensor:
-    """activation(x W^T + b), in one pass where the activation is one of luxon's.
-
-    Args:
-        x: (..., in).
-        weight: (out, in), of the same floating dtype.
-        bias: (out,) or None.
-        activation: an elementwise function or None.
-
-    Returns:
-        A tensor (..., out).
-
-    Raises:
-        ValueError: shapes do not fit.
-        TypeError: dtypes differ or are not floating.
-    """
-    return _core.linear(x, weight, bias, activation)
+from .. import _core
+from .._core import Tensor
 
 
 def layer_norm(
@@ -136,34 +94,3 @@ def instance_norm(
     if x.ndim < 2:
         raise ValueError(f"instance_norm: got shape {tuple(x.shape)}, expected (batch, channels, ...)")
     return _core.group_norm(x, x.shape[1], weight, bias, eps)
-
-
-def dropout(key: random.Key, x: Tensor, p: float, axes: tuple[int, ...] | None = None) -> Tensor:
-    """Each element zero with probability p, the others divided by 1 - p; the key decides which.
-
-    Args:
-        key: the source of randomness.
-        x: any shape.
-        p: in [0, 1]; 1 gives exact zeros.
-        axes: the axes along which the mask varies; None is all.
-
-    Raises:
-        ValueError: p outside [0, 1].
-    """
-    return _core.dropout(key, x, p, axes)
-
-
-def embedding(weight: Tensor, indices: Tensor) -> Tensor:
-    """Rows of a table.
-
-    Args:
-        weight: (n, dim).
-        indices: integers of any shape, in [0, n).
-
-    Returns:
-        A tensor of the indices' shape with one more axis, dim.
-
-    Raises:
-        IndexError: an index outside the table.
-    """
-    return _core.embedding(weight, indices)
