@@ -195,6 +195,12 @@ impl Tensor {
     #[inline]
     pub(crate) fn empty(dtype: DType, shape: &Shape) -> Result<Tensor> {
         let count = layout::count(shape)?;
+        Tensor::with_layout(dtype, Layout::contiguous(*shape), count)
+    }
+
+    /// A host tensor with arbitrary contents in a contiguous layout of `count` elements.
+    #[inline]
+    pub(crate) fn with_layout(dtype: DType, layout: Layout, count: usize) -> Result<Tensor> {
         let storage = Storage::host(count * dtype.size())?;
         let mut value = Arc::<Value>::new_uninit();
         // SAFETY: the allocation is not shared yet, and every field is written. Written in place, the value
@@ -202,7 +208,7 @@ impl Tensor {
         let value = unsafe {
             let place = Arc::get_mut(&mut value).map_or(std::ptr::null_mut(), std::mem::MaybeUninit::as_mut_ptr);
             (&raw mut (*place).dtype).write(dtype);
-            (&raw mut (*place).layout).write(Layout::contiguous(*shape));
+            (&raw mut (*place).layout).write(layout);
             (&raw mut (*place).storage).write(storage);
             value.assume_init()
         };

@@ -175,7 +175,7 @@ fn attach(
     let lowered: Vec<Tensor> = outputs.iter().map(|output| output.lower(level.stamp())).collect();
     let Some(first) = lowered.first() else { return Vec::new() };
     let specs: Vec<(Shape, crate::DType)> = lowered.iter().map(|output| (*output.shape(), output.dtype())).collect();
-    let call = level.node(&first.detach(), Trace::Call { inputs, outputs: specs, pullback });
+    let call = level.node(&first.detach(), || Trace::Call { inputs, outputs: specs, pullback });
     lowered
         .iter()
         .enumerate()

@@ -7,6 +7,8 @@
 //! Rules are written with tensor operations, never with kernels: they are differentiated like any code.
 //! The functions that users call stand beside their family and are collected in [`crate::array`].
 
+use std::sync::Arc;
+
 use smallvec::{SmallVec, smallvec};
 
 use crate::dtype::DType;
@@ -14,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::runtime::interrupt;
 use crate::tensor::{Tensor, Value};
-use crate::transform::level::{InputRecord, Mode, Record, Trace};
+use crate::transform::level::{InputRecord, Level, Mode, Record, Trace};
 
 pub mod band;
 pub mod create;
@@ -177,6 +179,34 @@ pub(crate) trait Family {
     }
 }
 
+/// Large payloads are boxed: every recorded operation holds an [`Op`].
+impl<F: Family> Family for Box<F> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
+        (**self).outputs(inputs)
+    }
+    fn view(&self, inputs: &[&Value]) -> Result<Option<Value>> {
+        (**self).view(inputs)
+    }
+    fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
+        (**self).execute(inputs, outputs)
+    }
+    fn saves(&self, wanted: u32) -> Saves {
+        (**self).saves(wanted)
+    }
+    fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
+        (**self).vjp(saved, dy)
+    }
+    fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
+        (**self).jvp(inputs, outputs, tangents)
+    }
+    fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
+        (**self).expand(inputs)
+    }
+}
+
 macro_rules! ops {
     ($($(#[$meta:meta])* $variant:ident($payload:ty)),* $(,)?) => {
         /// An operation with its parameters: comparable, printable, a thing that a device can match on.
@@ -203,7 +233,7 @@ ops! {
     /// An operation linear in each argument that moves or adds elements.
     Linear(linear::Linear),
     /// Gathering and scattering by index tensors.
-    Gather(index::Gather),
+    Gather(Box<index::Gather>),
     /// A cumulative operation, or a linear recurrence.
     Scan(scan::Scan),
     /// Sorting and searching.
@@ -244,6 +274,12 @@ impl Op {
     }
 }
 
+impl From<index::Gather> for Op {
+    fn from(payload: index::Gather) -> Op {
+        Op::Gather(Box::new(payload))
+    }
+}
+
 /// Carries out an operation with one result.
 #[inline]
 pub fn apply(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Tensor> {
@@ -251,16 +287,29 @@ pub fn apply(op: impl Into<Op>, inputs: &[&Tensor]) -> Result<Tensor> {
     Ok(outputs.swap_remove(0))
 }
 
+/// The highest level that inputs belong to, and whether a lower one may take part as well.
+#[inline]
+fn highest<'a>(inputs: &[&'a Tensor]) -> Option<(&'a Arc<Level>, bool)> {
+    let mut top: Option<(&Arc<Level>, bool)> = None;
+    for input in inputs {
+        let Some(node) = input.active_node() else { continue };
+        let below = node.below.is_some();
+        top = Some(match top {
+            None => (&node.level, below),
+            Some((level, nested)) if Arc::ptr_eq(level, &node.level) => (level, nested | below),
+            Some((level, _)) => (if node.level.stamp() > level.stamp() { &node.level } else { level }, true),
+        });
+    }
+    top
+}
+
 /// Carries out an operation and records it at every level that its inputs belong to.
 pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
-    let top = inputs.iter().filter_map(|input| input.active_node()).max_by_key(|node| node.level.stamp());
-    let Some(top) = top else {
+    let Some((level, nested)) = highest(inputs) else {
         return execute(&op, inputs);
     };
-    let level = &top.level;
-    let stamp = level.stamp();
-    let mut outputs = if inputs.iter().any(|input| input.is_tracked_below(stamp)) {
-        let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
+    let mut outputs = if nested {
+        let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(level.stamp())).collect();
         apply_all(op.clone(), &lowered.iter().collect::<SmallVec<[&Tensor; 3]>>())?
     } else {
         execute(&op, inputs)?
@@ -269,39 +318,68 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
         return Ok(outputs);
     }
     match level.mode() {
-        Mode::Forward => {
-            let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
-            let tangents: SmallVec<[Option<Tensor>; 3]> = inputs
-                .iter()
-                .map(|input| match &input.node_at(stamp)?.trace {
-                    Trace::Tangent(tangent) => Some(tangent.clone()),
-                    _ => None,
-                })
-                .collect();
-            if let Some(tangent) = op.family().jvp(&lowered, &outputs, &tangents)? {
-                outputs[0] = level.record(&outputs[0], Trace::Tangent(tangent));
-            }
-        }
+        Mode::Forward => push_forward(level, &op, inputs, &mut outputs)?,
         Mode::Reverse => {
-            let mut wanted = 0u32;
-            for (index, input) in inputs.iter().enumerate() {
-                wanted |= u32::from(input.node_at(stamp).is_some()) << index.min(31);
-            }
-            let saves = op.family().saves(wanted);
-            let records = listed(inputs.iter().enumerate().map(|(index, input)| InputRecord {
-                node: input.node_at(stamp).cloned(),
-                saved: (saves.inputs >> index.min(31) & 1 == 1).then(|| input.lower(stamp)),
-            }));
-            let record = Record {
-                op,
-                inputs: records,
-                output: saves.output.then(|| outputs[0].clone()),
-                extra: listed(outputs[1..].iter().cloned()),
-            };
-            outputs[0] = level.record(&outputs[0], Trace::Op(record));
+            let extra = if outputs.len() > 1 { listed(outputs[1..].iter().cloned()) } else { SmallVec::new() };
+            record(level, op, inputs, &mut outputs[0], extra);
         }
     }
     Ok(outputs)
+}
+
+/// Carries out an elementwise operation: what [`apply`] does, without lists of outputs in the case of small
+/// programs in tight loops, host tensors under one reverse level or none.
+#[inline]
+pub(crate) fn apply_map(map: elementwise::Map, inputs: &[&Tensor]) -> Result<Tensor> {
+    if inputs.iter().all(|input| input.value.is_host()) {
+        match highest(inputs) {
+            None => return elementwise::compute(&map, inputs),
+            Some((level, false)) if level.mode() == Mode::Reverse => {
+                let mut output = elementwise::compute(&map, inputs)?;
+                if output.dtype().is_float() {
+                    record(level, Op::Map(map), inputs, &mut output, SmallVec::new());
+                }
+                return Ok(output);
+            }
+            _ => {}
+        }
+    }
+    apply(map, inputs)
+}
+
+/// Gives the first output its tangent.
+fn push_forward(level: &Arc<Level>, op: &Op, inputs: &[&Tensor], outputs: &mut Outputs) -> Result<()> {
+    let stamp = level.stamp();
+    let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
+    let tangents: SmallVec<[Option<Tensor>; 3]> = inputs
+        .iter()
+        .map(|input| match &input.node_at(stamp)?.trace {
+            Trace::Tangent(tangent) => Some(tangent.clone()),
+            _ => None,
+        })
+        .collect();
+    if let Some(tangent) = op.family().jvp(&lowered, outputs, &tangents)? {
+        outputs[0] = level.record(&outputs[0], Trace::Tangent(tangent));
+    }
+    Ok(())
+}
+
+/// Lays the operation's node of a reverse level on the output.
+#[inline]
+fn record(level: &Arc<Level>, op: Op, inputs: &[&Tensor], output: &mut Tensor, extra: SmallVec<[Tensor; 1]>) {
+    let stamp = level.stamp();
+    let mut wanted = 0u32;
+    for (index, input) in inputs.iter().enumerate() {
+        wanted |= u32::from(input.node_at(stamp).is_some()) << index.min(31);
+    }
+    let saves = op.family().saves(wanted);
+    let records = listed(inputs.iter().enumerate().map(|(index, input)| InputRecord {
+        node: input.node_at(stamp).cloned(),
+        saved: (saves.inputs >> index.min(31) & 1 == 1).then(|| input.lower(stamp)),
+    }));
+    let saved = saves.output.then(|| output.clone());
+    let node = level.node(output, || Trace::Op(Record { op, inputs: records, output: saved, extra }));
+    output.node = Some(node);
 }
 
 /// Computes the results: the core allocates, the kernel (or the device) fills.
@@ -324,7 +402,7 @@ fn execute(op: &Op, inputs: &[&Tensor]) -> Result<Outputs> {
 
 /// The values of tensors that were just made, to be filled.
 fn fresh(outputs: &mut Outputs) -> SmallVec<[&mut Value; 1]> {
-    listed(outputs.iter_mut().filter_map(|output| std::sync::Arc::get_mut(&mut output.value)))
+    listed(outputs.iter_mut().filter_map(|output| Arc::get_mut(&mut output.value)))
 }
 
 /// A short list, pushed entry by entry: that compiles to a store and a comparison each, which collecting
@@ -350,7 +428,7 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
     let Some(device) = devices().next() else {
         return Err(Error::Device(format!("{}: no device found among its inputs", op.name())));
     };
-    if let Some(other) = devices().find(|other| !std::sync::Arc::ptr_eq(other, device)) {
+    if let Some(other) = devices().find(|other| !Arc::ptr_eq(other, device)) {
         return Err(Error::Device(format!(
             "{}: inputs are on {} and {}; move one with to_device",
             op.name(),

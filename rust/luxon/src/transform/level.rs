@@ -127,22 +127,28 @@ impl Level {
     }
 
     /// `tensor` with a node of this level on top.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn record(self: &Arc<Level>, tensor: &Tensor, trace: Trace) -> Tensor {
-        let node = self.node(tensor, trace);
+        let node = self.node(tensor, || trace);
         Tensor { value: Arc::clone(&tensor.value), node: Some(node) }
     }
 
+    /// A node of this level for a value. Its fields are written in place: moving the whole of it costs as much
+    /// as a small operation.
     #[inline(always)]
-    pub(crate) fn node(self: &Arc<Level>, tensor: &Tensor, trace: Trace) -> Arc<Node> {
-        Arc::new(Node {
-            level: Arc::clone(self),
-            index: self.next.fetch_add(1, Ordering::Relaxed),
-            shape: *tensor.shape(),
-            dtype: tensor.dtype(),
-            below: tensor.node.clone(),
-            trace,
-        })
+    pub(crate) fn node(self: &Arc<Level>, tensor: &Tensor, trace: impl FnOnce() -> Trace) -> Arc<Node> {
+        let mut node = Arc::<Node>::new_uninit();
+        // SAFETY: the allocation is not shared yet, and every field is written.
+        unsafe {
+            let place = Arc::get_mut(&mut node).map_or(std::ptr::null_mut(), std::mem::MaybeUninit::as_mut_ptr);
+            (&raw mut (*place).level).write(Arc::clone(self));
+            (&raw mut (*place).index).write(self.next.fetch_add(1, Ordering::Relaxed));
+            (&raw mut (*place).shape).write(*tensor.shape());
+            (&raw mut (*place).dtype).write(tensor.dtype());
+            (&raw mut (*place).below).write(tensor.node.clone());
+            (&raw mut (*place).trace).write(trace());
+            node.assume_init()
+        }
     }
 }
 
@@ -221,19 +227,6 @@ impl Tensor {
         self.node.as_ref().is_some_and(|node| node.level.stamp >= stamp)
     }
 
-    /// Whether a level below `stamp` takes part.
-    #[inline]
-    pub(crate) fn is_tracked_below(&self, stamp: u64) -> bool {
-        let mut node = self.node.as_ref();
-        while let Some(top) = node {
-            if top.level.stamp < stamp && !top.level.closed.load(Ordering::Relaxed) {
-                return true;
-            }
-            node = top.below.as_ref();
-        }
-        false
-    }
-
     /// The tensor as the levels below `stamp` see it.
     #[inline]
     pub fn lower(&self, stamp: u64) -> Tensor {
@@ -262,9 +255,38 @@ thread_local! {
     static GRAVEYARD: RefCell<(bool, Vec<Arc<Node>>)> = const { RefCell::new((false, Vec::new())) };
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // What this node owns is moved out, so that dropping it does not recurse; only the last owner would.
+#[inline]
+fn same(a: &Option<Arc<Node>>, b: &Option<Arc<Node>>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if Arc::ptr_eq(a, b))
+}
+
+impl Node {
+    /// Whether this node may be the last owner of another, whose drop would recurse. The common operations of
+    /// one level are told apart exactly; everything else is looked at closely in [`Node::bury`].
+    #[inline]
+    fn may_own_alone(&self) -> bool {
+        let alone = |input: &InputRecord| {
+            input.node.as_ref().is_some_and(|node| Arc::strong_count(node) == 1)
+                || input.saved.as_ref().is_some_and(|saved| saved.node.is_some())
+        };
+        let Trace::Op(record) = &self.trace else {
+            return self.below.is_some() || !matches!(self.trace, Trace::Input);
+        };
+        let inputs = match &record.inputs[..] {
+            [only] => alone(only),
+            // The same node twice is owned by nobody else where its count is 2.
+            [a, b] => alone(a) || alone(b) || same(&a.node, &b.node),
+            _ => true,
+        };
+        inputs
+            || self.below.is_some()
+            || record.output.as_ref().is_some_and(|output| output.node.is_some())
+            || !record.extra.is_empty()
+    }
+
+    /// Moves what this node owns alone out of it, so that dropping it does not recurse.
+    #[cold]
+    fn bury(&mut self) {
         let mut owned: SmallVec<[Arc<Node>; 4]> = SmallVec::new();
         let mut release = |node: Option<Arc<Node>>| {
             if let Some(node) = node
@@ -306,6 +328,15 @@ impl Drop for Node {
                 drop(node);
             }
             let _ = GRAVEYARD.try_with(|yard| yard.borrow_mut().0 = false);
+        }
+    }
+}
+
+impl Drop for Node {
+    #[inline]
+    fn drop(&mut self) {
+        if self.may_own_alone() {
+            self.bury();
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) type Block = unsafe fn(operands: &[*const u8; MAX_ARITY], output: *mu
 
 /// Elements in a gathered block; three of f64 fill 24 KiB.
 const BLOCK: usize = 1024;
+/// Elements up to which a scalar operand is simply laid out in full.
+const SMALL: usize = 32;
 /// Elements in a task of the pool.
 const TASK: usize = 32 * BLOCK;
 /// Below this length an inner run is not worth a call of its own.
@@ -92,8 +94,9 @@ struct Space {
     count: usize,
 }
 
-/// Computes `map` on host values; shapes and dtypes have been checked.
-pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value) {
+/// Computes `map` on host values; shapes and dtypes have been checked. `even` says that every input has
+/// the output's shape.
+pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value, even: bool) {
     let kernel = map.kernel;
     let count = output.count();
     if count == 0 {
@@ -115,18 +118,33 @@ pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value) {
 
     // The common case first: everything contiguous and of one shape, no half types, one call.
     let mut input = 0;
-    let mut plain = half.is_none() && count <= TASK;
+    let mut plain = even && half.is_none() && count <= TASK;
+    let mut tiles = 0;
     for argument in 0..arity {
         if map.scalars[argument].is_some() {
-            plain = false;
-            break;
+            tiles += 1;
+            continue;
         }
-        plain &= inputs[input].shape() == output.shape() && inputs[input].is_contiguous();
+        plain = plain && inputs[input].is_contiguous();
         pointers[argument] = inputs[input].pointer();
         input += 1;
     }
-    if plain {
+    if plain && tiles == 0 {
         // SAFETY: every operand has `count` contiguous elements of the block's dtype, as has the output.
+        unsafe { block(&pointers, target.pointer, count) };
+        return;
+    }
+    // Small tensors with a number: it is laid out beside them.
+    if plain && tiles == 1 && !select && count <= SMALL {
+        let mut tile = [0u64; SMALL];
+        for argument in 0..arity {
+            if let Some(scalar) = map.scalars[argument] {
+                // SAFETY: the tile has room for `count` elements of at most 8 bytes.
+                unsafe { cast::fill(compute.size(), scalar_bytes(scalar, compute), count, tile.as_mut_ptr().cast()) };
+                pointers[argument] = tile.as_ptr().cast();
+            }
+        }
+        // SAFETY: as above; the scalar's tile has `count` elements too.
         unsafe { block(&pointers, target.pointer, count) };
         return;
     }
@@ -183,10 +201,10 @@ pub(crate) fn add_in_place(sum: &mut Value, part: &Value) {
     let view = Value::view(sum, *sum.layout());
     if matches!(sum.storage(), crate::buffer::Storage::Inline(_)) {
         // An inline view is a copy of the bytes, which is what the loop needs.
-        run(&map, &[&view, part], sum);
+        run(&map, &[&view, part], sum, true);
     } else {
         // The view shares the buffer that is written: legal because loops read a chunk before they store it.
-        run(&map, &[&view, part], sum);
+        run(&map, &[&view, part], sum, true);
     }
 }
 

@@ -10,9 +10,9 @@ use smallvec::{SmallVec, smallvec};
 use crate::cpu::map;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::layout::{Shape, broadcast_shapes};
+use crate::layout::{Layout, Shape, broadcast_shapes};
 use crate::op::linear::sum_to;
-use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply};
+use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply_map};
 use crate::tensor::{Tensor, Value};
 
 pub mod table;
@@ -67,7 +67,7 @@ pub enum Domain {
 /// The arguments of a recorded operation, as its derivative rules read them.
 pub struct Args<'a> {
     map: &'a Map,
-    inputs: SmallVec<[Option<&'a Tensor>; MAX_ARITY]>,
+    inputs: [Option<&'a Tensor>; MAX_ARITY],
 }
 
 impl<'a> Args<'a> {
@@ -129,12 +129,18 @@ impl Map {
     }
 
     /// The arguments that are inputs.
+    #[inline]
     fn tensor_arguments(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.kernel.arity()).filter(|&argument| self.scalars[argument].is_none())
     }
 
+    #[inline]
     pub(crate) fn args<'a>(&'a self, inputs: impl Iterator<Item = Option<&'a Tensor>>) -> Args<'a> {
-        Args { map: self, inputs: crate::op::listed(inputs) }
+        let mut args = Args { map: self, inputs: [None; MAX_ARITY] };
+        for (place, input) in args.inputs.iter_mut().zip(inputs) {
+            *place = input;
+        }
+        args
     }
 }
 
@@ -159,6 +165,36 @@ fn compute_dtype(kernel: Kernel, joined: DType) -> Result<DType> {
 /// domain, [`Error::Overflow`] for an integer scalar that the tensor's dtype cannot hold.
 pub fn map(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
     debug_assert_eq!(operands.len(), kernel.arity());
+    let mut map = Map { kernel, scalars: [None; MAX_ARITY] };
+    let mut first: Option<&Tensor> = None;
+    let mut inputs = [None; MAX_ARITY];
+    let mut count = 0;
+    let mut plain = matches!(kernel.domain(), Domain::Float | Domain::Number | Domain::Compare | Domain::Test);
+    for (index, operand) in operands.iter().enumerate() {
+        match operand {
+            Operand::Tensor(tensor) => {
+                plain &= first.get_or_insert(tensor).dtype() == tensor.dtype();
+                inputs[count] = Some(*tensor);
+                count += 1;
+            }
+            Operand::Scalar(scalar) => map.scalars[index] = Some(*scalar),
+        }
+    }
+    // Most calls have tensors of one floating type, to which every scalar adapts: nothing to convert.
+    match first {
+        Some(first) if plain && first.dtype().is_float() => {
+            for input in &mut inputs[count..] {
+                *input = Some(first);
+            }
+            let [Some(a), Some(b), Some(c)] = inputs else { return converted(kernel, operands) };
+            apply_map(map, &[a, b, c][..count])
+        }
+        _ => converted(kernel, operands),
+    }
+}
+
+/// Applies a kernel to operands that may have to be converted first.
+fn converted(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
     let condition = usize::from(kernel.domain() == Domain::Select);
     let mut joined: Option<DType> = None;
     for operand in &operands[condition..] {
@@ -176,51 +212,45 @@ pub fn map(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
     let dtype = compute_dtype(kernel, dtype)?;
     let mut map = Map { kernel, scalars: [None; MAX_ARITY] };
     let mut inputs: SmallVec<[Tensor; MAX_ARITY]> = SmallVec::new();
-    let mut borrowed: SmallVec<[&Tensor; MAX_ARITY]> = SmallVec::new();
-    let mut borrow_only = true;
-    for (index, operand) in operands.iter().enumerate() {
-        let wanted = if index < condition { DType::Bool } else { dtype };
-        match operand {
-            Operand::Tensor(tensor) if tensor.dtype() == wanted => borrowed.push(tensor),
-            Operand::Tensor(_) => borrow_only = false,
-            Operand::Scalar(scalar) => {
-                scalar.check_fits(wanted)?;
-                map.scalars[index] = Some(*scalar);
-            }
-        }
-    }
-    if borrow_only && !borrowed.is_empty() {
-        if borrowed.iter().all(|tensor| tensor.node.is_none() && tensor.value().is_host()) {
-            return compute(&map, &borrowed);
-        }
-        return apply(map, &borrowed);
-    }
+    let some_tensor = operands.iter().any(|operand| matches!(operand, Operand::Tensor(_)));
     for (index, operand) in operands.iter().enumerate() {
         let wanted = if index < condition { DType::Bool } else { dtype };
         match operand {
             Operand::Tensor(tensor) => inputs.push(tensor.cast(wanted)?),
-            Operand::Scalar(scalar) if borrowed.is_empty() && inputs.is_empty() && borrow_only => {
-                inputs.push(Tensor::scalar(*scalar, wanted));
-                map.scalars[index] = None;
+            Operand::Scalar(scalar) => {
+                scalar.check_fits(wanted)?;
+                // Something has to be an input: the first of nothing but numbers.
+                if some_tensor || index > 0 {
+                    map.scalars[index] = Some(*scalar);
+                } else {
+                    inputs.push(Tensor::scalar(*scalar, wanted));
+                }
             }
-            Operand::Scalar(_) => {}
         }
     }
-    let references: SmallVec<[&Tensor; MAX_ARITY]> = inputs.iter().collect();
-    apply(map, &references)
+    apply_map(map, &inputs.iter().collect::<SmallVec<[&Tensor; MAX_ARITY]>>())
 }
 
-/// What [`apply`] does with host tensors outside every differentiation, in one step: this is the path of
-/// small programs in tight loops.
-fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut values = [&**inputs[0].value(); MAX_ARITY];
+/// What the CPU does with host tensors, in one step: this is the path of small programs in tight loops.
+pub(super) fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
+    let first: &Value = inputs[0].value();
+    let mut values = [first; MAX_ARITY];
+    let mut even = first.is_contiguous();
     for (value, input) in values.iter_mut().zip(inputs) {
         *value = input.value();
+        even &= value.shape() == first.shape();
     }
     let values = &values[..inputs.len()];
-    let mut output = Tensor::empty(output_dtype(map, values), &output_shape(map, values)?)?;
+    let dtype = output_dtype(map, values);
+    let mut output = if even {
+        // The first input's layout serves: its count was checked when it was made.
+        let layout = Layout { offset: 0, ..*first.layout() };
+        Tensor::with_layout(dtype, layout, layout.count())?
+    } else {
+        Tensor::empty(dtype, &output_shape(map, values)?)?
+    };
     if let Some(value) = std::sync::Arc::get_mut(&mut output.value) {
-        map::run(map, values, value);
+        map::run(map, values, value, even);
     }
     if crate::runtime::interrupt::take() { Err(Error::Interrupted) } else { Ok(output) }
 }
@@ -262,20 +292,26 @@ impl Family for Map {
 
     #[inline]
     fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
-        map::run(self, inputs, outputs[0]);
+        let even = inputs.iter().all(|input| input.shape() == outputs[0].shape());
+        map::run(self, inputs, outputs[0], even);
         Ok(())
     }
 
     fn saves(&self, wanted: u32) -> Saves {
-        let mut reads = 0;
-        for (argument, derivative) in self.kernel.derivatives().iter().enumerate() {
-            if self.scalars[argument].is_none() && wanted >> self.input_of(argument) & 1 == 1 {
-                reads |= derivative.reads;
+        let derivatives = self.kernel.derivatives();
+        let (mut reads, mut input) = (0, 0);
+        for (scalar, derivative) in self.scalars.iter().zip(derivatives) {
+            if scalar.is_none() {
+                reads |= if wanted >> input & 1 == 1 { derivative.reads } else { 0 };
+                input += 1;
             }
         }
-        let mut inputs = 0;
-        for argument in self.tensor_arguments() {
-            inputs |= (reads >> argument & 1) << self.input_of(argument);
+        let (mut inputs, mut input) = (0, 0);
+        for (argument, scalar) in self.scalars.iter().enumerate() {
+            if scalar.is_none() {
+                inputs |= (reads >> argument & 1) << input;
+                input += 1;
+            }
         }
         Saves { inputs, output: reads >> MAX_ARITY & 1 == 1 }
     }
@@ -291,7 +327,9 @@ impl Family for Map {
                 Some(derivative) => {
                     // Rules that do not read the output are given the cotangent in its place.
                     let y = saved.find_output().unwrap_or(dy);
-                    Some(sum_to(&(derivative.rule)(&args, y, dy)?, saved.shape(input))?)
+                    let slope = (derivative.rule)(&args, y, dy)?;
+                    let shape = saved.shape(input);
+                    Some(if slope.shape() == shape { slope } else { sum_to(&slope, shape)? })
                 }
                 None => None,
             });
