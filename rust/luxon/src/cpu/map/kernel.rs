@@ -8,6 +8,18 @@ pub(crate) trait Kernel1<T> {
     type Output: Copy + Default;
     /// The function.
     fn apply(x: T) -> Self::Output;
+    /// The function of a chunk; of its own where a chunk as a whole is tested for rare arguments.
+    #[inline(always)]
+    fn apply_chunk<const N: usize>(x: [T; N]) -> [Self::Output; N]
+    where
+        T: Copy,
+    {
+        let mut y = [<Self::Output>::default(); N];
+        for index in 0..N {
+            y[index] = Self::apply(x[index]);
+        }
+        y
+    }
 }
 
 /// A function of two elements.
@@ -86,11 +98,7 @@ per_isa! {
     pub(crate) unsafe fn loop1<T: Item, K: Kernel1<T>>(x: *const T, out: *mut K::Output, count: usize) {
         in_chunks!(count, |start, length, N| {
             let x: [T; N] = load(x, start, length);
-            let mut y = [<K::Output>::default(); N];
-            for index in 0..N {
-                y[index] = K::apply(x[index]);
-            }
-            save(y, out, start, length);
+            save(K::apply_chunk(x), out, start, length);
         });
     }
 }
@@ -130,6 +138,9 @@ per_isa! {
 
 /// Defines the type of a kernel and its scalar function for every element type of its domain.
 macro_rules! scalar_kernel {
+    (Float, Sin, ($x:ident), $body:block) => { scalar_kernel!(@chunk Sin, sin_block, $x, $body); };
+    (Float, Cos, ($x:ident), $body:block) => { scalar_kernel!(@chunk Cos, cos_block, $x, $body); };
+    (Float, Tan, ($x:ident), $body:block) => { scalar_kernel!(@chunk Tan, tan_block, $x, $body); };
     (Float, $name:ident, ($x:ident), $body:block) => { scalar_kernel!(@one Real, $name, $x, $body); };
     (Float, $name:ident, ($x:ident, $y:ident), $body:block) => { scalar_kernel!(@two Real, $name, $x, $y, $body); };
     (Float, $name:ident, ($x:ident, $y:ident, $z:ident), $body:block) => { scalar_kernel!(@three Real, $name, $x, $y, $z, $body); };
@@ -180,6 +191,20 @@ macro_rules! scalar_kernel {
         impl<T> Kernel3<u8, T> for $name {
             #[inline(always)]
             fn apply($c: u8, $x: T, $y: T) -> T { let $c = $c != 0; $body }
+        }
+    };
+    // Functions whose arguments are reduced: large ones are rare, and a chunk is tested for them at once.
+    (@chunk $name:ident, $chunk:ident, $x:ident, $body:block) => {
+        pub(super) struct $name;
+        impl<T: Real + Default> Kernel1<T> for $name {
+            type Output = T;
+            #[inline(always)]
+            fn apply($x: T) -> T { $body }
+            #[inline(always)]
+            fn apply_chunk<const N: usize>(mut x: [T; N]) -> [T; N] {
+                T::$chunk(&mut x);
+                x
+            }
         }
     };
     (@one $bound:ident, $name:ident, $x:ident, $body:block) => {
