@@ -12,7 +12,7 @@ VERSION = np.__version__
 def build(case: str):
     if case == "add 4":
         a, b = np.ones(4, "f4"), np.ones(4, "f4")
-        return lambda: a + b
+        return "a + b", {"a": a, "b": b}
     if case.startswith("matmul"):
         a, b = matrices(case)
         a = a.T if "AtB" in case else a

@@ -96,7 +96,41 @@ struct Space {
 
 /// Computes `map` on host values; shapes and dtypes have been checked. `even` says that every input has
 /// the output's shape.
-pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value, even: bool) {
+///
+/// Returns whether the work was small and done at once, so that nothing can have interrupted it.
+#[inline]
+pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value, even: bool) -> bool {
+    let small = even && run_plain(map.kernel, inputs, output);
+    if !small {
+        run_any(map, inputs, output, even);
+    }
+    small
+}
+
+/// The common case: tensors only, all contiguous and of one shape, no half types, one call of the loop.
+/// False, and nothing done, where that does not hold.
+#[inline]
+fn run_plain(kernel: Kernel, inputs: &[&Value], output: &mut Value) -> bool {
+    let (dtype, count) = (inputs[0].dtype(), output.count());
+    let select = kernel.domain() == crate::op::elementwise::Domain::Select;
+    if inputs.len() != kernel.arity() || select || dtype.is_half() || count > TASK {
+        return false;
+    }
+    let mut pointers = [std::ptr::null::<u8>(); MAX_ARITY];
+    for (pointer, input) in pointers.iter_mut().zip(inputs) {
+        if !input.is_contiguous() {
+            return false;
+        }
+        *pointer = input.pointer();
+    }
+    let Some(block) = kernel.block(dtype) else { return false };
+    // SAFETY: every operand has `count` contiguous elements of the block's dtype, as has the output.
+    unsafe { block(&pointers, output.pointer_mut(), count) };
+    true
+}
+
+/// Any layouts, scalars and sizes.
+fn run_any(map: &Map, inputs: &[&Value], output: &mut Value, even: bool) {
     let kernel = map.kernel;
     let count = output.count();
     if count == 0 {
@@ -116,35 +150,26 @@ pub(crate) fn run(map: &Map, inputs: &[&Value], output: &mut Value, even: bool) 
     };
     let arity = kernel.arity();
 
-    // The common case first: everything contiguous and of one shape, no half types, one call.
-    let mut input = 0;
-    let mut plain = even && half.is_none() && count <= TASK;
-    let mut tiles = 0;
-    for argument in 0..arity {
-        if map.scalars[argument].is_some() {
-            tiles += 1;
-            continue;
-        }
-        plain = plain && inputs[input].is_contiguous();
-        pointers[argument] = inputs[input].pointer();
-        input += 1;
-    }
-    if plain && tiles == 0 {
-        // SAFETY: every operand has `count` contiguous elements of the block's dtype, as has the output.
-        unsafe { block(&pointers, target.pointer, count) };
-        return;
-    }
     // Small tensors with a number: it is laid out beside them.
-    if plain && tiles == 1 && !select && count <= SMALL {
-        let mut tile = [0u64; SMALL];
+    if even && count <= SMALL && half.is_none() && !select && inputs.iter().all(|input| input.is_contiguous()) {
+        let mut tiles = [[0u64; SMALL]; 2];
+        let (mut input, mut tile) = (0, 0);
         for argument in 0..arity {
-            if let Some(scalar) = map.scalars[argument] {
-                // SAFETY: the tile has room for `count` elements of at most 8 bytes.
-                unsafe { cast::fill(compute.size(), scalar_bytes(scalar, compute), count, tile.as_mut_ptr().cast()) };
-                pointers[argument] = tile.as_ptr().cast();
-            }
+            pointers[argument] = match map.scalars[argument] {
+                Some(scalar) => {
+                    let place = tiles[tile].as_mut_ptr().cast::<u8>();
+                    // SAFETY: a tile has room for `count` elements of at most 8 bytes.
+                    unsafe { cast::fill(compute.size(), scalar_bytes(scalar, compute), count, place) };
+                    tile += 1;
+                    place
+                }
+                None => {
+                    input += 1;
+                    inputs[input - 1].pointer()
+                }
+            };
         }
-        // SAFETY: as above; the scalar's tile has `count` elements too.
+        // SAFETY: every operand and the output have `count` contiguous elements of the block's dtype.
         unsafe { block(&pointers, target.pointer, count) };
         return;
     }

@@ -249,10 +249,8 @@ pub(super) fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
     } else {
         Tensor::empty(dtype, &output_shape(map, values)?)?
     };
-    if let Some(value) = std::sync::Arc::get_mut(&mut output.value) {
-        map::run(map, values, value, even);
-    }
-    if crate::runtime::interrupt::take() { Err(Error::Interrupted) } else { Ok(output) }
+    let small = std::sync::Arc::get_mut(&mut output.value).is_some_and(|value| map::run(map, values, value, even));
+    if !small && crate::runtime::interrupt::take() { Err(Error::Interrupted) } else { Ok(output) }
 }
 
 #[inline]
