@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import sys
 import time
 
 import numpy as np
+import show
 
 import luxon as lx
 from luxon import losses, nn, optim, training
@@ -62,42 +62,15 @@ def accuracy(model, ps, st, data) -> float:
     return float(lx.mean(lx.astype(lx.argmax(logits, axis=1) == y, lx.float32)))
 
 
-def sparkline(values: list[float]) -> str:
-    """A curve of block characters."""
-    blocks = "▁▂▃▄▅▆▇█"
-    low, high = min(values), max(values)
-    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
-    return "".join(blocks[round((value - low) * scale)] for value in values)
-
-
-def show_progress(epoch: int, epochs: int, loss: float, train: float, test: float) -> None:
-    """One line that is rewritten in a terminal, and printed now and then elsewhere."""
-    filled = round(30 * epoch / epochs)
-    bar = "█" * filled + "░" * (30 - filled)
-    text = f"{bar} epoch {epoch:3d}/{epochs}  loss {loss:.4f}  train {train:.1%}  test {test:.1%}"
-    if sys.stdout.isatty():
-        print(f"\r{text}", end="\n" if epoch == epochs else "", flush=True)
-    elif epoch == 1 or epoch % 10 == 0 or epoch == epochs:
-        print(text, flush=True)
-
-
 def save_curve(path: pathlib.Path, losses_seen: list[float], accuracies: list[float]) -> None:
     """The learning curve as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, left = plt.subplots(figsize=(7, 4))
-    left.plot(losses_seen, color="tab:blue")
-    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    left.yaxis.label.set_color("tab:blue")
-    right = left.twinx()
-    right.plot(accuracies, color="tab:orange")
-    right.set_ylabel("test accuracy", color="tab:orange")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with show.figure(path) as left:
+        left.plot(losses_seen, color="tab:blue")
+        left.set(xlabel="epoch", ylabel="training loss", yscale="log")
+        left.yaxis.label.set_color("tab:blue")
+        right = left.twinx()
+        right.plot(accuracies, color="tab:orange")
+        right.set_ylabel("test accuracy", color="tab:orange")
 
 
 def main() -> float:
@@ -129,14 +102,13 @@ def main() -> float:
             total, right, seen = total + float(loss), right + int(stats["right"]), seen + 1
         curve.append(total / seen)
         accuracies.append(accuracy(model, ts.parameters, ts.states, test))
-        show_progress(epoch, arguments.epochs, curve[-1], right / (seen * arguments.batch), accuracies[-1])
+        fractions = f"train {right / (seen * arguments.batch):.1%}  test {accuracies[-1]:.1%}"
+        show.progress(epoch, arguments.epochs, f"loss {curve[-1]:.4f}  {fractions}")
     seconds = time.perf_counter() - start
 
-    print(f"\nloss      {sparkline(curve)}")
-    print(f"accuracy  {sparkline(accuracies)}")
-    picture = arguments.output / "digits.png"
-    save_curve(picture, curve, accuracies)
-    print(f"\nlearning curve saved to {picture}")
+    print(f"\nloss      {show.sparkline(curve)}")
+    print(f"accuracy  {show.sparkline(accuracies)}\n")
+    save_curve(arguments.output / "digits.png", curve, accuracies)
 
     path = arguments.output / "digits.safetensors"
     lx.io.save(path, ps=ts.parameters, st=ts.states, model=model)
