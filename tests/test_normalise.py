@@ -175,6 +175,20 @@ def test_weight_norm_of_a_container():
     assert after.paths() == st.paths() and after is not st
 
 
+@pytest.mark.parametrize("names", [("weight_g", "weight_v"), ("original0", "original1")])
+def test_weight_norm_from_a_state_dict(names):
+    model = nn.Chain(nn.WeightNorm(nn.Dense(3, 4), "weight"), lx.tanh, nn.Dense(4, 2))
+    prefix = "0.parametrizations.weight." if names[0] == "original0" else "0."
+    g, v = np.arange(1.0, 5.0, dtype=np.float32)[:, None], np.ones((4, 3), np.float32)
+    state = {"0.bias": np.zeros(4, np.float32), prefix + names[0]: g, prefix + names[1]: v}
+    state |= {"2.weight": np.ones((2, 4), np.float32), "2.bias": np.zeros(2, np.float32)}
+    ps, st = lx.io.from_torch(state, model)
+    assert ps.paths() == nn.setup(0, model)[0].paths()
+    assert np.array_equal(ps.layer_1.normalized.weight_g, g)
+    hidden = np.tanh(np.ones((1, 3)) @ (g * v / 3**0.5).T)
+    close(model(lx.ones((1, 3)), ps, st)[0], hidden @ np.ones((4, 2)))
+
+
 def test_weight_norm_errors_and_tools():
     with pytest.raises(ValueError, match="length 0"):
         nn.setup(0, nn.WeightNorm(nn.Dense(3, 4, init_weight=lx.init.zeros), "weight"))

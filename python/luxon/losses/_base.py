@@ -29,11 +29,11 @@ def reduce(values: Tensor, reduction: Reduction, like: Any = None) -> Tensor:
     return result if like is None or result.dtype == like else _core.astype(result, like)
 
 
-def by_core(function: Callable[[str], Tensor], reduction: Reduction) -> Tensor:
-    """A loss of the core, which knows the named reductions itself."""
+def by_core(function: Callable[..., Tensor], reduction: Reduction, *arguments: Any) -> Tensor:
+    """A loss of the core, which knows the named reductions itself: its last argument."""
     if callable(reduction):
-        return reduction(function("none"))
-    return function(reduction)
+        return reduction(function(*arguments, "none"))
+    return function(*arguments, reduction)
 
 
 def tensors(name: str, *arguments: Any, names: tuple[str, ...] = ("prediction", "target")) -> list[Tensor]:

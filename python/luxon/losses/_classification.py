@@ -51,14 +51,11 @@ def cross_entropy(
         >>> round(losses.cross_entropy(lx.zeros((2, 4)), lx.asarray([0, 3])).item(), 4)
         1.3863
     """
-    prediction, target = _core.asarray(prediction), _core.asarray(target)
     if not from_logits:
-        prediction = _log_probability(prediction, axis)
-
-    def value(joined: str) -> Tensor:
-        return _core.cross_entropy(prediction, target, axis, label_smoothing, weight, ignore_index, joined)
-
-    return by_core(value, reduction)
+        prediction = _log_probability(_core.asarray(prediction), axis)
+    return by_core(
+        _core.cross_entropy, reduction, prediction, target, axis, label_smoothing, weight, ignore_index
+    )
 
 
 def _log_probability(probability: Tensor, axis: int) -> Tensor:
@@ -101,11 +98,8 @@ def binary_cross_entropy(
         0.3466
     """
     if from_logits:
-
-        def value(joined: str) -> Tensor:
-            return _core.binary_cross_entropy(prediction, target, label_smoothing, weight, pos_weight, joined)
-
-        return by_core(value, reduction)
+        settings = (label_smoothing, weight, pos_weight)
+        return by_core(_core.binary_cross_entropy, reduction, prediction, target, *settings)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"binary_cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
     p, t = tensors("binary_cross_entropy", prediction, target)

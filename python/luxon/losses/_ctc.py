@@ -46,13 +46,8 @@ def ctc(
         >>> round(lx.exp(-loss).item() * 8, 3)  # of the 8 paths, 6 read as the one label
         6.0
     """
-
-    def value(joined: str) -> Tensor:
-        return _core.ctc(
-            log_probabilities, targets, input_lengths, target_lengths, blank, zero_infinity, joined
-        )
-
-    return by_core(value, reduction)
+    lengths = (input_lengths, target_lengths)
+    return by_core(_core.ctc, reduction, log_probabilities, targets, *lengths, blank, zero_infinity)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ def mse(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Te
         >>> losses.mse(lx.asarray([1.0, 2.0]), lx.asarray([1.0, 4.0])).item()
         2.0
     """
-    return by_core(lambda joined: _core.mse(prediction, target, joined), reduction)
+    return by_core(_core.mse, reduction, prediction, target)
 
 
 def mae(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -56,7 +56,7 @@ def mae(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Te
         >>> losses.mae(lx.asarray([1.0, 2.0]), lx.asarray([1.0, 4.0])).item()
         1.0
     """
-    return by_core(lambda joined: _core.mae(prediction, target, joined), reduction)
+    return by_core(_core.mae, reduction, prediction, target)
 
 
 def huber(prediction: Tensor, target: Tensor, delta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
@@ -76,7 +76,7 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 1.0, reduction: Red
         >>> losses.huber(lx.asarray([1.0, 2.0]), lx.asarray([1.5, 4.0]), reduction="none").tolist()
         [0.125, 1.5]
     """
-    return by_core(lambda joined: _core.huber(prediction, target, delta, joined), reduction)
+    return by_core(_core.huber, reduction, prediction, target, delta)
 
 
 def smooth_l1(prediction: Tensor, target: Tensor, beta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
@@ -99,7 +99,7 @@ def smooth_l1(prediction: Tensor, target: Tensor, beta: float = 1.0, reduction: 
     check_not_negative("smooth_l1", beta=beta)
     if beta == 0:
         return mae(prediction, target, reduction)
-    return by_core(lambda joined: _core.huber(prediction, target, beta, joined) / beta, reduction)
+    return by_core(lambda *arguments: _core.huber(*arguments) / beta, reduction, prediction, target, beta)
 
 
 def msle(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
