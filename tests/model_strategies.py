@@ -43,7 +43,11 @@ leaves = some.sampled_from(
         nn.LayerNorm(WIDTH),
         nn.RMSNorm(WIDTH),
         nn.BatchNorm(WIDTH),
+        nn.GroupNorm(WIDTH, 1),
+        nn.WeightNorm(nn.Dense(WIDTH, WIDTH), "weight"),
         nn.Dropout(0.3),
+        nn.AlphaDropout(0.3),
+        nn.VariationalHiddenDropout(0.3),
         nn.WrappedFunction(lx.tanh),
         nn.NoOpLayer(),
     ]

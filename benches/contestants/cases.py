@@ -21,6 +21,11 @@ CASES = [
     "chain 1e7",
     "softmax 4096x4096",
     "layernorm fb 4096x1024",
+    "rmsnorm fb 4096x1024",
+    "batchnorm fb 32x64x56x56",
+    "groupnorm fb 32x64x56x56",
+    "instancenorm fb 32x64x56x56",
+    "embedding fb 50000x256, 8192",
     "sum axis 0 4096x4096",
     "sum axis 1 4096x4096",
     "transpose copy 4096x4096",
@@ -48,6 +53,28 @@ def matrices(case: str) -> tuple[np.ndarray, np.ndarray]:
         )
         dtype = np.float32
     return tuple(random.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+GROUPS = 8
+
+
+def normalisation(case: str) -> tuple[str, list[np.ndarray]]:
+    """The kind of norm, and x, weight, bias (none for rmsnorm) and the cotangent of the result."""
+    random = generator()
+    kind, _, sizes = case.split()
+    shape = tuple(int(size) for size in sizes.split("x"))
+    affine = shape[1:2]
+    shapes = (shape, affine, shape) if kind == "rmsnorm" else (shape, affine, affine, shape)
+    return kind, [random.standard_normal(shape).astype("f4") for shape in shapes]
+
+
+def table(case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The weight of an embedding, indices, and the cotangent of the rows."""
+    random = generator()
+    sizes, count = case.removeprefix("embedding fb ").split(", ")
+    n, dim = (int(size) for size in sizes.split("x"))
+    rows = random.standard_normal((int(count), dim)).astype("f4")
+    return random.standard_normal((n, dim)).astype("f4"), random.integers(0, n, int(count)), rows
 
 
 def network(case: str) -> tuple[list[int], list[np.ndarray], np.ndarray, np.ndarray, str, str]:

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from .cases import generator, matrices, network
+from .cases import GROUPS, generator, matrices, network, normalisation, table
 
 jax.config.update("jax_enable_x64", True)  # float64 inputs stay; everything else is float32
 VERSION = jax.__version__
@@ -48,23 +48,8 @@ def build(case: str):
         )
         run = jax.jit(function)
         return lambda: block(run(x))
-    if case.startswith("layernorm"):
-        random = generator()
-        arrays = [
-            jnp.asarray(random.standard_normal(s).astype("f4"))
-            for s in ((4096, 1024), (1024,), (1024,), (4096, 1024))
-        ]
-
-        def layer_norm(x, weight, bias):
-            mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-            return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * weight + bias
-
-        @jax.jit
-        def both(x, weight, bias, dy):
-            y, pullback = jax.vjp(layer_norm, x, weight, bias)
-            return y, pullback(dy)
-
-        return lambda: block(both(*arrays))
+    if " fb " in case:
+        return _forward_backward(case)
     if "4096x4096" in case:
         x = jnp.asarray(generator().standard_normal((4096, 4096)).astype("f4"))
         run = jax.jit(
@@ -79,6 +64,40 @@ def build(case: str):
     if case.startswith("step"):
         return _step(case)
     return None
+
+
+def _forward_backward(case: str):
+    if case.startswith("embedding"):
+        weight, indices, dy = (jnp.asarray(array) for array in table(case))
+        function, primals = (lambda weight: weight[indices]), (weight,)
+    else:
+        kind, arrays = normalisation(case)
+        *primals, dy = (jnp.asarray(array) for array in arrays)
+        axes = {
+            "layernorm": -1,
+            "rmsnorm": -1,
+            "batchnorm": (0, 2, 3),
+            "groupnorm": (2, 3, 4),
+            "instancenorm": (2, 3),
+        }
+
+        def function(x, weight, bias=0.0):
+            shape = x.shape
+            if kind == "groupnorm":
+                x = x.reshape(shape[0], GROUPS, -1, *shape[2:])
+            if kind != "rmsnorm":
+                x = x - x.mean(axes[kind], keepdims=True)
+            x = x * jax.lax.rsqrt((x * x).mean(axes[kind], keepdims=True) + 1e-5)
+            if len(shape) > 2:
+                weight, bias = weight[:, None, None], bias[:, None, None]
+            return x.reshape(shape) * weight + bias
+
+    @jax.jit
+    def both(primals, dy):
+        y, pullback = jax.vjp(function, *primals)
+        return y, pullback(dy)
+
+    return lambda: jax.block_until_ready(both(primals, dy))
 
 
 def _step(case: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import luxon as lx
 from luxon import losses, nn, optim, training
 
-from .cases import generator, matrices, network
+from .cases import GROUPS, generator, matrices, network, normalisation, table
 
 VERSION = lx.__version__
 
@@ -49,18 +49,8 @@ def build(case: str):
             return lambda: lx.tanh(x * 1.1 + 0.3) * lx.sigmoid(x)
         function = getattr(lx, name)
         return lambda: function(x)
-    if case.startswith("layernorm"):
-        random = generator()
-        x, weight, bias, dy = (
-            lx.asarray(random.standard_normal(shape).astype("f4"))
-            for shape in ((4096, 1024), (1024,), (1024,), (4096, 1024))
-        )
-
-        def run():
-            y, pullback = lx.vjp(lambda *args: lx.functional.layer_norm(*args), x, weight, bias)
-            return y, pullback(dy)
-
-        return run
+    if " fb " in case:
+        return _forward_backward(case)
     if "4096x4096" in case:
         x = lx.asarray(generator().standard_normal((4096, 4096)).astype("f4"))
         return {
@@ -95,3 +85,26 @@ def build(case: str):
 
         return step
     return None
+
+
+def _forward_backward(case: str):
+    functional = lx.functional
+    if case.startswith("embedding"):
+        weight, indices, dy = (lx.asarray(array) for array in table(case))
+        function, primals = (lambda weight: functional.embedding(weight, indices)), (weight,)
+    else:
+        kind, arrays = normalisation(case)
+        *primals, dy = (lx.asarray(array) for array in arrays)
+        function = {
+            "layernorm": functional.layer_norm,
+            "rmsnorm": functional.rms_norm,
+            "batchnorm": functional.batch_norm,
+            "groupnorm": lambda x, weight, bias: functional.group_norm(x, GROUPS, weight, bias),
+            "instancenorm": functional.instance_norm,
+        }[kind]
+
+    def run():
+        y, pullback = lx.vjp(function, *primals)
+        return y, pullback(dy)
+
+    return run

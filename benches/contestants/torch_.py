@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .cases import generator, matrices, network
+from .cases import GROUPS, generator, matrices, network, normalisation, table
 
 torch.set_num_threads(2)
 VERSION = torch.__version__
@@ -26,7 +26,7 @@ def build(case: str):
 
         return run
     with torch.no_grad():
-        return _arrays(case) if not case.startswith(("step", "layernorm")) else _differentiated(case)
+        return _arrays(case) if not case.startswith("step") and " fb " not in case else _differentiated(case)
 
 
 def _arrays(case: str):
@@ -57,19 +57,8 @@ def _arrays(case: str):
 
 
 def _differentiated(case: str):
-    if case.startswith("layernorm"):
-        random = generator()
-        shapes = ((4096, 1024), (1024,), (1024,), (4096, 1024))
-        x, weight, bias, dy = (torch.from_numpy(random.standard_normal(s).astype("f4")) for s in shapes)
-        for tensor in (x, weight, bias):
-            tensor.requires_grad_(True)
-
-        def run():
-            with torch.enable_grad():
-                y = torch.nn.functional.layer_norm(x, (1024,), weight, bias)
-            return torch.autograd.grad(y, (x, weight, bias), dy)
-
-        return run
+    if " fb " in case:
+        return _forward_backward(case)
     sizes, parameters, x, y, activation, loss = network(case)
     layers: list[torch.nn.Module] = []
     for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
@@ -93,3 +82,29 @@ def _differentiated(case: str):
         return result
 
     return step
+
+
+def _forward_backward(case: str):
+    functional = torch.nn.functional
+    if case.startswith("embedding"):
+        weight, indices, dy = (torch.from_numpy(array) for array in table(case))
+        function, primals = (lambda weight: functional.embedding(indices, weight)), [weight]
+    else:
+        kind, arrays = normalisation(case)
+        *primals, dy = (torch.from_numpy(array) for array in arrays)
+        function = {
+            "layernorm": lambda x, weight, bias: functional.layer_norm(x, weight.shape, weight, bias),
+            "rmsnorm": lambda x, weight: functional.rms_norm(x, weight.shape, weight, 1e-5),
+            "batchnorm": lambda x, weight, bias: functional.batch_norm(x, None, None, weight, bias, True),
+            "groupnorm": lambda x, weight, bias: functional.group_norm(x, GROUPS, weight, bias),
+            "instancenorm": lambda x, weight, bias: functional.instance_norm(x, weight=weight, bias=bias),
+        }[kind]
+    for tensor in primals:
+        tensor.requires_grad_(True)
+
+    def run():
+        with torch.enable_grad():
+            y = function(*primals)
+        return torch.autograd.grad(y, primals, dy)
+
+    return run

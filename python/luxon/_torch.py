@@ -69,6 +69,8 @@ def _has_tensors(part: Any) -> bool:
 
 def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree]:
     """The two trees with the values of `nest`."""
+    if set(ps) == {"normalized", "unnormalized"}:
+        return _weight_norm(ps, st, nest, path)
     where = path or "the model"
     inner = [name for name in dict.fromkeys((*ps, *st)) if _is_layer(ps, st, name)]
     theirs = [name for name, value in nest.items() if isinstance(value, dict)]
@@ -95,6 +97,27 @@ def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, 
     if left:
         raise ValueError(f"from_torch: {where} has no {', '.join(left)}, which the state dict has")
     return Tree(new_ps), Tree(new_st)
+
+
+def _weight_norm(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree]:
+    """The trees of a WeightNorm: PyTorch has lengths and directions beside the other values."""
+    merged = tree.merge(ps["normalized"], ps["unnormalized"])
+    filled, states = _filled(merged, st, _without_parametrizations(nest), path)
+    chosen, rest = tree.partition(filled, tree.paths(ps["normalized"]))
+    return Tree({"normalized": chosen, "unnormalized": rest}), states
+
+
+def _without_parametrizations(nest: dict[str, Any]) -> dict[str, Any]:
+    """`w_g` and `w_v`, the names of older versions, for `parametrizations.w.original0` and `original1`."""
+    plain = {
+        name: _without_parametrizations(value) if isinstance(value, dict) else value
+        for name, value in nest.items()
+        if name != "parametrizations"
+    }
+    for name, parts in nest.get("parametrizations", {}).items():
+        if isinstance(parts, dict) and set(parts) == {"original0", "original1"}:
+            plain |= {f"{name}_g": parts["original0"], f"{name}_v": parts["original1"]}
+    return plain
 
 
 def _is_layer(ps: Tree, st: Tree, name: str) -> bool:

@@ -54,6 +54,12 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * kernel, shape[0] * kernel
 
 
+def _fan(shape: tuple[int, ...], mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    return max(fans(shape)[mode == "fan_out"], 1)
+
+
 @_initializer
 def zeros(key: random.Key, shape: tuple[int, ...], dtype: Any = float32) -> Tensor:
     """All zeros."""
@@ -99,6 +105,8 @@ def truncated_normal(
     high: float = 2.0,
 ) -> Tensor:
     """Normal, cut to [low, high] (absolute bounds, as in PyTorch)."""
+    if not std > 0.0 or not low < high:
+        raise ValueError(f"init.truncated_normal: needs std > 0 and low < high, got {std}, {low}, {high}")
     sample = random.truncated_normal(key, (low - mean) / std, (high - mean) / std, shape, dtype=dtype)
     return sample * std + mean
 
@@ -128,18 +136,26 @@ def glorot_normal(key: random.Key, shape: tuple[int, ...], dtype: Any = float32,
 
 @_initializer
 def kaiming_uniform(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = math.sqrt(2.0)
+    key: random.Key,
+    shape: tuple[int, ...],
+    dtype: Any = float32,
+    gain: float = math.sqrt(2.0),
+    mode: str = "fan_in",
 ) -> Tensor:
-    """Uniform with variance gain^2 / fan_in (He et al. 2015); the gain is that of relu."""
-    return _variance_scaled(key, shape, dtype, gain**2 / max(fans(shape)[0], 1), "uniform")
+    """Uniform with variance gain^2 / fan_in, or fan_out (He et al. 2015); the gain is that of relu."""
+    return _variance_scaled(key, shape, dtype, gain**2 / _fan(shape, mode), "uniform")
 
 
 @_initializer
 def kaiming_normal(
-    key: random.Key, shape: tuple[int, ...], dtype: Any = float32, gain: float = math.sqrt(2.0)
+    key: random.Key,
+    shape: tuple[int, ...],
+    dtype: Any = float32,
+    gain: float = math.sqrt(2.0),
+    mode: str = "fan_in",
 ) -> Tensor:
-    """Normal with variance gain^2 / fan_in (He et al. 2015); the gain is that of relu."""
-    return _variance_scaled(key, shape, dtype, gain**2 / max(fans(shape)[0], 1), "normal")
+    """Normal with variance gain^2 / fan_in, or fan_out (He et al. 2015); the gain is that of relu."""
+    return _variance_scaled(key, shape, dtype, gain**2 / _fan(shape, mode), "normal")
 
 
 @_initializer
@@ -196,6 +212,8 @@ def sparse(
     std: float = 0.01,
 ) -> Tensor:
     """Normal, with the fraction `sparsity` of each column set to zero (Martens 2010)."""
+    if not 0.0 <= sparsity <= 1.0:
+        raise ValueError(f"init.sparse: sparsity must lie in [0, 1], got {sparsity}")
     if len(shape) != 2:
         raise ValueError(f"init.sparse: needs a shape of two axes, got {tuple(shape)}")
     values_key, order_key = key.split(2)

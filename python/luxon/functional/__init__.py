@@ -8,10 +8,11 @@ Example:
 """
 
 from ._dense import embedding, linear
-from ._dropout import dropout
+from ._dropout import alpha_dropout, dropout
 from ._normalise import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 
 __all__ = [
+    "alpha_dropout",
     "batch_norm",
     "dropout",
     "embedding",

@@ -25,11 +25,11 @@ from ._containers import (
 from ._debug import DebugLayer, NonFiniteError, debug_mode
 from ._dense import Bilinear, Dense, Embedding, Scale
 from ._display import Summary, SummaryRow, output_shape, summary
-from ._dropout import Dropout
+from ._dropout import AlphaDropout, Dropout, VariationalHiddenDropout
 from ._freeze import FrozenLayer, freeze, unfreeze
 from ._layer import Container, Layer, Wrapper
 from ._layer_map import layer_map
-from ._normalise import BatchNorm, LayerNorm, RMSNorm
+from ._normalise import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from ._setup import (
     apply,
     cast,
@@ -43,8 +43,10 @@ from ._setup import (
 )
 from ._share import share_parameters, unshare_parameters
 from ._stateful import StatefulLayer
+from ._weight_norm import WeightNorm
 
 __all__ = [
+    "AlphaDropout",
     "AlternatePrecision",
     "BatchNorm",
     "Bilinear",
@@ -57,6 +59,8 @@ __all__ = [
     "Embedding",
     "FlattenLayer",
     "FrozenLayer",
+    "GroupNorm",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
     "Maxout",
@@ -74,6 +78,8 @@ __all__ = [
     "StatefulLayer",
     "Summary",
     "SummaryRow",
+    "VariationalHiddenDropout",
+    "WeightNorm",
     "WrappedFunction",
     "Wrapper",
     "apply",

@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .. import _core, random
+from .. import _core, functional, random
 from .._core import Tree
 from ._containers import updated
 from ._layer import Layer, Params, States
+
+
+def _check_probability(layer: Layer, p: float) -> None:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{type(layer).__name__}: p must lie in [0, 1], got {p}")
+
+
+def _initial_states(key: random.Key, **more: Any) -> Tree:
+    return Tree({"key": key.fold_in("key"), "training": True, **more})
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -41,17 +50,118 @@ class Dropout(Layer):
     axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.p <= 1.0:
-            raise ValueError(f"{type(self).__name__}: p must lie in [0, 1], got {self.p}")
+        _check_probability(self, self.p)
         if self.axes is not None:
             axes = (self.axes,) if isinstance(self.axes, int) else tuple(self.axes)
             object.__setattr__(self, "axes", axes)
 
     def initial_states(self, key: random.Key) -> Tree:
-        return Tree({"key": key.fold_in("key"), "training": True})
+        return _initial_states(key)
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         if self.p == 0.0 or not st["training"]:
             return x, st
         key, following = st["key"].split(2)
         return _core.dropout(key, x, self.p, self.axes), updated(st, {"key": following})
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class AlphaDropout(Layer):
+    """Elements set to the negative limit of selu with probability p in training, then scaled and shifted.
+
+    Mean and variance of the elements stay those of the input (Klambauer et al. 2017); for networks of selu.
+
+    Args:
+        p: the probability, in [0, 1]; 1 gives exact zeros.
+
+    States: key, training. The same state gives the same mask; the returned state has the next key. With
+    p = 0, and in testing, the input passes and the state stays.
+
+    Raises:
+        ValueError: p outside [0, 1].
+
+    Example:
+        >>> import luxon as lx
+        >>> from luxon import nn
+        >>> layer = nn.AlphaDropout(0.5)
+        >>> ps, st = nn.setup(0, layer)
+        >>> y, after = layer(lx.zeros(1000), ps, st)
+        >>> sorted({round(value, 4) for value in y.tolist()})
+        [-0.7792, 0.7792]
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        _check_probability(self, self.p)
+
+    def initial_states(self, key: random.Key) -> Tree:
+        return _initial_states(key)
+
+    def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        if self.p == 0.0 or not st["training"]:
+            return x, st
+        key, following = st["key"].split(2)
+        return functional.alpha_dropout(key, x, self.p), updated(st, {"key": following})
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class VariationalHiddenDropout(Layer):
+    """Dropout with a mask that is kept from call to call, as for the steps of a sequence (Gal and Ghahramani 2016).
+
+    Args:
+        p: the probability, in [0, 1]; 1 gives exact zeros.
+        axes: the axes along which the mask varies; it is shared along the others. None is all.
+
+    States: key, training, mask (None at first), update_mask. Where `update_mask` is true or there is no mask
+    yet, a new one is drawn: the returned state has it, the next key, and update_mask false. Otherwise the mask
+    and the state stay. `nn.update_state(st, "update_mask", True)` asks for a new mask.
+
+    Raises:
+        ValueError: p outside [0, 1], or an input that the kept mask does not fit.
+
+    Example:
+        >>> import luxon as lx
+        >>> from luxon import nn
+        >>> layer = nn.VariationalHiddenDropout(0.5)
+        >>> ps, st = nn.setup(0, layer)
+        >>> first, st = layer(lx.ones((2, 8)), ps, st)
+        >>> second, st = layer(lx.ones((2, 8)), ps, st)
+        >>> bool(lx.all(first == second))
+        True
+    """
+
+    p: float
+    axes: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_probability(self, self.p)
+        if self.axes is not None:
+            axes = (self.axes,) if isinstance(self.axes, int) else tuple(self.axes)
+            object.__setattr__(self, "axes", axes)
+
+    def initial_states(self, key: random.Key) -> Tree:
+        return _initial_states(key, mask=None, update_mask=True)
+
+    def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        if self.p == 0.0 or not st["training"]:
+            return x, st
+        mask = st["mask"]
+        if mask is None or st["update_mask"]:
+            key, following = st["key"].split(2)
+            mask = self._new_mask(key, x)
+            st = updated(st, {"key": following, "mask": mask, "update_mask": False})
+        elif mask.ndim != x.ndim or any(
+            size not in (1, of) for size, of in zip(mask.shape, x.shape, strict=True)
+        ):
+            raise ValueError(
+                f"{self.describe()} got {tuple(x.shape)}, its mask has {tuple(mask.shape)}; ask for a new one "
+                'with nn.update_state(st, "update_mask", True)'
+            )
+        return _core.where(mask != 0.0, x * _core.astype(mask, x.dtype), 0.0), st
+
+    def _new_mask(self, key: random.Key, x: Any) -> Any:
+        """0 where an element is dropped, 1 / (1 - p) where it is kept."""
+        kept = range(x.ndim) if self.axes is None else {axis % max(x.ndim, 1) for axis in self.axes}
+        shape = tuple(size if axis in kept else 1 for axis, size in enumerate(x.shape))
+        return _core.dropout(key, _core.ones(shape, dtype=x.dtype), self.p)

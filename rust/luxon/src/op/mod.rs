@@ -250,6 +250,8 @@ ops! {
     Softmax(fused::softmax::Softmax),
     /// A loss or its gradient.
     Loss(fused::loss::Loss),
+    /// The loss of a label sequence, or its gradient.
+    Ctc(fused::ctc::Ctc),
     /// A normalisation.
     Norm(fused::norm::Norm),
     /// The gradients of a normalisation.

@@ -93,7 +93,7 @@ impl Operands {
 }
 
 /// One number for all elements of a cotangent as (value, 0), or its contiguous elements and 1.
-fn upstream(dy: &Value) -> Result<(Value, usize)> {
+pub(super) fn upstream(dy: &Value) -> Result<(Value, usize)> {
     let repeated = dy.shape().iter().zip(dy.layout().strides.iter()).all(|(&size, &stride)| size == 1 || stride == 0);
     if repeated { Ok((dy.clone(), 0)) } else { Ok((dy.to_contiguous()?, 1)) }
 }

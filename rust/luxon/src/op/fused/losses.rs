@@ -25,7 +25,7 @@ pub enum LossReduction {
 }
 
 impl LossReduction {
-    fn apply(self, losses: &Tensor) -> Result<Tensor> {
+    pub(super) fn apply(self, losses: &Tensor) -> Result<Tensor> {
         match self {
             LossReduction::Mean => losses.mean(None, false),
             LossReduction::Sum => losses.sum(None, false),
