@@ -7,12 +7,15 @@ Example:
     (2, 4)
 """
 
+from ._conv import conv, conv_transpose
 from ._dense import embedding, linear
 from ._dropout import dropout
 from ._normalise import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 
 __all__ = [
     "batch_norm",
+    "conv",
+    "conv_transpose",
     "dropout",
     "embedding",
     "group_norm",

@@ -317,6 +317,8 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::super::lanes::LANES;
+    #[cfg(target_feature = "avx512vl")]
+    use super::super::lanes::Portable;
     use super::*;
 
     #[test]
