@@ -105,7 +105,9 @@ def main() -> float:
     seconds = time.perf_counter() - start
 
     def learned(t, y):
-        slope = field(ts.model, ts.parameters, ts.states, lx.asarray([[t]], dtype=lx.float64), lx.asarray(y[None]))
+        slope = field(
+            ts.model, ts.parameters, ts.states, lx.asarray([[t]], dtype=lx.float64), lx.asarray(y[None])
+        )
         return slope.numpy()[0]
 
     answer = solve_ivp(learned, (0, times[-1]), states[0], t_eval=times, rtol=1e-6, atol=1e-6)
@@ -141,7 +143,9 @@ def main() -> float:
     print(f"{len(curve)} steps in {seconds:.1f} s, {seconds / len(curve) * 1e3:.2f} ms each")
     print(f"own Runge-Kutta and SciPy's solver differ by {np.abs(own - predicted).max():.1e}")
     print(f"error where seen {error(predicted, past):.4f} (noise {NOISE})")
-    print(f"baselines in the future: mean {error(mean, future):.3f}, without the drive {error(undriven, future):.3f}")
+    print(
+        f"baselines in the future: mean {error(mean, future):.3f}, without the drive {error(undriven, future):.3f}"
+    )
     print(f"error in the future {error(predicted, future):.4f}")
     return error(predicted, future)
 

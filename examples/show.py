@@ -13,7 +13,9 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     """A curve of block characters, of at most `width` of them."""
     blocks = "▁▂▃▄▅▆▇█"
     stride = max(1, -(-len(values) // width))
-    shown = [sum(part) / len(part) for part in (values[i : i + stride] for i in range(0, len(values), stride))]
+    shown = [
+        sum(part) / len(part) for part in (values[i : i + stride] for i in range(0, len(values), stride))
+    ]
     low, high = min(shown), max(shown)
     scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
     return "".join(blocks[round((value - low) * scale)] for value in shown)

@@ -29,6 +29,15 @@ CASES = [
     "sum axis 0 4096x4096",
     "sum axis 1 4096x4096",
     "transpose copy 4096x4096",
+    "conv y 32x64x32x32 k3 64",
+    "conv dx 32x64x32x32 k3 64",
+    "conv dw 32x64x32x32 k3 64",
+    "conv y 32x64x32x32 k3 depthwise",
+    "conv dw 32x64x32x32 k3 depthwise",
+    "conv y 128x1x28x28 k5 6",
+    "conv y 128x6x14x14 k5 16",
+    "conv dx 128x6x14x14 k5 16",
+    "conv dw 128x6x14x14 k5 16",
     "step 2-32-32-1",
     "step 64-256-256-10",
 ]
@@ -75,6 +84,23 @@ def table(case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n, dim = (int(size) for size in sizes.split("x"))
     rows = random.standard_normal((int(count), dim)).astype("f4")
     return random.standard_normal((n, dim)).astype("f4"), random.integers(0, n, int(count)), rows
+
+
+def convolution(case: str) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """What is wanted, images, weights, the output's cotangent, padding (that keeps the size, but k5 of 14) and groups."""
+    random = generator()
+    _, wanted, images, kernel, filters = case.split()
+    batch, channels, *size = (int(part) for part in images.split("x"))
+    k = int(kernel[1:])
+    groups = channels if filters == "depthwise" else 1
+    filters = channels if filters == "depthwise" else int(filters)
+    padding = 0 if size == [14, 14] else k // 2
+    shapes = (
+        (batch, channels, *size),
+        (filters, channels // groups, k, k),
+        (batch, filters, *(side + 2 * padding - k + 1 for side in size)),
+    )
+    return wanted, *(random.standard_normal(shape).astype("f4") for shape in shapes), padding, groups
 
 
 def network(case: str) -> tuple[list[int], list[np.ndarray], np.ndarray, np.ndarray, str, str]:

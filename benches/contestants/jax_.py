@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from .cases import GROUPS, generator, matrices, network, normalisation, table
+from .cases import GROUPS, convolution, generator, matrices, network, normalisation, table
 
 jax.config.update("jax_enable_x64", True)  # float64 inputs stay; everything else is float32
 VERSION = jax.__version__
@@ -61,6 +61,22 @@ def build(case: str):
             }[case.rsplit(" ", 1)[0]]
         )
         return lambda: block(run(x))
+    if case.startswith("conv"):
+        wanted, *arrays, padding, groups = convolution(case)
+        x, weight, dy = (jnp.asarray(array) for array in arrays)
+
+        def conv(x, weight):
+            return jax.lax.conv_general_dilated(
+                x, weight, (1, 1), [(padding, padding)] * 2, feature_group_count=groups
+            )
+
+        if wanted == "y":
+            run, operands = jax.jit(conv), (x, weight)
+        elif wanted == "dx":
+            run, operands = jax.jit(lambda w, dy: jax.vjp(lambda x: conv(x, w), x)[1](dy)), (weight, dy)
+        else:
+            run, operands = jax.jit(lambda x, dy: jax.vjp(lambda w: conv(x, w), weight)[1](dy)), (x, dy)
+        return lambda: block(run(*operands))
     if case.startswith("step"):
         return _step(case)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import luxon as lx
 from luxon import losses, nn, optim, training
 
-from .cases import GROUPS, generator, matrices, network, normalisation, table
+from .cases import GROUPS, convolution, generator, matrices, network, normalisation, table
 
 VERSION = lx.__version__
 
@@ -59,6 +59,19 @@ def build(case: str):
             "sum axis 1": lambda: lx.sum(x, axis=1),
             "transpose copy": lambda: lx.asarray(x.T, copy=True),
         }[case.rsplit(" ", 1)[0]]
+    if case.startswith("conv"):
+        wanted, *arrays, padding, groups = convolution(case)
+        x, weight, dy = (lx.asarray(array) for array in arrays)
+
+        def conv(x, weight):
+            return lx.functional.conv(x, weight, padding=padding, groups=groups)
+
+        if wanted == "y":
+            return lambda: conv(x, weight)
+        if wanted == "dx":
+            return lambda: lx.functional.conv_transpose(dy, weight, padding=padding, groups=groups)
+        _, pullback = lx.vjp(lambda weight: conv(x, weight), weight)
+        return lambda: pullback(dy)
     if case.startswith("step"):
         sizes, parameters, x, y, activation, loss = network(case)
         layers = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .cases import GROUPS, generator, matrices, network, normalisation, table
+from .cases import GROUPS, convolution, generator, matrices, network, normalisation, table
 
 torch.set_num_threads(2)
 VERSION = torch.__version__
@@ -30,6 +30,16 @@ def build(case: str):
 
 
 def _arrays(case: str):
+    if case.startswith("conv"):
+        wanted, *arrays, padding, groups = convolution(case)
+        x, weight, dy = (torch.from_numpy(array) for array in arrays)
+        if wanted == "y":
+            return lambda: torch.nn.functional.conv2d(x, weight, padding=padding, groups=groups)
+        mask = [wanted == "dx", wanted == "dw", False]
+        backward = torch.ops.aten.convolution_backward
+        return lambda: backward(
+            dy, x, weight, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], groups, mask
+        )
     if case.startswith("matmul"):
         a, b = (torch.from_numpy(array) for array in matrices(case))
         a = a.T if "AtB" in case else a

@@ -7,6 +7,7 @@ Example:
     (2, 4)
 """
 
+from ._conv import conv, conv_transpose
 from ._dense import embedding, linear
 from ._dropout import alpha_dropout, dropout
 from ._normalise import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
@@ -14,6 +15,8 @@ from ._normalise import batch_norm, group_norm, instance_norm, layer_norm, rms_n
 __all__ = [
     "alpha_dropout",
     "batch_norm",
+    "conv",
+    "conv_transpose",
     "dropout",
     "embedding",
     "group_norm",

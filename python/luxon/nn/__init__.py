@@ -22,6 +22,7 @@ from ._containers import (
     RepeatedLayer,
     SkipConnection,
 )
+from ._conv import Conv, ConvTranspose
 from ._debug import DebugLayer, NonFiniteError, debug_mode
 from ._dense import Bilinear, Dense, Embedding, Scale
 from ._display import Summary, SummaryRow, output_shape, summary
@@ -53,6 +54,8 @@ __all__ = [
     "BranchLayer",
     "Chain",
     "Container",
+    "Conv",
+    "ConvTranspose",
     "DebugLayer",
     "Dense",
     "Dropout",

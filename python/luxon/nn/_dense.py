@@ -136,7 +136,6 @@ class Dense(Layer):
         return f"Dense({arrow}{activation}{'' if self.use_bias else ', use_bias=False'})"
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-        """Floating-point operations of one call."""
         del y_shape
         rows = 1
         for size in x_shape[:-1]:

@@ -282,10 +282,9 @@ class Summary:
 
 
 def _flops(call: _Call) -> int | None:
-    rule = getattr(call.layer, "flops", None)
-    if rule is not None and hasattr(call.inputs, "shape"):
-        return int(rule(tuple(call.inputs.shape), tuple(call.outputs.shape)))
-    return None
+    if not hasattr(call.inputs, "shape") or not hasattr(call.outputs, "shape"):
+        return None
+    return call.layer.flops(tuple(call.inputs.shape), tuple(call.outputs.shape))
 
 
 def summary(model: Layer, x_spec: Any) -> Summary:

@@ -73,6 +73,11 @@ class Layer:
         """The output for input `x`, and the new states."""
         raise TypeError(f"{type(self).__name__} does not define __call__(x, ps, st)")
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int | None:
+        """Floating-point operations of one call, a multiply-add being two; None where nobody counted them."""
+        del x_shape, y_shape
+        return None
+
     def describe(self) -> str:
         """The one-line form that printing a model shows."""
         return describe_fields(self)

@@ -41,8 +41,10 @@ pub use op::band::eye;
 pub use op::create::{Indexing, arange, linspace, meshgrid, one_hot};
 pub use op::einsum::{einsum, tensordot};
 pub use op::elementwise::{Kernel, Operand, pow};
+pub use op::fused::activation::activation;
+pub use op::fused::conv::{ConvOptions, Margins, conv, conv_transpose};
 pub use op::fused::ctc::{CtcOptions, ctc};
-pub use op::fused::dense::{activation, linear};
+pub use op::fused::dense::linear;
 pub use op::fused::dropout::dropout;
 pub use op::fused::losses::{
     BinaryCrossEntropyOptions, CrossEntropyOptions, LossReduction, binary_cross_entropy, cross_entropy, huber, mae, mse,

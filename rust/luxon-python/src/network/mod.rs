@@ -5,7 +5,7 @@ mod ctc;
 use std::collections::HashMap;
 
 use luxon::op::elementwise::{Kernel, Map};
-use luxon::op::fused::{dense, losses, normalise};
+use luxon::op::fused::{activation::activation, dense, losses, normalise};
 use luxon::{Error, Scalar, Tensor, Value};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,6 +15,8 @@ use crate::dtype::DTypeArg;
 use crate::error::Out;
 use crate::gil::released;
 use crate::tensor::PyTensor;
+
+mod conv;
 
 /// Activation functions of this module, by the address of their Python object, as the dense operation fuses them.
 static FUSED: PyOnceLock<(HashMap<usize, Option<Map>>, Vec<Py<PyAny>>)> = PyOnceLock::new();
@@ -41,12 +43,12 @@ fn fusable() -> luxon::Result<Vec<(&'static str, Option<Map>)>> {
     ];
     let mut table = vec![("identity", None)];
     for (name, kernel) in plain {
-        table.push((name, Some(dense::activation(kernel, &[])?)));
+        table.push((name, Some(activation(kernel, &[])?)));
     }
     for (name, kernel, parameter) in
         [("leaky_relu", Kernel::LeakyRelu, 0.01), ("elu", Kernel::Elu, 1.0), ("celu", Kernel::Celu, 1.0)]
     {
-        table.push((name, Some(dense::activation(kernel, &[Scalar::Float(parameter)])?)));
+        table.push((name, Some(activation(kernel, &[Scalar::Float(parameter)])?)));
     }
     Ok(table)
 }
@@ -273,6 +275,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
+    module.add_function(wrap_pyfunction!(conv::conv, module)?)?;
+    module.add_function(wrap_pyfunction!(conv::conv_transpose, module)?)?;
     add!(
         linear,
         layer_norm,

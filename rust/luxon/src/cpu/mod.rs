@@ -6,6 +6,7 @@
 use crate::tensor::Value;
 
 pub mod cast;
+pub mod conv;
 pub mod copy;
 pub(crate) mod fold;
 pub mod gemm;

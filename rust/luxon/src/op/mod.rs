@@ -246,6 +246,8 @@ ops! {
     Matmul(matmul::Matmul),
     /// A dense layer.
     Dense(fused::dense::Dense),
+    /// A convolution, or one of its gradients.
+    Conv(fused::conv::Conv),
     /// A function of rows.
     Softmax(fused::softmax::Softmax),
     /// A loss or its gradient.

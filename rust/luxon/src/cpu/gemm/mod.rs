@@ -18,11 +18,11 @@ mod driver;
 mod inner;
 mod integer;
 mod matvec;
-mod pack;
+pub(super) mod pack;
 #[cfg(all(test, unix))]
 mod tests;
-mod tile;
-mod vector;
+pub(super) mod tile;
+pub(super) mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -73,7 +73,7 @@ unsafe impl<T: Sync> Sync for Gemm<T> {}
 /// Called with the rows and columns of each finished block of C, on the thread that computed it.
 pub type Finish<'a> = Option<&'a (dyn Fn(Range<usize>, Range<usize>) + Sync)>;
 
-mod sealed {
+pub(super) mod sealed {
     use super::{tile, vector};
     use crate::cpu::isa::Isa;
 

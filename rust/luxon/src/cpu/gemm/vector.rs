@@ -36,6 +36,22 @@ pub unsafe trait Vector: Copy {
     unsafe fn load_masked(from: *const Self::Item, mask: Self::Mask) -> Self;
     /// Writes the lanes of the mask.
     unsafe fn store_masked(self, to: *mut Self::Item, mask: Self::Mask);
+    /// Writes the lanes whose bits are set, one after the other.
+    #[inline(always)]
+    unsafe fn store_selected(self, to: *mut Self::Item, lanes: u32) {
+        // SAFETY: a vector holds `LANES` items and no more than 16; the caller gives room for the selected ones.
+        unsafe {
+            let mut all = [Self::Item::default(); 16];
+            self.store(all.as_mut_ptr());
+            let mut next = to;
+            for lane in 0..Self::LANES {
+                if lanes >> lane & 1 == 1 {
+                    *next = all[lane];
+                    next = next.add(1);
+                }
+            }
+        }
+    }
     /// Swaps rows and columns of the square that the first `LANES` vectors form.
     unsafe fn transpose(square: &mut [Self; 16]);
 }

@@ -4,7 +4,7 @@ use super::vector::Vector;
 use std::arch::x86_64::*;
 
 macro_rules! avx512 {
-    ($vector:ty, $item:ty, $mask:ty, $lanes:literal, $zero:ident, $splat:ident, $fma:ident, $add:ident, $load:ident, $store:ident, $masked_load:ident, $masked_store:ident, $transpose:ident) => {
+    ($vector:ty, $item:ty, $mask:ty, $lanes:literal, $zero:ident, $splat:ident, $fma:ident, $add:ident, $load:ident, $store:ident, $masked_load:ident, $masked_store:ident, $compress:ident, $transpose:ident) => {
         // SAFETY: each method is one instruction of AVX-512F; masked accesses suppress faults.
         unsafe impl Vector for $vector {
             type Item = $item;
@@ -47,6 +47,10 @@ macro_rules! avx512 {
                 unsafe { $masked_store(to, mask, self) }
             }
             #[inline(always)]
+            unsafe fn store_selected(self, to: *mut $item, lanes: u32) {
+                unsafe { $masked_store(to, Self::mask(lanes.count_ones() as usize), $compress(lanes as $mask, self)) }
+            }
+            #[inline(always)]
             unsafe fn transpose(square: &mut [Self; 16]) {
                 unsafe { $transpose(square) }
             }
@@ -67,6 +71,7 @@ avx512!(
     _mm512_storeu_ps,
     _mm512_maskz_loadu_ps,
     _mm512_mask_storeu_ps,
+    _mm512_maskz_compress_ps,
     transpose_16_f32
 );
 avx512!(
@@ -82,6 +87,7 @@ avx512!(
     _mm512_storeu_pd,
     _mm512_maskz_loadu_pd,
     _mm512_mask_storeu_pd,
+    _mm512_maskz_compress_pd,
     transpose_8_f64
 );
 

@@ -10,13 +10,12 @@ use std::ops::Range;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::activation::{Activation, Epilogue};
 use super::{compute_dtype, joined_float, with_real};
 use crate::cpu::gemm::{Finish, Gemm, gemm};
-use crate::cpu::map::Block;
-use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::{Axes, Shape, show};
-use crate::op::elementwise::{Domain, Kernel, MAX_ARITY, Map, accumulate};
+use crate::op::elementwise::{Map, accumulate};
 use crate::op::matmul::{Matmul, converted, filled_in, matmul};
 use crate::op::reduce::sum_axes;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
@@ -29,109 +28,9 @@ pub struct Dense {
     pub activation: Option<Map>,
 }
 
-/// Bits of what a derivative rule reads: the activation's argument, and its result.
-const READS_ARGUMENT: u32 = 1;
-const READS_OUTPUT: u32 = 1 << MAX_ARITY;
-
-/// A table row as an activation, with its further arguments in order.
-///
-/// # Errors
-/// [`Error::Value`] where the count of parameters is not the row's, or its results are not numbers of
-/// its argument's dtype.
-pub fn activation(kernel: Kernel, parameters: &[Scalar]) -> Result<Map> {
-    if parameters.len() + 1 != kernel.arity() {
-        let wanted = kernel.arity() - 1;
-        return Err(Error::value(
-            kernel.name(),
-            format_args!("as an activation it takes {wanted} parameters, got {}", parameters.len()),
-        ));
-    }
-    let mut map = Map { kernel, scalars: [None; MAX_ARITY] };
-    for (slot, &parameter) in map.scalars[1..].iter_mut().zip(parameters) {
-        *slot = Some(parameter);
-    }
-    check(&map)?;
-    Ok(map)
-}
-
-fn check(map: &Map) -> Result<()> {
-    let one_tensor = map.scalars[0].is_none() && map.scalars[1..map.kernel.arity()].iter().all(Option::is_some);
-    if one_tensor && matches!(map.kernel.domain(), Domain::Float | Domain::Number) {
-        return Ok(());
-    }
-    Err(Error::value(
-        "linear",
-        format_args!("{} is not a function from one tensor of numbers to another", map.kernel.name()),
-    ))
-}
-
-/// What the activation's derivative reads.
-fn reads(activation: Option<Map>) -> u32 {
-    activation.and_then(|map| map.kernel.derivatives().first()).map_or(0, |derivative| derivative.reads)
-}
-
-/// An activation over blocks of a finished product.
-struct Epilogue {
-    block: Block,
-    size: usize,
-    /// Every parameter repeated for [`Epilogue::TILE`] elements.
-    tiles: [Vec<u64>; MAX_ARITY - 1],
-    c: *mut u8,
-    columns: usize,
-}
-
-// SAFETY: blocks of C are finished once each, by one thread.
-unsafe impl Sync for Epilogue {}
-
-impl Epilogue {
-    const TILE: usize = 1024;
-
-    fn new(map: &Map, dtype: DType, c: *mut u8, columns: usize) -> Result<Epilogue> {
-        let Some(block) = map.kernel.block(dtype) else {
-            return Err(Error::unsupported(map.kernel.name(), dtype, "floating types"));
-        };
-        let size = dtype.size();
-        let tiles = [1, 2].map(|argument| match map.scalars[argument] {
-            None => Vec::new(),
-            Some(scalar) => {
-                let element = scalar.to_bytes(dtype);
-                let mut word = [0u8; 8];
-                for part in word.chunks_exact_mut(size) {
-                    part.copy_from_slice(&element[..size]);
-                }
-                vec![u64::from_ne_bytes(word); Epilogue::TILE * size / 8]
-            }
-        });
-        Ok(Epilogue { block, size, tiles, c, columns })
-    }
-
-    /// Applies the activation to `count` elements from element `start` on.
-    fn run(&self, start: usize, count: usize) {
-        let step = if self.tiles.iter().all(Vec::is_empty) { count.max(1) } else { Epilogue::TILE };
-        for from in (0..count).step_by(step) {
-            let target = self.c.wrapping_add((start + from) * self.size);
-            let operands = [target.cast_const(), self.tiles[0].as_ptr().cast(), self.tiles[1].as_ptr().cast()];
-            // SAFETY: the elements lie within C, loops may overwrite their operand, and tiles are as long as a step.
-            unsafe { (self.block)(&operands, target, step.min(count - from)) };
-        }
-    }
-
-    fn finish(&self, rows: Range<usize>, columns: Range<usize>) {
-        if columns.len() == self.columns {
-            return self.run(rows.start * self.columns, rows.len() * self.columns);
-        }
-        for row in rows {
-            self.run(row * self.columns + columns.start, columns.len());
-        }
-    }
-}
-
 impl Dense {
-    /// The derivative of the activation at `z` (where read) with result `y`, times `g`.
-    fn slope(&self, z: Option<&Tensor>, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        let Some(map) = &self.activation else { return Ok(Some(g.clone())) };
-        let Some(derivative) = map.kernel.derivatives().first() else { return Ok(None) };
-        (derivative.rule)(&map.args(std::iter::once(z)), y, g).map(Some)
+    fn activation(&self) -> Activation {
+        Activation(self.activation)
     }
 }
 
@@ -161,7 +60,7 @@ impl Family for Dense {
         if inputs.get(2).is_some_and(|bias| bias.shape()[..] != [out]) {
             return Err(refuse(format!("expected bias ({out},)")));
         }
-        self.activation.as_ref().map_or(Ok(()), check)?;
+        self.activation().check("linear")?;
         let mut shape = *x;
         shape[x.len() - 1] = out;
         Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape }])
@@ -186,10 +85,17 @@ impl Family for Dense {
         };
         filled_in(outputs[0], compute, |y| {
             let c = y.pointer_mut();
-            let epilogue = self.activation.as_ref().map(|map| Epilogue::new(map, compute, c, n)).transpose()?;
-            let run = epilogue
-                .as_ref()
-                .map(|epilogue| move |rows: Range<usize>, columns: Range<usize>| epilogue.finish(rows, columns));
+            let epilogue = Epilogue::new(self.activation(), compute, c)?;
+            let run = epilogue.as_ref().map(|epilogue| {
+                move |rows: Range<usize>, columns: Range<usize>| {
+                    if columns.len() == n {
+                        return epilogue.run(rows.start * n, rows.len() * n);
+                    }
+                    for row in rows {
+                        epilogue.run(row * n + columns.start, columns.len());
+                    }
+                }
+            });
             let finish: Finish<'_> = run.as_ref().map(|run| run as &(dyn Fn(Range<usize>, Range<usize>) + Sync));
             with_real!(compute, T => {
                 let problem = Gemm::<T> {
@@ -215,23 +121,24 @@ impl Family for Dense {
     }
 
     fn saves(&self, wanted: u32) -> Saves {
-        let reads = reads(self.activation);
-        let all = if reads & READS_ARGUMENT != 0 { u32::MAX } else { 0 };
-        Saves { inputs: all | (wanted & 1) << 1 | (wanted >> 1 & 1), output: reads & READS_OUTPUT != 0 }
+        let all = if self.activation().reads_argument() { u32::MAX } else { 0 };
+        Saves { inputs: all | (wanted & 1) << 1 | (wanted >> 1 & 1), output: self.activation().reads_output() }
     }
 
     fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
         let mut gradients: Gradients = (0..saved.arity()).map(|_| None).collect();
-        let z = match reads(self.activation) & READS_ARGUMENT {
-            0 => None,
-            _ => {
+        let z = match self.activation().reads_argument() {
+            false => None,
+            true => {
                 let inputs =
                     (0..saved.arity()).map(|index| saved.input(index)).collect::<Result<SmallVec<[&Tensor; 3]>>>()?;
                 Some(apply(Dense { activation: None }, &inputs)?)
             }
         };
         // Rules that do not read the output are given the cotangent in its place.
-        let Some(dz) = self.slope(z.as_ref(), saved.output().unwrap_or(dy), dy)? else { return Ok(gradients) };
+        let Some(dz) = self.activation().slope(z.as_ref(), saved.output().unwrap_or(dy), dy)? else {
+            return Ok(gradients);
+        };
         if saved.wants(0) || saved.wants(1) {
             let matrix = rows(&dz)?;
             if saved.wants(0) {
@@ -264,11 +171,11 @@ impl Family for Dense {
             (Some(dz), None) | (None, Some(dz)) => dz,
             (None, None) => return Ok(None),
         };
-        let z = match reads(self.activation) & READS_ARGUMENT {
-            0 => None,
-            _ => Some(apply(plain, &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?),
+        let z = match self.activation().reads_argument() {
+            false => None,
+            true => Some(apply(plain, &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?),
         };
-        self.slope(z.as_ref(), &outputs[0], &dz)
+        self.activation().slope(z.as_ref(), &outputs[0], &dz)
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
@@ -277,10 +184,7 @@ impl Family for Dense {
             if let Some(bias) = inputs.get(2) {
                 y = y.add(bias)?;
             }
-            if let Some(map) = self.activation {
-                y = apply(map, &[&y])?;
-            }
-            Ok(smallvec![y])
+            Ok(smallvec![self.activation().apply(y)?])
         };
         Some(define())
     }
@@ -308,20 +212,21 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Op
         cast = operands.iter().map(|operand| operand.cast(dtype)).collect::<Result<_>>()?;
         operands = cast.iter().collect();
     }
-    let apart = reads(activation) & READS_ARGUMENT != 0 && operands.iter().any(|operand| operand.is_tracked());
-    match activation.filter(|_| apart) {
-        Some(map) => {
-            check(&map)?;
-            apply(map, &[&apply(Dense { activation: None }, &operands)?])
-        }
-        None => apply(Dense { activation }, &operands),
+    let function = Activation(activation);
+    if function.reads_argument() && operands.iter().any(|operand| operand.is_tracked()) {
+        function.check("linear")?;
+        return function.apply(apply(Dense { activation: None }, &operands)?);
     }
+    apply(Dense { activation }, &operands)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::dtype::{DType, Scalar};
+    use crate::op::elementwise::Kernel;
+    use crate::op::fused::activation::activation;
     use crate::op::testing::{check_gradients, sample};
 
     fn activations() -> Vec<Option<Map>> {

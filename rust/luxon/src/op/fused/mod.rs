@@ -11,6 +11,8 @@ use crate::op::{Family, Gradients, Outputs, Saved};
 use crate::tensor::Tensor;
 use crate::transform::{jvp_through, vjp_through};
 
+pub mod activation;
+pub mod conv;
 pub mod ctc;
 pub mod dense;
 pub mod dropout;

@@ -1,0 +1,99 @@
+//! Convolution: forward, data gradient and weight gradient of several shapes, in GFLOP/s.
+//!
+//! Rounds are interleaved as in `gemm`; printed are the median and the best.
+//!
+//! `cargo bench --bench conv -- [threads] [filter]`
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use luxon::cpu::conv::{Axis, Problem, data, forward, weight};
+use luxon::runtime::threads;
+
+const ROUNDS: usize = 7;
+const SLICE: Duration = Duration::from_millis(40);
+
+struct Shape {
+    name: &'static str,
+    problem: Problem,
+}
+
+fn square(
+    name: &'static str,
+    (batch, channels, filters, groups): (usize, usize, usize, usize),
+    (size, kernel, stride, padding): (usize, usize, usize, usize),
+) -> Shape {
+    let out = (size + 2 * padding - kernel) / stride + 1;
+    let axis = Axis { size, kernel, out, stride, dilation: 1, before: padding as isize };
+    let problem = Problem {
+        batch,
+        groups,
+        channels: channels / groups,
+        filters: filters / groups,
+        axes: [Axis::NONE, axis, axis],
+    };
+    Shape { name, problem }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let mut filter = "";
+    for argument in &arguments {
+        match argument.parse() {
+            Ok(count) => threads::set_threads(count),
+            Err(_) => filter = argument,
+        }
+    }
+    let shapes = [
+        square("32x64x32x32 k3 p1 -> 64", (32, 64, 64, 1), (32, 3, 1, 1)),
+        square("32x64x32x32 k1 -> 64", (32, 64, 64, 1), (32, 1, 1, 0)),
+        square("32x64x32x32 k3 s2 p1 -> 128", (32, 64, 128, 1), (32, 3, 2, 1)),
+        square("32x3x32x32 k3 p1 -> 64", (32, 3, 64, 1), (32, 3, 1, 1)),
+        square("128x1x28x28 k5 p2 -> 6", (128, 1, 6, 1), (28, 5, 1, 2)),
+        square("128x6x14x14 k5 -> 16", (128, 6, 16, 1), (14, 5, 1, 0)),
+        square("8x512x7x7 k3 p1 -> 512", (8, 512, 512, 1), (7, 3, 1, 1)),
+        square("32x64x32x32 k3 p1 depthwise", (32, 64, 64, 64), (32, 3, 1, 1)),
+        square("1x64x56x56 k3 p1 -> 64", (1, 64, 64, 1), (56, 3, 1, 1)),
+        square("8x3x224x224 k16 s16 -> 192", (8, 3, 192, 1), (224, 16, 16, 0)),
+    ];
+    println!("{:32} {:>24} {:>24} {:>24}", "GFLOP/s, median (best); ms", "forward", "data", "weight");
+    for Shape { name, problem } in shapes.iter().filter(|shape| shape.name.contains(filter)) {
+        let size = |axes: fn(&Axis) -> usize| problem.axes.iter().map(axes).product::<usize>();
+        let (planes, places, taps) = (problem.batch * problem.groups, size(|axis| axis.size), size(|axis| axis.kernel));
+        let numbers = |count: usize| (0..count).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect::<Vec<f32>>();
+        let mut x = numbers(planes * problem.channels * places);
+        let mut w = numbers(problem.groups * problem.filters * problem.channels * taps);
+        let mut y = numbers(planes * problem.filters * size(|axis| axis.out));
+        let (x, w, y) = (x.as_mut_ptr(), w.as_mut_ptr(), y.as_mut_ptr());
+        let flops = 2.0 * (planes * problem.filters * size(|axis| axis.out)) as f64 * (problem.channels * taps) as f64;
+        // SAFETY: the vectors have the sizes of the problem.
+        let run = |pass: usize| unsafe {
+            match pass {
+                0 => forward(problem, x, w, std::ptr::null(), y, None),
+                1 => data(problem, y, w, std::ptr::null(), x, None),
+                _ => weight(problem, x, y, w),
+            }
+            .unwrap();
+        };
+        let mut times: [Vec<f64>; 3] = Default::default();
+        for round in 0..=ROUNDS {
+            for pass in 0..3 {
+                let (start, mut count) = (Instant::now(), 0);
+                while count == 0 || start.elapsed() < SLICE {
+                    run(pass);
+                    count += 1;
+                }
+                if round > 0 {
+                    times[pass].push(start.elapsed().as_secs_f64() / f64::from(count));
+                }
+            }
+        }
+        let cells = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            let (median, best) = (times[ROUNDS / 2], times[0]);
+            format!("{:.0} ({:.0}); {:.3}", flops / median / 1e9, flops / best / 1e9, median * 1e3)
+        });
+        println!("{name:32} {:>24} {:>24} {:>24}", cells[0], cells[1], cells[2]);
+    }
+}
