@@ -269,6 +269,9 @@ fn diff(
     prepend: Option<TensorArg>,
     append: Option<TensorArg>,
 ) -> Out<PyTensor> {
+    if n == 0 {
+        return Ok(x.0.into());
+    }
     let parts: Vec<&Tensor> =
         [prepend.as_ref(), Some(&x), append.as_ref()].into_iter().flatten().map(|part| &part.0).collect();
     let joined = luxon::concat(&parts, axis)?;

@@ -1,6 +1,6 @@
 //! Sorting, searching, sets, running totals, and picking elements by position.
 
-use luxon::{Error, Tensor};
+use luxon::{Error, Quantile, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -120,16 +120,37 @@ fn median(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, keepdims: bool) -
     Ok(released(py, sorting(&x), || x.median(axes.as_deref(), keepdims))?.into())
 }
 
-/// The quantiles q, each in [0, 1], over axes, interpolated linearly; an axis for q comes first unless q is a number.
+/// The quantiles q, each in [0, 1], over axes; an axis for q comes first unless q is a number.
+///
+/// A quantile between two elements is by `method` the point on the line between them ("linear"), the
+/// "lower", the "higher" or the "nearest" of them, or their "midpoint".
 #[pyfunction]
-#[pyo3(signature = (x, q, /, axis=None, *, keepdims=false))]
-fn quantile(py: Python<'_>, x: TensorArg, q: TensorArg, axis: Option<AxesArg>, keepdims: bool) -> Out<PyTensor> {
+#[pyo3(signature = (x, q, /, axis=None, *, keepdims=false, method="linear"))]
+fn quantile(
+    py: Python<'_>,
+    x: TensorArg,
+    q: TensorArg,
+    axis: Option<AxesArg>,
+    keepdims: bool,
+    method: &str,
+) -> Out<PyTensor> {
+    let method = match method {
+        "linear" => Quantile::Linear,
+        "lower" => Quantile::Lower,
+        "higher" => Quantile::Higher,
+        "midpoint" => Quantile::Midpoint,
+        "nearest" => Quantile::Nearest,
+        other => {
+            let known = "\"linear\", \"lower\", \"higher\", \"midpoint\" or \"nearest\"";
+            return Err(Error::value("quantile", format_args!("method must be {known}, not {other:?}")).into());
+        }
+    };
     let axes = axis.map(|axis| axis.0);
     if q.rank() > 1 {
         return Err(Error::value("quantile", "q must be a number or a 1-d list").into());
     }
     let levels = q.cast(luxon::DType::F64)?.to_vec::<f64>()?;
-    let result = released(py, sorting(&x), || x.quantile(&levels, axes.as_deref(), keepdims))?;
+    let result = released(py, sorting(&x), || x.quantile(&levels, method, axes.as_deref(), keepdims))?;
     Ok(if q.rank() == 0 { result.squeeze(&[0])? } else { result }.into())
 }
 

@@ -31,6 +31,7 @@ pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod search;
+pub mod singular;
 pub mod sort;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -214,6 +215,8 @@ ops! {
     Reduce(reduce::Reduce),
     /// A product of matrices.
     Matmul(matmul::Matmul),
+    /// Singular values.
+    Singular(singular::Singular),
     /// A dense layer.
     Dense(fused::dense::Dense),
     /// A function of rows.

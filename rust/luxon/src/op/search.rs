@@ -28,6 +28,37 @@ pub struct Unique {
     pub counts: Tensor,
 }
 
+/// What a quantile is that falls between two elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantile {
+    /// The point between them on a line.
+    #[default]
+    Linear,
+    /// The lower of the two.
+    Lower,
+    /// The higher of the two.
+    Higher,
+    /// Their mean.
+    Midpoint,
+    /// The nearer of the two, the one with even position when it falls in the middle.
+    Nearest,
+}
+
+impl Quantile {
+    /// The positions of the two elements, and the share of the second.
+    fn between(self, place: f64) -> (i64, i64, f64) {
+        let (low, high, part) = (place.floor(), place.ceil(), place - place.floor());
+        let (low, high, part) = match self {
+            Quantile::Linear => (low, high, part),
+            Quantile::Lower => (low, low, 0.0),
+            Quantile::Higher => (high, high, 0.0),
+            Quantile::Midpoint => (low, high, if part > 0.0 { 0.5 } else { 0.0 }),
+            Quantile::Nearest => (place.round_ties_even(), place.round_ties_even(), 0.0),
+        };
+        (low as i64, high as i64, part)
+    }
+}
+
 /// The sorted elements of a flattened tensor with their positions, and where runs of equal ones start.
 fn runs(x: &Tensor) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
     let count = x.count();
@@ -139,13 +170,12 @@ impl Tensor {
         sorted.take(&place, 0)?.equal(&x)
     }
 
-    /// The quantiles `q` (each in \[0, 1\]) over `axes` (none for all), interpolated linearly between the
-    /// two nearest elements; the result has one more axis, the first, for `q`. NaN where any element is NaN.
+    /// The quantiles `q` (each in \[0, 1\]) over `axes` (none for all), between two elements by `method`; the result has one more axis, the first, for `q`. NaN where any element is NaN.
     ///
     /// # Errors
     /// [`Error::Value`] for a q outside \[0, 1\] or for no elements, [`Error::Index`] for an axis that is
     /// not there.
-    pub fn quantile(&self, q: &[f64], axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+    pub fn quantile(&self, q: &[f64], method: Quantile, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let axes = match axes {
             Some(axes) => resolve_axes("quantile", axes, self.rank())?,
             None => Axes::collect(0..self.rank())?,
@@ -169,10 +199,10 @@ impl Tensor {
 
         let (mut low, mut high, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for q in q {
-            let place = q * (length - 1) as f64;
-            low.push(place.floor() as i64);
-            high.push(place.ceil() as i64);
-            parts.push(place - place.floor());
+            let (below, above, part) = method.between(q * (length - 1) as f64);
+            low.push(below);
+            high.push(above);
+            parts.push(part);
         }
         let list = |numbers: &[i64]| beside(Tensor::new(numbers, &[numbers.len()])?, &x);
         let (a, b) = (x.take(&list(&low)?, -1)?, x.take(&list(&high)?, -1)?);
@@ -201,7 +231,7 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::quantile`].
     pub fn median(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-        let y = self.quantile(&[0.5], axes, keepdims)?;
+        let y = self.quantile(&[0.5], Quantile::Linear, axes, keepdims)?;
         y.squeeze(&[0])
     }
 }
@@ -247,7 +277,7 @@ mod tests {
     #[test]
     fn quantiles_are_numpys() {
         let x = Tensor::new(&[3.0f64, 1.0, 4.0, 1.0, 5.0, 9.0], &[2, 3]).unwrap();
-        let y = x.quantile(&[0.0, 0.25, 1.0], Some(&[1]), false).unwrap();
+        let y = x.quantile(&[0.0, 0.25, 1.0], Quantile::Linear, Some(&[1]), false).unwrap();
         assert_eq!(y.shape()[..], [3, 2]);
         assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 1.0, 2.0, 3.0, 4.0, 9.0]);
         assert_eq!(x.median(None, true).unwrap().shape()[..], [1, 1]);
@@ -256,8 +286,8 @@ mod tests {
             x.cast(DType::I32).unwrap().median(Some(&[0]), false).unwrap().to_vec::<f32>().unwrap(),
             [2.0, 3.0, 6.5]
         );
-        assert!(x.quantile(&[1.1], None, false).is_err());
-        assert!(x.quantile(&[f64::NAN], None, false).is_err());
+        assert!(x.quantile(&[1.1], Quantile::Linear, None, false).is_err());
+        assert!(x.quantile(&[f64::NAN], Quantile::Linear, None, false).is_err());
         assert!(Tensor::zeros(&[0], DType::F32).unwrap().median(None, false).is_err());
         let x = Tensor::new(&[f32::INFINITY, f32::INFINITY, 1.0, f32::NAN], &[2, 2]).unwrap();
         let y = x.median(Some(&[1]), false).unwrap().to_vec::<f32>().unwrap();
@@ -267,7 +297,7 @@ mod tests {
     #[test]
     fn derivatives_of_quantiles() {
         let x = sample(&[3, 4], -1.0, 1.0, 4);
-        check_gradients(|x| x[0].quantile(&[0.2, 0.5], Some(&[0]), false)?.square(), from_ref(&x));
+        check_gradients(|x| x[0].quantile(&[0.2, 0.5], Quantile::Linear, Some(&[0]), false)?.square(), from_ref(&x));
         check_gradients(|x| x[0].median(None, false)?.sin(), &[x]);
     }
 
