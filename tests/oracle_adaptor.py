@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +35,9 @@ def vjp(fun: Callable[..., list[Any]], leaves: Sequence[lx.Tensor], cots: Sequen
 
     def floating(*leaves: lx.Tensor) -> tuple[lx.Tensor, ...]:
         outputs[:] = fun(*leaves)
-        found = [out for out in outputs if isinstance(out, lx.Tensor) and lx.isdtype(out.dtype, "real floating")]
+        found = [
+            out for out in outputs if isinstance(out, lx.Tensor) and lx.isdtype(out.dtype, "real floating")
+        ]
         return tuple(found[: len(cots)])
 
     _, pullback = lx.vjp(floating, *leaves)
@@ -84,7 +85,7 @@ ops.update(
         "expm1": lx.expm1,
         "float_power": lx.pow,
         "floor": lx.floor,
-        "floor_divide": operator.floordiv,
+        "floor_divide": lambda input, other: lx.floor_divide(lx.asarray(input), other),
         "fmod": lx.fmod,
         "ge": lx.greater_equal,
         "gt": lx.greater,
@@ -108,7 +109,7 @@ ops.update(
         "maximum": lx.maximum,
         "min.binary": lx.minimum,
         "minimum": lx.minimum,
-        "mul": operator.mul,
+        "mul": lambda input, other: lx.multiply(lx.asarray(input), other),
         "nan_to_num": lx.nan_to_num,
         "ne": lx.not_equal,
         "neg": lx.negative,
@@ -135,7 +136,7 @@ ops.update(
         "square": lx.square,
         "tan": lx.tan,
         "tanh": lx.tanh,
-        "true_divide": operator.truediv,
+        "true_divide": lambda input, other: lx.divide(lx.asarray(input), other),
         "trunc": lx.trunc,
         "xlogy": special.xlogy,
         "nn.functional.celu": lx.celu,
@@ -153,7 +154,9 @@ ops.update(
         "nn.functional.softplus": lx.softplus,
         "nn.functional.softsign": lx.softsign,
         "nn.functional.tanhshrink": lx.tanh_shrink,
-        "nn.functional.hardtanh": lambda input, min_val=-1.0, max_val=1.0: lx.hard_tanh(input, min_val, max_val),
+        "nn.functional.hardtanh": lambda input, min_val=-1.0, max_val=1.0: lx.hard_tanh(
+            input, min_val, max_val
+        ),
         "nn.functional.softshrink": lambda input, lambd=0.5: lx.soft_shrink(input, lambd),
         "nn.functional.hardshrink": lambda input, lambd=0.5: lx.hard_shrink(input, lambd),
         "deg2rad": lambda input: input * (math.pi / 180),
@@ -169,7 +172,9 @@ ops.update(
         "__rsub__": lambda input, other: lx.subtract(other, input),
         "__rdiv__": lambda input, other: lx.divide(other, input),
         "__rmod__": lambda input, other: lx.remainder(other, input),
-        "ldexp": lambda input, other: lx.multiply(input, lx.pow(2.0, lx.astype(other, input.dtype))),
+        "ldexp": lambda input, other: lx.multiply(
+            input, lx.pow(2.0, lx.astype(other, lx.asarray(input).dtype))
+        ),
         "logaddexp2": lambda input, other: (
             lx.logaddexp(lx.multiply(input, math.log(2)), lx.multiply(other, math.log(2))) / math.log(2)
         ),
@@ -202,8 +207,8 @@ def rsub(input, other, alpha=1):
 @op("div.no_rounding_mode", "div.trunc_rounding", "div.floor_rounding")
 def div(input, other, rounding_mode=None):
     if rounding_mode == "floor":
-        return input // other
-    quotient = input / other
+        return lx.floor_divide(lx.asarray(input), other)
+    quotient = lx.divide(lx.asarray(input), other)
     return lx.trunc(quotient) if rounding_mode == "trunc" else quotient
 
 
@@ -456,7 +461,7 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, dtype=None):
 def linalg_norm(A, ord=None, dim=None, keepdim=False, dtype=None):
     if ord is None:
         return vector_norm(A, 2, dim, keepdim)
-    if dim is None and A.ndim == 2 or isinstance(dim, (list, tuple)) and len(dim) == 2:
+    if (dim is None and A.ndim == 2) or (isinstance(dim, (list, tuple)) and len(dim) == 2):
         return matrix_norm(A, ord, dim or (-2, -1), keepdim)
     return vector_norm(A, ord, dim, keepdim)
 
@@ -764,11 +769,12 @@ def pad_pairs(input, pad):
 
 
 def pad(input, pad, mode, value=0):
-    """Pads by what is positive, then cuts by what is negative."""
+    """Cuts by what is negative, then pads by what is positive."""
     pairs = pad_pairs(input, pad)
-    padded = lx.pad(input, [(max(a, 0), max(b, 0)) for a, b in pairs], mode=mode, constant_values=value)
-    cut = (slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pairs, padded.shape, strict=True))
-    return padded[tuple(cut)]
+    cut = (slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pairs, input.shape, strict=True))
+    return lx.pad(
+        input[tuple(cut)], [(max(a, 0), max(b, 0)) for a, b in pairs], mode=mode, constant_values=value
+    )
 
 
 @op("constant_pad_nd", "nn.functional.pad.constant")
@@ -792,7 +798,8 @@ ops["nn.functional.pad.circular"] = padding("wrap")
 def along(input, dim, index):
     """Indices of every axis that pick `index` along one and the same place along the others."""
     places = [
-        lx.reshape(lx.arange(size), (-1,) + (1,) * (index.ndim - 1 - axis)) for axis, size in enumerate(index.shape)
+        lx.reshape(lx.arange(size), (-1,) + (1,) * (index.ndim - 1 - axis))
+        for axis, size in enumerate(index.shape)
     ]
     places[dim] = index
     return tuple(places)
@@ -902,7 +909,9 @@ def index_copy(input, dim, index, source):
 @op("index_fill")
 @lift_index
 def index_fill(input, dim, index, value):
-    return input.at[on_axis(input, dim, index)].set(lx.reshape(value, ()) if isinstance(value, lx.Tensor) else value)
+    return input.at[on_axis(input, dim, index)].set(
+        lx.reshape(value, ()) if isinstance(value, lx.Tensor) else value
+    )
 
 
 @op("narrow")
@@ -1108,7 +1117,9 @@ ops.update(
         "vdot": product("vdot", 1, 1),
         "outer": lx.linalg.outer,
         "einsum": lambda operands, equation: lx.einsum(equation, *operands),
-        "tensordot": lambda a, b, dims=2: lx.linalg.tensordot(a, b, axes=dims if isinstance(dims, int) else tuple(dims)),
+        "tensordot": lambda a, b, dims=2: lx.linalg.tensordot(
+            a, b, axes=dims if isinstance(dims, int) else tuple(dims)
+        ),
         "linalg.multi_dot": lambda tensors: functools.reduce(lx.matmul, tensors),
         "linalg.cross": lambda input, other, dim=-1: lx.linalg.cross(input, other, axis=dim),
         "linalg.vecdot": lambda x, y, dim=-1: lx.linalg.vecdot(x, y, axis=dim),
@@ -1241,7 +1252,14 @@ def batch_norm(input, mean, var, weight=None, bias=None, training=False, momentu
 
 @op("nn.functional.instance_norm")
 def instance_norm(
-    input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+    input,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
 ):
     if use_input_stats:
         return lx.functional.instance_norm(input, weight, bias, eps)
@@ -1267,32 +1285,6 @@ def histc(input, bins=100, min=0, max=0):
     inside = input[(input >= low) & (input <= high)]
     place = lx.clip(lx.astype((inside - low) * (bins / (high - low)), lx.int64), None, bins - 1)
     return lx.astype(bincount(place, minlength=bins), input.dtype)
-
-
-@op("cov")
-def cov(input, correction=1, fweights=None, aweights=None):
-    if input.ndim > 2:
-        raise ValueError(f"cov: at most two axes, not {input.shape}")
-    x = input if input.ndim == 2 else lx.reshape(input, (1, -1))
-    weights = [w for w in (fweights, aweights) if w is not None]
-    for w in weights:
-        if w.shape != x.shape[1:]:
-            raise ValueError(f"cov: weights of shape {w.shape} for observations of shape {input.shape}")
-    w = functools.reduce(lx.multiply, weights, lx.ones(x.shape[1:], dtype=x.dtype))
-    total = lx.sum(w)
-    centred = x - lx.sum(w * x, 1, keepdims=True) / total
-    scale = total - correction * (1 if aweights is None else lx.sum(w * aweights) / total)
-    c = lx.matmul(centred * w, lx.matrix_transpose(centred)) / lx.maximum(scale, 0)
-    return c if input.ndim == 2 else lx.reshape(c, ())
-
-
-@op("corrcoef")
-def corrcoef(input):
-    c = cov(input)
-    if c.ndim == 0:
-        return c / c
-    d = lx.sqrt(lx.linalg.diagonal(c))
-    return lx.clip(c / lx.expand_dims(d, 1) / d, -1, 1)
 
 
 @op("unique_consecutive")

@@ -9,19 +9,72 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracle_adaptor
 import pytest
-from oracle_cases import WHY_ABSENT, Cases, cases, distance
 
 import luxon as lx
+import oracle_adaptor
+from oracle_cases import WHY_ABSENT, Cases, cases, distance
 
 FILES = ("opinfo", "opinfo_reference")
 
-# Cases that cannot hold, by operator: why, and the cases (of either file) in the dtypes that it concerns.
-EXCEPTIONS: dict[str, dict[str, set[str]]] = {}
+# Cases that cannot hold, by operator: why, and which (of either file).
+NAN_LANES = "PyTorch's vector loop gives 0 at NaN and its scalar loop the cotangent, within one array"
+EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
+    "nn.functional.batch_norm": (
+        "luxon's input has a channel axis",
+        {"nn.functional.batch_norm/3", "nn.functional.batch_norm/4"},
+    ),
+    "nn.functional.celu": (
+        "PyTorch takes alpha in single precision",
+        {f"nn.functional.celu/{case}" for case in (10, 18, 24, 28, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39)},
+    ),
+    "nn.functional.hardsigmoid": (
+        "PyTorch takes 1/6 in single precision",
+        {
+            f"nn.functional.hardsigmoid/{case}"
+            for case in (0, 10, 14, 18, 24, 28, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39)
+        },
+    ),
+    "nn.functional.hardtanh": (NAN_LANES, {"nn.functional.hardtanh/14"}),
+    "nn.functional.mish": (
+        "the limit at minus infinity is 0, PyTorch gives NaN",
+        {"nn.functional.mish/12", "nn.functional.mish/26"},
+    ),
+    "nn.functional.relu6": (NAN_LANES, {"nn.functional.relu6/12", "nn.functional.relu6/26"}),
+    "nn.functional.silu": (
+        "the limit at minus infinity is 0, PyTorch gives NaN",
+        {"nn.functional.silu/12", "nn.functional.silu/26"},
+    ),
+    "nn.functional.softshrink": (NAN_LANES, {"nn.functional.softshrink/30"}),
+    "nn.functional.softsign": (
+        "the slope at infinity is 0, PyTorch gives NaN",
+        {"nn.functional.softsign/12", "nn.functional.softsign/26"},
+    ),
+    "sgn": ("the array API keeps NaN, PyTorch makes it 0", {"sgn/22"}),
+    "sign": ("the array API keeps NaN, PyTorch makes it 0", {"sign/10", "sign/22"}),
+    "special.log_ndtr": (
+        "PyTorch's slope loses digits far out (1e-8 of the true one at -13437) and is NaN from -1e20 on",
+        {"special.log_ndtr/11", "special.log_ndtr/25", "special.log_ndtr/26"},
+    ),
+    "tensordot": (
+        "PyTorch broadcasts contracted axes of size 1, the array API refuses them",
+        {"tensordot/2"},
+    ),
+}
 
-# Bad calls that luxon means something by, by operator: why, and which.
-ACCEPTED: dict[str, str] = {}
+# Operators with bad calls that mean something here, and what.
+ACCEPTED = {
+    "arange": "a range against its step is empty, as in the array API",
+    "clamp_min": "a number is clipped as a 0-d tensor",
+    "index_add": "updates broadcast",
+    "isclose": "numbers are compared as 0-d tensors",
+    "ldexp": "of numbers, the power of two is a tensor",
+    "linalg.cross": "tensors of different numbers of axes broadcast",
+    "masked_fill": "the value broadcasts",
+    "mean": "the mean of integers is a float32",
+    "narrow": "luxon takes indices, of which there may be none",
+    "trace": "a stack of matrices has a trace each",
+}
 
 
 def entries() -> list[Any]:
@@ -51,14 +104,20 @@ class Call:
             self.leaves.append(value)
             return Place(len(self.leaves) - 1)
 
-        self.args, self.kwargs = (self.dtyped(stored.decode(call[key], tensor), dtype) for key in ("args", "kwargs"))
+        self.args, self.kwargs = (
+            self.dtyped(stored.decode(call[key], tensor), dtype) for key in ("args", "kwargs")
+        )
 
     def dtyped(self, value: Any, dtype: str) -> Any:
         if isinstance(value, np.dtype):
             return np.dtype(dtype) if value == np.float64 else value
         if isinstance(value, dict):
             return {key: self.dtyped(part, dtype) for key, part in value.items()}
-        return type(value)(self.dtyped(part, dtype) for part in value) if isinstance(value, (list, tuple)) else value
+        return (
+            type(value)(self.dtyped(part, dtype) for part in value)
+            if isinstance(value, (list, tuple))
+            else value
+        )
 
     def __call__(self, *leaves: lx.Tensor) -> list[Any]:
         return flat(self.operator(*fill(self.args, leaves), **fill(self.kwargs, leaves)))
@@ -116,27 +175,35 @@ def wrong(stored: Cases, entry: dict[str, Any], case: dict[str, Any], dtype: str
 
 
 @pytest.mark.parametrize(("stored", "entry"), entries())
-def test_operator(stored, entry):
+def test_answers(stored, entry):
     """Every stored case of an operator, in both precisions."""
+    _, excepted = EXCEPTIONS.get(entry["op"], ("", frozenset()))
     failures = {}
-    excepted = set().union(*EXCEPTIONS.get(entry["op"], {}).values())
     for case in entry["cases"]:
         for dtype in ("float64", "float32"):
             if case["key"] not in excepted and (what := wrong(stored, entry, case, dtype)):
                 failures[case["key"], dtype] = what
     assert not failures
+
+
+def mixed(arguments: list[Any]) -> bool:
+    """Whether one of the two operands is a number: the array API allows it, PyTorch often does not."""
+    return sum(isinstance(argument, (int, float)) for argument in arguments) == 1 and len(arguments) == 2
+
+
+@pytest.mark.parametrize(("stored", "entry"), entries())
+def test_bad_calls(stored, entry):
+    """Calls that must raise an error that says something: never a panic, never a result."""
+    taken = []
     for number, bad in enumerate(entry["errors"]):
         call = Call(stored, entry, bad, "float64")
-        arguments = [fill(call.args, tuple(call.leaves)), fill(call.kwargs, tuple(call.leaves))]
         try:
-            call.operator(*arguments[0], **arguments[1])
+            call(*call.leaves)
         except (ValueError, TypeError, IndexError) as error:
-            assert str(error), f"bad call {number} says nothing"
+            assert len(str(error)) > 10, f"bad call {number}: {error!r}"
         else:
-            assert accepted(entry["op"], arguments), f"bad call {number} was accepted: {arguments}"
-
-
-def accepted(operator: str, arguments: list[Any]) -> bool:
-    args = arguments[0]
-    mixed = [isinstance(arg, (int, float)) for arg in args] in ([True, False], [False, True])
-    return operator in ACCEPTED or mixed
+            if entry["op"] not in ACCEPTED and not mixed(call.args):
+                taken.append(
+                    (number, [getattr(argument, "shape", argument) for argument in call.args], call.kwargs)
+                )
+    assert not taken

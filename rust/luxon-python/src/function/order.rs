@@ -1,10 +1,10 @@
 //! Sorting, searching, sets, running totals, and picking elements by position.
 
-use luxon::{Error, Quantile, Tensor};
+use luxon::{DType, Error, Quantile, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::convert::{AxesArg, TensorArg, to_tensor};
+use crate::convert::{Argument, AxesArg, Count, TensorArg, from_nested, is_list, to_tensor};
 use crate::dtype::DTypeArg;
 use crate::error::Out;
 use crate::gil::{elements, released};
@@ -41,7 +41,8 @@ fn argsort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: 
 /// The k largest (or smallest) elements along an axis, the best first, and their positions.
 #[pyfunction]
 #[pyo3(signature = (x, k, /, axis=-1, *, largest=true), text_signature = "(x, k, /, axis=-1, *, largest=True)")]
-fn top_k<'py>(py: Python<'py>, x: TensorArg, k: usize, axis: isize, largest: bool) -> Out<Bound<'py, PyAny>> {
+fn top_k<'py>(py: Python<'py>, x: TensorArg, k: Count, axis: isize, largest: bool) -> Out<Bound<'py, PyAny>> {
+    let k = k.of("top_k", "k")?;
     let (values, indices) = released(py, sorting(&x), || x.top_k(k, axis, largest))?;
     Ok(named(py, "TopK", vec![values, indices])?)
 }
@@ -129,7 +130,7 @@ fn median(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, keepdims: bool) -
 fn quantile(
     py: Python<'_>,
     x: TensorArg,
-    q: TensorArg,
+    q: &Bound<'_, PyAny>,
     axis: Option<AxesArg>,
     keepdims: bool,
     method: &str,
@@ -146,11 +147,14 @@ fn quantile(
         }
     };
     let axes = axis.map(|axis| axis.0);
-    if q.rank() > 1 {
-        return Err(Error::value("quantile", "q must be a number or a 1-d list").into());
-    }
-    let levels = q.cast(luxon::DType::F64)?.to_vec::<f64>()?;
-    let result = released(py, sorting(&x), || x.quantile(&levels, method, axes.as_deref(), keepdims))?;
+    let q = match Argument::of(q)? {
+        Some(Argument::Scalar(scalar)) => Tensor::scalar(scalar, DType::F64),
+        Some(tensor) => tensor.into_tensor(),
+        None if is_list(q) => from_nested(q, Some(DType::F64))?,
+        None => to_tensor(q)?,
+    };
+    let list = if q.rank() == 0 { q.expand_dims(0)? } else { q.clone() };
+    let result = released(py, sorting(&x), || x.quantile(&list, method, axes.as_deref(), keepdims))?;
     Ok(if q.rank() == 0 { result.squeeze(&[0])? } else { result }.into())
 }
 
