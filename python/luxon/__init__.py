@@ -291,6 +291,8 @@ float16 = _numpy.dtype("float16")
 float32 = _numpy.dtype("float32")
 float64 = _numpy.dtype("float64")
 
+__array_api_version__ = "2025.12"
+
 e = _math.e
 inf = _math.inf
 nan = _math.nan

@@ -22,9 +22,9 @@ class NamespaceInfo:
         """The device of tensors that name none."""
         return cpu()
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> tuple[Device, ...]:
         """The devices of this process."""
-        return [cpu()]
+        return (cpu(),)
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, np.dtype[Any]]:
         """The dtypes of results that nothing else decides."""

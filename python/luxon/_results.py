@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ._core import Tensor
+
+
+class FloatInfo(NamedTuple):
+    """The limits of a floating dtype; `eps` is the distance from 1 to the next number."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: np.dtype[Any]
 
 
 class TopK(NamedTuple):

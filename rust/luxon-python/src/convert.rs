@@ -7,7 +7,7 @@
 
 use luxon::op::elementwise::Operand;
 use luxon::{DType, Error, Scalar, Tensor};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -323,6 +323,25 @@ impl ShapeArg {
     }
 }
 
+/// A number of things: an int that must not be negative.
+pub struct Count(pub isize);
+
+impl<'py> FromPyObject<'_, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        integer(&object, "a count").map(Count)
+    }
+}
+
+impl Count {
+    /// The number, for parameter `name` of operation `op`.
+    pub fn of(&self, op: &str, name: &str) -> luxon::Result<usize> {
+        let Count(count) = self;
+        usize::try_from(*count).map_err(|_| Error::value(op, format_args!("{name} must not be negative, got {count}")))
+    }
+}
+
 /// One int, or a tuple or list of ints; `what` is named when it is neither.
 pub fn index_list(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<isize>> {
     if is_list(object) {
@@ -336,6 +355,9 @@ pub fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<isize> {
     if !object.is_instance_of::<PyBool>() {
         match object.extract::<isize>() {
             Ok(value) => return Ok(value),
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+                return Err(PyValueError::new_err(format!("{what} is too large: {object}")));
+            }
             Err(error) if !error.is_instance_of::<PyTypeError>(object.py()) => return Err(error),
             Err(_) => {}
         }

@@ -57,6 +57,6 @@ pub use op::manipulate::{Padding, Repeats, Sections, where_};
 pub use op::matmul::matmul;
 pub use op::random::Key;
 pub use op::scan::Cumulative;
-pub use op::search::Unique;
+pub use op::search::{Quantile, Unique};
 pub use tensor::{Tensor, Value};
 pub use transform::{grad, jvp, value_and_grad, vjp};

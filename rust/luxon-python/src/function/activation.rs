@@ -50,7 +50,6 @@ with_number! {
     leaky_relu LeakyRelu slope = 0.01 "(x, slope=0.01)" "x for x > 0, else slope * x.";
     elu Elu alpha = 1.0 "(x, alpha=1.0)" "x for x > 0, else alpha * (exp(x) - 1).";
     celu Celu alpha = 1.0 "(x, alpha=1.0)" "x for x > 0, else alpha * (exp(x / alpha) - 1).";
-    soft_shrink SoftShrink threshold = 0.5 "(x, threshold=0.5)" "x moved towards 0 by the threshold, 0 within it.";
     hard_shrink HardShrink threshold = 0.5 "(x, threshold=0.5)" "x where |x| > threshold, else 0.";
     threshold_relu ThresholdRelu threshold = 1.0 "(x, threshold=1.0)" "x where x > threshold, else 0.";
 }
@@ -88,6 +87,16 @@ fn gelu(x: &Bound<'_, PyAny>, approximate: &str) -> Out<PyTensor> {
 #[pyo3(signature = (x, min=-1.0, max=1.0), text_signature = "(x, min=-1.0, max=1.0)")]
 fn hard_tanh(x: &Bound<'_, PyAny>, min: f64, max: f64) -> Out<PyTensor> {
     scaled(Kernel::HardTanh, x, &[min, max])
+}
+
+/// x moved towards 0 by the threshold, which is not negative; 0 within it.
+#[pyfunction]
+#[pyo3(signature = (x, threshold=0.5), text_signature = "(x, threshold=0.5)")]
+fn soft_shrink(x: &Bound<'_, PyAny>, threshold: f64) -> Out<PyTensor> {
+    if threshold < 0.0 {
+        return Err(Error::value("soft_shrink", format_args!("threshold must not be negative, got {threshold}")).into());
+    }
+    scaled(Kernel::SoftShrink, x, &[threshold])
 }
 
 /// log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold.
@@ -141,6 +150,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
-    add!(identity, gelu, hard_tanh, softplus, glu, softmax, log_softmax, logsumexp);
+    add!(identity, gelu, hard_tanh, soft_shrink, softplus, glu, softmax, log_softmax, logsumexp);
     Ok(())
 }

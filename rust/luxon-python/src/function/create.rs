@@ -4,7 +4,7 @@ use luxon::{DType, Error, Indexing, Scalar, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::convert::{ShapeArg, TensorArg, from_nested, is_list, scalar_of, to_tensor};
+use crate::convert::{Count, ShapeArg, TensorArg, from_nested, is_list, scalar_of, to_tensor};
 use crate::device::{DeviceArg, moved};
 use crate::dtype::DTypeArg;
 use crate::error::{Failure, Out};
@@ -231,12 +231,13 @@ fn arange(
 fn linspace(
     start: &Bound<'_, PyAny>,
     stop: &Bound<'_, PyAny>,
-    num: usize,
+    num: Count,
     dtype: Option<DTypeArg>,
     device: Option<DeviceArg>,
     endpoint: bool,
 ) -> Out<PyTensor> {
     let (start, stop) = (number(start, "linspace")?.as_f64(), number(stop, "linspace")?.as_f64());
+    let num = num.of("linspace", "num")?;
     Ok(moved(luxon::linspace(start, stop, num, endpoint, or_float(dtype))?, device)?.into())
 }
 
@@ -244,19 +245,21 @@ fn linspace(
 #[pyfunction]
 #[pyo3(signature = (n_rows, n_cols=None, /, *, k=0, dtype=None, device=None))]
 fn eye(
-    n_rows: usize,
-    n_cols: Option<usize>,
+    n_rows: Count,
+    n_cols: Option<Count>,
     k: isize,
     dtype: Option<DTypeArg>,
     device: Option<DeviceArg>,
 ) -> Out<PyTensor> {
-    Ok(moved(luxon::eye(n_rows, n_cols.unwrap_or(n_rows), k, or_float(dtype))?, device)?.into())
+    let rows = n_rows.of("eye", "n_rows")?;
+    let columns = n_cols.map_or(Ok(rows), |n_cols| n_cols.of("eye", "n_cols"))?;
+    Ok(moved(luxon::eye(rows, columns, k, or_float(dtype))?, device)?.into())
 }
 
 /// The coordinates of the grid that 1-d tensors span, one tensor for each.
 #[pyfunction]
 #[pyo3(signature = (*arrays, indexing="xy"))]
-fn meshgrid(arrays: &Bound<'_, PyTuple>, indexing: &str) -> Out<Vec<PyTensor>> {
+fn meshgrid<'py>(py: Python<'py>, arrays: &Bound<'py, PyTuple>, indexing: &str) -> Out<Bound<'py, PyTuple>> {
     let lists = super::manipulate::tensors(arrays)?;
     let indexing = match indexing {
         "xy" => Indexing::Xy,
@@ -268,14 +271,14 @@ fn meshgrid(arrays: &Bound<'_, PyTuple>, indexing: &str) -> Out<Vec<PyTensor>> {
         }
     };
     let grids = luxon::meshgrid(&lists.iter().collect::<Vec<_>>(), indexing)?;
-    Ok(grids.into_iter().map(PyTensor).collect())
+    Ok(PyTuple::new(py, grids.into_iter().map(PyTensor))?)
 }
 
 /// For each integer a new last axis of size n with 1 at its place and 0 elsewhere.
 #[pyfunction]
 #[pyo3(signature = (indices, n, dtype=None))]
-fn one_hot(indices: TensorArg, n: usize, dtype: Option<DTypeArg>) -> Out<PyTensor> {
-    Ok(luxon::one_hot(&indices, n, or_float(dtype))?.into())
+fn one_hot(indices: TensorArg, n: Count, dtype: Option<DTypeArg>) -> Out<PyTensor> {
+    Ok(luxon::one_hot(&indices, n.of("one_hot", "n")?, or_float(dtype))?.into())
 }
 
 /// The lower triangle of each matrix: zeros above diagonal k.

@@ -21,10 +21,17 @@ pub fn one(kernel: Kernel, x: &Bound<'_, PyAny>) -> Out<PyTensor> {
     Ok(released(py, x.count() as f64 * f64::from(kernel.cost()), || map(kernel, &[operand]))?.into())
 }
 
-/// A kernel of two arguments.
+/// A kernel of two arguments, not both of them numbers.
 #[inline]
 pub fn two(kernel: Kernel, x1: &Bound<'_, PyAny>, x2: &Bound<'_, PyAny>) -> Out<PyTensor> {
     let (a, b) = (Argument::any(x1)?, Argument::any(x2)?);
+    if let (Argument::Scalar(_), Argument::Scalar(_)) = (&a, &b) {
+        return Err(Error::Type(format!(
+            "{}: both arguments are numbers; make one a tensor with asarray",
+            kernel.name()
+        ))
+        .into());
+    }
     Ok(crate::tensor::binary(x1.py(), kernel, a.operand(), b.operand())?.into())
 }
 

@@ -116,17 +116,22 @@ fn vector_norm(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, keepdims: bo
     Ok(released(py, elements(x.count()), || luxon::vector_norm(&x, axes.as_deref(), keepdims, ord))?.into())
 }
 
-/// The norm of the matrices in the last two axes: `ord` is "fro", 1, -1, inf or -inf.
+/// The norm of the matrices in the last two axes: `ord` is "fro", "nuc", 1, -1, 2, -2, inf or -inf.
+///
+/// "nuc", 2 and -2 are made of singular values and have first derivatives only.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, keepdims=false, ord=None))]
 fn matrix_norm(py: Python<'_>, x: TensorArg, keepdims: bool, ord: Option<&Bound<'_, PyAny>>) -> Out<PyTensor> {
-    let refuse = || Error::value("matrix_norm", "ord must be \"fro\", 1, -1, inf or -inf");
+    let refuse = || Error::value("matrix_norm", "ord must be \"fro\", \"nuc\", 1, -1, 2, -2, inf or -inf");
     let norm = match ord {
         None => MatrixNorm::Frobenius,
         Some(ord) => match (ord.extract::<&str>(), ord.extract::<f64>()) {
             (Ok("fro"), _) => MatrixNorm::Frobenius,
+            (Ok("nuc"), _) => MatrixNorm::Nuclear,
             (_, Ok(1.0)) => MatrixNorm::LargestColumn,
             (_, Ok(-1.0)) => MatrixNorm::SmallestColumn,
+            (_, Ok(2.0)) => MatrixNorm::LargestSingular,
+            (_, Ok(-2.0)) => MatrixNorm::SmallestSingular,
             (_, Ok(f64::INFINITY)) => MatrixNorm::LargestRow,
             (_, Ok(f64::NEG_INFINITY)) => MatrixNorm::SmallestRow,
             _ => return Err(refuse().into()),
@@ -135,11 +140,31 @@ fn matrix_norm(py: Python<'_>, x: TensorArg, keepdims: bool, ord: Option<&Bound<
     Ok(released(py, elements(x.count()), || luxon::matrix_norm(&x, norm, keepdims))?.into())
 }
 
+/// The singular values of the matrices in the last two axes, largest first; first derivatives only.
+#[pyfunction]
+#[pyo3(signature = (x, /))]
+fn svdvals(py: Python<'_>, x: TensorArg) -> Out<PyTensor> {
+    Ok(released(py, 50.0 * elements(x.count()), || x.singular_values())?.into())
+}
+
 /// Adds the functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),* $(,)?) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
-    add!(matmul, matrix_transpose, vecdot, outer, cross, tensordot, einsum, diagonal, trace, vector_norm, matrix_norm);
+    add!(
+        matmul,
+        matrix_transpose,
+        vecdot,
+        outer,
+        cross,
+        tensordot,
+        einsum,
+        diagonal,
+        trace,
+        vector_norm,
+        matrix_norm,
+        svdvals
+    );
     Ok(())
 }

@@ -4,7 +4,7 @@ use luxon::{Error, Padding, Repeats, Scalar, Sections, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::convert::{AxesArg, ShapeArg, TensorArg, index_list, integer, is_list, scalar_of, to_tensor};
+use crate::convert::{AxesArg, Count, ShapeArg, TensorArg, index_list, integer, is_list, scalar_of, to_tensor};
 use crate::error::Out;
 use crate::gil::{elements, released};
 use crate::tensor::PyTensor;
@@ -82,10 +82,10 @@ fn broadcast_to(x: TensorArg, shape: ShapeArg) -> Out<PyTensor> {
 /// The tensors broadcast to their common shape.
 #[pyfunction]
 #[pyo3(signature = (*arrays))]
-fn broadcast_arrays(arrays: &Bound<'_, PyTuple>) -> Out<Vec<PyTensor>> {
+fn broadcast_arrays<'py>(py: Python<'py>, arrays: &Bound<'py, PyTuple>) -> Out<Bound<'py, PyTuple>> {
     let tensors = tensors(arrays)?;
     let broadcast = luxon::broadcast_tensors(&tensors.iter().collect::<Vec<_>>())?;
-    Ok(broadcast.into_iter().map(PyTensor).collect())
+    Ok(PyTuple::new(py, broadcast.into_iter().map(PyTensor))?)
 }
 
 /// The shape that the shapes broadcast to together.
@@ -260,15 +260,19 @@ fn pad(
 
 /// The differences of neighbours along an axis, taken n times; `prepend` and `append` are joined on before.
 #[pyfunction]
-#[pyo3(signature = (x, /, *, axis=-1, n=1, prepend=None, append=None), text_signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)")]
+#[pyo3(signature = (x, /, *, axis=-1, n=Count(1), prepend=None, append=None), text_signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)")]
 fn diff(
     py: Python<'_>,
     x: TensorArg,
     axis: isize,
-    n: usize,
+    n: Count,
     prepend: Option<TensorArg>,
     append: Option<TensorArg>,
 ) -> Out<PyTensor> {
+    let n = n.of("diff", "n")?;
+    if n == 0 {
+        return Ok(x.0.into());
+    }
     let parts: Vec<&Tensor> =
         [prepend.as_ref(), Some(&x), append.as_ref()].into_iter().flatten().map(|part| &part.0).collect();
     let joined = luxon::concat(&parts, axis)?;

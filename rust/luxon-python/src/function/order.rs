@@ -1,10 +1,10 @@
 //! Sorting, searching, sets, running totals, and picking elements by position.
 
-use luxon::{Error, Tensor};
+use luxon::{DType, Error, Quantile, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::convert::{AxesArg, TensorArg, to_tensor};
+use crate::convert::{Argument, AxesArg, Count, TensorArg, from_nested, is_list, to_tensor};
 use crate::dtype::DTypeArg;
 use crate::error::Out;
 use crate::gil::{elements, released};
@@ -41,7 +41,8 @@ fn argsort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: 
 /// The k largest (or smallest) elements along an axis, the best first, and their positions.
 #[pyfunction]
 #[pyo3(signature = (x, k, /, axis=-1, *, largest=true), text_signature = "(x, k, /, axis=-1, *, largest=True)")]
-fn top_k<'py>(py: Python<'py>, x: TensorArg, k: usize, axis: isize, largest: bool) -> Out<Bound<'py, PyAny>> {
+fn top_k<'py>(py: Python<'py>, x: TensorArg, k: Count, axis: isize, largest: bool) -> Out<Bound<'py, PyAny>> {
+    let k = k.of("top_k", "k")?;
     let (values, indices) = released(py, sorting(&x), || x.top_k(k, axis, largest))?;
     Ok(named(py, "TopK", vec![values, indices])?)
 }
@@ -120,16 +121,40 @@ fn median(py: Python<'_>, x: TensorArg, axis: Option<AxesArg>, keepdims: bool) -
     Ok(released(py, sorting(&x), || x.median(axes.as_deref(), keepdims))?.into())
 }
 
-/// The quantiles q, each in [0, 1], over axes, interpolated linearly; an axis for q comes first unless q is a number.
+/// The quantiles q, each in [0, 1], over axes; an axis for q comes first unless q is a number.
+///
+/// A quantile between two elements is by `method` the point on the line between them ("linear"), the
+/// "lower", the "higher" or the "nearest" of them, or their "midpoint".
 #[pyfunction]
-#[pyo3(signature = (x, q, /, axis=None, *, keepdims=false))]
-fn quantile(py: Python<'_>, x: TensorArg, q: TensorArg, axis: Option<AxesArg>, keepdims: bool) -> Out<PyTensor> {
+#[pyo3(signature = (x, q, /, axis=None, *, keepdims=false, method="linear"))]
+fn quantile(
+    py: Python<'_>,
+    x: TensorArg,
+    q: &Bound<'_, PyAny>,
+    axis: Option<AxesArg>,
+    keepdims: bool,
+    method: &str,
+) -> Out<PyTensor> {
+    let method = match method {
+        "linear" => Quantile::Linear,
+        "lower" => Quantile::Lower,
+        "higher" => Quantile::Higher,
+        "midpoint" => Quantile::Midpoint,
+        "nearest" => Quantile::Nearest,
+        other => {
+            let known = "\"linear\", \"lower\", \"higher\", \"midpoint\" or \"nearest\"";
+            return Err(Error::value("quantile", format_args!("method must be {known}, not {other:?}")).into());
+        }
+    };
     let axes = axis.map(|axis| axis.0);
-    if q.rank() > 1 {
-        return Err(Error::value("quantile", "q must be a number or a 1-d list").into());
-    }
-    let levels = q.cast(luxon::DType::F64)?.to_vec::<f64>()?;
-    let result = released(py, sorting(&x), || x.quantile(&levels, axes.as_deref(), keepdims))?;
+    let q = match Argument::of(q)? {
+        Some(Argument::Scalar(scalar)) => Tensor::scalar(scalar, DType::F64),
+        Some(tensor) => tensor.into_tensor(),
+        None if is_list(q) => from_nested(q, Some(DType::F64))?,
+        None => to_tensor(q)?,
+    };
+    let list = if q.rank() == 0 { q.expand_dims(0)? } else { q.clone() };
+    let result = released(py, sorting(&x), || x.quantile(&list, method, axes.as_deref(), keepdims))?;
     Ok(if q.rank() == 0 { result.squeeze(&[0])? } else { result }.into())
 }
 

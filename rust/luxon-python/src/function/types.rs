@@ -51,7 +51,7 @@ fn can_cast(from_: &Bound<'_, PyAny>, to: DTypeArg) -> PyResult<bool> {
 
 /// Whether a dtype is of a kind: "bool", "integral", "real floating", "numeric", a dtype, or a tuple of those.
 #[pyfunction]
-#[pyo3(signature = (dtype, kind, /))]
+#[pyo3(signature = (dtype, kind))]
 fn isdtype(dtype: DTypeArg, kind: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(kinds) = kind.cast::<PyTuple>() {
         for kind in kinds.iter() {
@@ -83,7 +83,7 @@ fn dtype_of(object: &Bound<'_, PyAny>) -> PyResult<DType> {
     }
 }
 
-/// The limits of a floating dtype: bits, eps, max, min, smallest_normal.
+/// The limits of a floating dtype: bits, eps, max, min, smallest_normal and dtype.
 #[pyfunction]
 #[pyo3(signature = (r#type, /))]
 fn finfo<'py>(py: Python<'py>, r#type: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -93,7 +93,11 @@ fn finfo<'py>(py: Python<'py>, r#type: &Bound<'py, PyAny>) -> PyResult<Bound<'py
     }
     let module = if dtype == DType::BF16 { "ml_dtypes" } else { "numpy" };
     let object = to_python(py, dtype)?;
-    py.import(module)?.call_method1("finfo", (object,))
+    let limits = py.import(module)?.call_method1("finfo", (object.clone_ref(py),))?;
+    let float = |name: &str| limits.getattr(name)?.extract::<f64>();
+    let floats = (float("eps")?, float("max")?, float("min")?, float("smallest_normal")?);
+    let class = py.import("luxon._results")?.getattr("FloatInfo")?;
+    class.call1((limits.getattr("bits")?, floats.0, floats.1, floats.2, floats.3, object))
 }
 
 /// The limits of an integer dtype: bits, max, min.

@@ -10,7 +10,7 @@ use luxon::{Error, Scalar, Tensor, Value};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::convert::{ShapeArg, TensorArg};
+use crate::convert::{Count, ShapeArg, TensorArg};
 use crate::dtype::DTypeArg;
 use crate::error::Out;
 use crate::gil::released;
@@ -108,16 +108,17 @@ fn optional(tensor: &Option<TensorArg>) -> Option<&Tensor> {
 
 /// Normalisation over the last `axes` axes; see luxon.nn.LayerNorm.
 #[pyfunction]
-#[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5, axes = 1))]
+#[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5, axes = Count(1)), text_signature = "(x, weight=None, bias=None, eps=1e-5, axes=1)")]
 fn layer_norm(
     py: Python<'_>,
     x: TensorArg,
     weight: Option<TensorArg>,
     bias: Option<TensorArg>,
     eps: f64,
-    axes: usize,
+    axes: Count,
 ) -> Out<PyTensor> {
     let nanoseconds = x.0.count() as f64;
+    let axes = axes.of("layer_norm", "axes")?;
     Ok(PyTensor(released(py, nanoseconds, || {
         normalise::layer_norm(&x.0, optional(&weight), optional(&bias), axes, eps)
     })?))
@@ -125,8 +126,9 @@ fn layer_norm(
 
 /// Division by the root mean square over the last `axes` axes; see luxon.nn.RMSNorm.
 #[pyfunction]
-#[pyo3(signature = (x, weight = None, eps = 1e-5, axes = 1))]
-fn rms_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, eps: f64, axes: usize) -> Out<PyTensor> {
+#[pyo3(signature = (x, weight = None, eps = 1e-5, axes = Count(1)), text_signature = "(x, weight=None, eps=1e-5, axes=1)")]
+fn rms_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, eps: f64, axes: Count) -> Out<PyTensor> {
+    let axes = axes.of("rms_norm", "axes")?;
     Ok(PyTensor(released(py, x.0.count() as f64, || normalise::rms_norm(&x.0, optional(&weight), axes, eps))?))
 }
 
@@ -167,11 +169,12 @@ fn batch_norm_inference(
 fn group_norm(
     py: Python<'_>,
     x: TensorArg,
-    groups: usize,
+    groups: Count,
     weight: Option<TensorArg>,
     bias: Option<TensorArg>,
     eps: f64,
 ) -> Out<PyTensor> {
+    let groups = groups.of("group_norm", "groups")?;
     Ok(PyTensor(released(py, x.0.count() as f64, || {
         normalise::group_norm(&x.0, groups, optional(&weight), optional(&bias), eps)
     })?))

@@ -119,8 +119,12 @@ impl PyTensor {
         py.import("luxon")
     }
 
-    /// The tensor on another device.
-    fn to_device(&self, device: crate::device::DeviceArg) -> PyResult<PyTensor> {
+    /// The tensor on another device; there are no streams to choose from.
+    #[pyo3(signature = (device, /, *, stream=None))]
+    fn to_device(&self, device: crate::device::DeviceArg, stream: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
+        if stream.is_some() {
+            return Err(PyValueError::new_err("to_device: stream must be None"));
+        }
         if self.0.is_tracked() && device.0.0.is_some() {
             return Err(raise(luxon::Error::Device("a move to another device is not differentiated".into())));
         }

@@ -24,6 +24,7 @@ pub mod recurrence;
 pub mod reduce;
 pub(crate) mod rows;
 pub mod scan;
+pub mod singular;
 pub mod softmax;
 pub mod sort;
 pub(crate) mod special;

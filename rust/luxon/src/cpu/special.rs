@@ -1,6 +1,6 @@
-//! Rarely used special functions that appear as derivatives of others: polygamma and i1e.
+//! Rarely used special functions that appear as derivatives of others: polygamma, i1e, the normal ratio.
 //!
-//! Both are computed in f64 by formulas that converge everywhere, and are not on any hot path.
+//! All are computed in f64 by formulas that converge everywhere, and are not on any hot path.
 
 use crate::cpu::real::Real;
 
@@ -12,6 +12,17 @@ pub(crate) trait Special: Real {
     /// exp(-|x|) I1(x). The integral of DLMF 10.32.3 by the trapezoidal rule, which converges
     /// geometrically for a periodic integrand, and Hankel's series (10.40.1) from 30 on. Relative error below 1e-13.
     fn i1e(self) -> Self;
+    /// The normal distribution's density over its cumulative function, accurate in both tails: a quotient, and
+    /// Laplace's continued fraction (DLMF 7.9.2) below -5. Relative error below 1e-13.
+    fn normal_ratio(self) -> Self;
+}
+
+fn normal_ratio(x: f64) -> f64 {
+    if x > -5.0 {
+        return 0.398_942_280_401_432_7 * (-0.5 * x * x).exp() / crate::cpu::math::Math::ndtr(x);
+    }
+    // 1 / R(y) = y + 1/(y + 2/(y + 3/(y + ...))) with y = -x; also NaN takes this way.
+    (1..=60).rev().fold(-x, |below, step| f64::from(step) / below - x)
 }
 
 fn polygamma(order: f64, x: f64) -> f64 {
@@ -84,6 +95,9 @@ impl Special for f32 {
     fn i1e(self) -> f32 {
         i1e(f64::from(self)) as f32
     }
+    fn normal_ratio(self) -> f32 {
+        normal_ratio(f64::from(self)) as f32
+    }
 }
 
 impl Special for f64 {
@@ -92,6 +106,9 @@ impl Special for f64 {
     }
     fn i1e(self) -> f64 {
         i1e(self)
+    }
+    fn normal_ratio(self) -> f64 {
+        normal_ratio(self)
     }
 }
 
@@ -115,6 +132,20 @@ mod tests {
             assert!((i1e(x) / expected - 1.0).abs() < 1e-12, "{x}: {}", i1e(x));
         }
         assert_eq!(i1e(0.0), 0.0);
+        // sqrt(2 / pi) / erfcx(-x / sqrt(2)) by SciPy 1.17.
+        for (x, expected) in [
+            (0.0, 0.797_884_560_802_865_4),
+            (-1.0, 1.525_135_276_160_981_3),
+            (3.0, 0.004_437_839_042_125_667),
+            (-4.99, 5.176_831_473_609_47),
+            (-5.01, 5.196_177_543_221_178),
+            (-20.0, 20.049_753_068_527_853),
+            (-13437.7, 13_437.700_074_417_498),
+        ] {
+            assert!((normal_ratio(x) / expected - 1.0).abs() < 2e-14, "{x}: {}", normal_ratio(x));
+        }
+        assert_eq!((normal_ratio(f64::INFINITY), normal_ratio(f64::NEG_INFINITY)), (0.0, f64::INFINITY));
+        assert!(normal_ratio(f64::NAN).is_nan());
         assert!((i1e(29.999_999) / i1e(30.000_001) - 1.0).abs() < 1e-7);
     }
 }

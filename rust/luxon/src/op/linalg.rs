@@ -110,6 +110,7 @@ pub fn vector_norm(x: &Tensor, axes: Option<&[isize]>, keepdims: bool, order: f6
         return euclidean(&x, axes, keepdims);
     }
     let magnitude = x.abs()?;
+    let fixed = |where_: &Tensor, value: f64, x: &Tensor| map(Kernel::Where, &[where_.into(), value.into(), x.into()]);
     if order == f64::INFINITY {
         magnitude.max(axes, keepdims)
     } else if order == f64::NEG_INFINITY {
@@ -119,7 +120,13 @@ pub fn vector_norm(x: &Tensor, axes: Option<&[isize]>, keepdims: bool, order: f6
     } else if order == 0.0 {
         x.not_equal(0.0)?.cast(x.dtype())?.sum(axes, keepdims)
     } else {
-        pow(&pow(&magnitude, order)?.sum(axes, keepdims)?, 1.0 / order)
+        // The powers of 0 are constants: their slopes would be infinite, or 0 times infinity.
+        let zero = magnitude.detach().equal(0.0)?;
+        let power = if order > 0.0 { 0.0 } else { f64::INFINITY };
+        let powers = fixed(&zero, power, &pow(&fixed(&zero, 1.0, &magnitude)?, order)?)?;
+        let total = powers.sum(axes, keepdims)?;
+        let nothing = total.detach().equal(power)?;
+        fixed(&nothing, 0.0, &pow(&fixed(&nothing, 1.0, &total)?, 1.0 / order)?)
     }
 }
 
@@ -137,6 +144,12 @@ pub enum MatrixNorm {
     LargestRow,
     /// The smallest sum of magnitudes of a row (order minus infinity).
     SmallestRow,
+    /// The largest singular value (order 2).
+    LargestSingular,
+    /// The smallest singular value (order -2).
+    SmallestSingular,
+    /// The sum of the singular values.
+    Nuclear,
 }
 
 /// The norm of the matrices in the last two axes.
@@ -149,12 +162,22 @@ pub fn matrix_norm(x: &Tensor, norm: MatrixNorm, keepdims: bool) -> Result<Tenso
     }
     let x = x.cast(x.dtype().to_float())?;
     let axes: &[isize] = &[-2, -1];
+    if let MatrixNorm::LargestSingular | MatrixNorm::SmallestSingular | MatrixNorm::Nuclear = norm {
+        let values = x.singular_values()?;
+        let values = if keepdims { values.expand_dims(-1)? } else { values };
+        let axes: &[isize] = if keepdims { axes } else { &[-1] };
+        return match norm {
+            MatrixNorm::LargestSingular => values.max(Some(axes), keepdims),
+            MatrixNorm::SmallestSingular => values.min(Some(axes), keepdims),
+            _ => values.sum(Some(axes), keepdims),
+        };
+    }
     let (summed, largest) = match norm {
         MatrixNorm::Frobenius => return euclidean(&x, Some(axes), keepdims),
         MatrixNorm::LargestColumn => (-2, true),
         MatrixNorm::SmallestColumn => (-2, false),
         MatrixNorm::LargestRow => (-1, true),
-        MatrixNorm::SmallestRow => (-1, false),
+        _ => (-1, false),
     };
     let sums = x.abs()?.sum(Some(&[summed]), true)?;
     if largest { sums.max(Some(axes), keepdims) } else { sums.min(Some(axes), keepdims) }
@@ -215,6 +238,11 @@ mod tests {
         assert_eq!(matrix(MatrixNorm::SmallestColumn), 3.0);
         assert_eq!(matrix(MatrixNorm::LargestRow), 7.0);
         assert_eq!(matrix(MatrixNorm::SmallestRow), 0.0);
+        assert_eq!(matrix(MatrixNorm::LargestSingular), 5.0);
+        assert_eq!(matrix(MatrixNorm::SmallestSingular), 0.0);
+        assert_eq!(matrix(MatrixNorm::Nuclear), 5.0);
+        let slope = crate::grad(|x| vector_norm(&x[0], Some(&[1]), false, 0.5)?.sum(None, false), &[x.clone()]);
+        assert!(slope.unwrap()[0].to_vec::<f64>().unwrap().iter().all(|slope| slope.is_finite()));
         check_gradients(|x| vector_norm(&x[0], None, false, 3.0), &[sample(&[2, 2], 0.5, 1.0, 1)]);
         check_gradients(|x| matrix_norm(&x[0], MatrixNorm::LargestRow, false), &[sample(&[2, 2, 2], 0.5, 1.0, 1)]);
         assert_eq!(

@@ -365,8 +365,14 @@ impl Tensor {
     /// themselves only, NaN to NaN with `equal_nan`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for shapes that do not broadcast.
+    /// [`Error::Shape`] for shapes that do not broadcast, [`Error::Value`] for negative tolerances.
     pub fn isclose(&self, other: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Result<Tensor> {
+        if !(rtol >= 0.0 && atol >= 0.0) {
+            return Err(Error::value(
+                "isclose",
+                format_args!("tolerances must not be negative, got rtol {rtol} and atol {atol}"),
+            ));
+        }
         let joined = self.dtype().promote(other.dtype());
         let wide = if joined.is_float() && !joined.is_half() { joined } else { DType::F64 };
         let (a, b) = (self.detach().cast(wide)?, other.detach().cast(wide)?);

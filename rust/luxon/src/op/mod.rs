@@ -33,6 +33,7 @@ pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod search;
+pub mod singular;
 pub mod sort;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -244,6 +245,8 @@ ops! {
     Reduce(reduce::Reduce),
     /// A product of matrices.
     Matmul(matmul::Matmul),
+    /// Singular values.
+    Singular(singular::Singular),
     /// A dense layer.
     Dense(fused::dense::Dense),
     /// A convolution, or one of its gradients.

@@ -28,6 +28,37 @@ pub struct Unique {
     pub counts: Tensor,
 }
 
+/// What a quantile is that falls between two elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantile {
+    /// The point between them on a line.
+    #[default]
+    Linear,
+    /// The lower of the two.
+    Lower,
+    /// The higher of the two.
+    Higher,
+    /// Their mean.
+    Midpoint,
+    /// The nearer of the two, the one with even position when it falls in the middle.
+    Nearest,
+}
+
+impl Quantile {
+    /// The positions of the two elements, and the share of the second, for fractional positions (f64).
+    fn between(self, place: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+        let (low, high) = (place.floor()?, place.ceil()?);
+        let at = |position: &Tensor| position.detach().cast(DType::I64);
+        Ok(match self {
+            Quantile::Linear => (at(&low)?, at(&high)?, place.sub(&low)?),
+            Quantile::Lower => (at(&low)?, at(&low)?, place.zeros_like()?),
+            Quantile::Higher => (at(&high)?, at(&high)?, place.zeros_like()?),
+            Quantile::Midpoint => (at(&low)?, at(&high)?, low.not_equal(&high)?.cast(DType::F64)?.mul(0.5)?),
+            Quantile::Nearest => (at(&place.round()?)?, at(&place.round()?)?, place.zeros_like()?),
+        })
+    }
+}
+
 /// The sorted elements of a flattened tensor with their positions, and where runs of equal ones start.
 fn runs(x: &Tensor) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
     let count = x.count();
@@ -139,19 +170,30 @@ impl Tensor {
         sorted.take(&place, 0)?.equal(&x)
     }
 
-    /// The quantiles `q` (each in \[0, 1\]) over `axes` (none for all), interpolated linearly between the
-    /// two nearest elements; the result has one more axis, the first, for `q`. NaN where any element is NaN.
+    /// The quantiles `q` (a list, each in \[0, 1\]) over `axes` (none for all), between two elements by
+    /// `method`; the result has one more axis, the first, for `q`. NaN where any element is NaN. The slope in
+    /// `q` is that of the line between the two elements.
     ///
     /// # Errors
-    /// [`Error::Value`] for a q outside \[0, 1\] or for no elements, [`Error::Index`] for an axis that is
-    /// not there.
-    pub fn quantile(&self, q: &[f64], axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+    /// [`Error::Value`] for a q outside \[0, 1\] or for no elements, [`Error::Shape`] for a q that is no list,
+    /// [`Error::Index`] for an axis that is not there.
+    pub fn quantile(&self, q: &Tensor, method: Quantile, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let axes = match axes {
             Some(axes) => resolve_axes("quantile", axes, self.rank())?,
             None => Axes::collect(0..self.rank())?,
         };
-        if let Some(wrong) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
-            return Err(Error::value("quantile", format_args!("{wrong} is not in [0, 1]")));
+        if q.rank() != 1 {
+            return Err(Error::shape(
+                "quantile",
+                format_args!("q must be a number or a list, its shape is {}", show(q.shape())),
+            ));
+        }
+        let q = q.cast(DType::F64)?;
+        if !q.value().is_abstract() {
+            let levels = q.detach().to_host()?.to_vec::<f64>()?;
+            if let Some(wrong) = levels.iter().find(|q| !(0.0..=1.0).contains(*q)) {
+                return Err(Error::value("quantile", format_args!("{wrong} is not in [0, 1]")));
+            }
         }
         let kept: Vec<usize> = (0..self.rank()).filter(|axis| !axes.contains(axis)).collect();
         let length: usize = axes.iter().map(|&axis| self.shape()[axis]).product();
@@ -167,16 +209,8 @@ impl Tensor {
         lines.push(length)?;
         let x = self.cast(self.dtype().to_float())?.permute(&order)?.reshape_to(&lines)?.sort(-1, false)?;
 
-        let (mut low, mut high, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        for q in q {
-            let place = q * (length - 1) as f64;
-            low.push(place.floor() as i64);
-            high.push(place.ceil() as i64);
-            parts.push(place - place.floor());
-        }
-        let list = |numbers: &[i64]| beside(Tensor::new(numbers, &[numbers.len()])?, &x);
-        let (a, b) = (x.take(&list(&low)?, -1)?, x.take(&list(&high)?, -1)?);
-        let part = beside(Tensor::new(&parts, &[parts.len()])?.cast(x.dtype())?, &x)?;
+        let (low, high, part) = method.between(&beside(q, &x)?.mul((length - 1) as f64)?)?;
+        let (a, b, part) = (x.take(&low, -1)?, x.take(&high, -1)?, part.cast(x.dtype())?);
         // The difference of equal infinities would be NaN.
         let same = map(Kernel::LogicalAnd, &[(&a.equal(&b)?).into(), (&a.isinf()?).into()])?;
         let gap = map(Kernel::Where, &[(&same).into(), Scalar::Float(0.0).into(), (&b.sub(&a)?).into()])?;
@@ -189,7 +223,7 @@ impl Tensor {
         if !keepdims {
             return Ok(y);
         }
-        let mut shape = Shape::from_slice(&[q.len()])?;
+        let mut shape = Shape::from_slice(&y.shape()[..1])?;
         for axis in 0..self.rank() {
             shape.push(if axes.contains(&axis) { 1 } else { self.shape()[axis] })?;
         }
@@ -201,7 +235,7 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::quantile`].
     pub fn median(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-        let y = self.quantile(&[0.5], axes, keepdims)?;
+        let y = self.quantile(&Tensor::new(&[0.5], &[1])?, Quantile::Linear, axes, keepdims)?;
         y.squeeze(&[0])
     }
 }
@@ -214,6 +248,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::slice::from_ref;
+
+    fn levels(q: &[f64]) -> Tensor {
+        Tensor::new(q, &[q.len()]).unwrap()
+    }
 
     proptest! {
         #[test]
@@ -247,7 +285,7 @@ mod tests {
     #[test]
     fn quantiles_are_numpys() {
         let x = Tensor::new(&[3.0f64, 1.0, 4.0, 1.0, 5.0, 9.0], &[2, 3]).unwrap();
-        let y = x.quantile(&[0.0, 0.25, 1.0], Some(&[1]), false).unwrap();
+        let y = x.quantile(&levels(&[0.0, 0.25, 1.0]), Quantile::Linear, Some(&[1]), false).unwrap();
         assert_eq!(y.shape()[..], [3, 2]);
         assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 1.0, 2.0, 3.0, 4.0, 9.0]);
         assert_eq!(x.median(None, true).unwrap().shape()[..], [1, 1]);
@@ -256,8 +294,8 @@ mod tests {
             x.cast(DType::I32).unwrap().median(Some(&[0]), false).unwrap().to_vec::<f32>().unwrap(),
             [2.0, 3.0, 6.5]
         );
-        assert!(x.quantile(&[1.1], None, false).is_err());
-        assert!(x.quantile(&[f64::NAN], None, false).is_err());
+        assert!(x.quantile(&levels(&[1.1]), Quantile::Linear, None, false).is_err());
+        assert!(x.quantile(&levels(&[f64::NAN]), Quantile::Linear, None, false).is_err());
         assert!(Tensor::zeros(&[0], DType::F32).unwrap().median(None, false).is_err());
         let x = Tensor::new(&[f32::INFINITY, f32::INFINITY, 1.0, f32::NAN], &[2, 2]).unwrap();
         let y = x.median(Some(&[1]), false).unwrap().to_vec::<f32>().unwrap();
@@ -267,7 +305,10 @@ mod tests {
     #[test]
     fn derivatives_of_quantiles() {
         let x = sample(&[3, 4], -1.0, 1.0, 4);
-        check_gradients(|x| x[0].quantile(&[0.2, 0.5], Some(&[0]), false)?.square(), from_ref(&x));
+        check_gradients(
+            |x| x[0].quantile(&levels(&[0.2, 0.5]), Quantile::Linear, Some(&[0]), false)?.square(),
+            from_ref(&x),
+        );
         check_gradients(|x| x[0].median(None, false)?.sin(), &[x]);
     }
 

@@ -103,9 +103,6 @@ impl Equation {
         let output = match right {
             Some(right) => {
                 let term = Term::parse(equation, right)?;
-                if term.after.is_none() && widest > 0 {
-                    return Err(refuse("the output leaves out '...'; sum over those axes before".into()));
-                }
                 let output = term.labels(widest);
                 for (position, &label) in output.iter().enumerate() {
                     if output[..position].contains(&label) {

@@ -67,6 +67,7 @@ pub enum Domain {
 /// The arguments of a recorded operation, as its derivative rules read them.
 pub struct Args<'a> {
     map: &'a Map,
+    dtype: DType,
     inputs: [Option<&'a Tensor>; MAX_ARITY],
 }
 
@@ -81,6 +82,15 @@ impl<'a> Args<'a> {
                 // A rule that reads what it did not declare would meet NaN, which its test shows.
                 None => Operand::Scalar(Scalar::Float(f64::NAN)),
             },
+        }
+    }
+
+    /// Argument `index` as a tensor, for rules that compute with it alone: two scalars would meet in the
+    /// default dtype.
+    fn tensor(&self, index: usize) -> Result<Tensor> {
+        match self.get(index) {
+            Operand::Tensor(tensor) => Ok(tensor.clone()),
+            Operand::Scalar(scalar) => Ok(Tensor::scalar(scalar, self.dtype)),
         }
     }
 
@@ -134,9 +144,10 @@ impl Map {
         (0..self.kernel.arity()).filter(|&argument| self.scalars[argument].is_none())
     }
 
+    /// The arguments as rules read them; `dtype` is the one computed in.
     #[inline]
-    pub(crate) fn args<'a>(&'a self, inputs: impl Iterator<Item = Option<&'a Tensor>>) -> Args<'a> {
-        let mut args = Args { map: self, inputs: [None; MAX_ARITY] };
+    pub(crate) fn args<'a>(&'a self, dtype: DType, inputs: impl Iterator<Item = Option<&'a Tensor>>) -> Args<'a> {
+        let mut args = Args { map: self, dtype, inputs: [None; MAX_ARITY] };
         for (place, input) in args.inputs.iter_mut().zip(inputs) {
             *place = input;
         }
@@ -315,7 +326,7 @@ impl Family for Map {
     }
 
     fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
-        let args = self.args((0..saved.arity()).map(|input| saved.find_input(input)));
+        let args = self.args(dy.dtype(), (0..saved.arity()).map(|input| saved.find_input(input)));
         let derivatives = self.kernel.derivatives();
         let mut gradients = Gradients::new();
         for argument in self.tensor_arguments() {
@@ -336,8 +347,8 @@ impl Family for Map {
     }
 
     fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
-        let args = self.args(inputs.iter().map(Some));
         let y = &outputs[0];
+        let args = self.args(y.dtype(), inputs.iter().map(Some));
         let mut sum: Option<Tensor> = None;
         for (argument, derivative) in self.kernel.derivatives().iter().enumerate() {
             if self.scalars[argument].is_some() {

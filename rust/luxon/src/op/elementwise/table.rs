@@ -6,7 +6,7 @@
 //! means that gradients are exact zeros. Sub-gradients at kinks are PyTorch's.
 #![allow(clippy::redundant_closure_call)]
 
-use super::{Derivative, Domain, MAX_ARITY, Operand, map};
+use super::{Args, Derivative, Domain, MAX_ARITY, Operand, map};
 use crate::cpu::map::{Block, Truth, blocks, erased, loop1, loop2, loop3};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -117,6 +117,28 @@ fn keep(condition: &Tensor, g: &Tensor) -> Result<Tensor> {
     on(Kernel::Where, &[condition.into(), g.into(), 0.0.into()])
 }
 
+/// 0 where `condition`, else `g`: unlike [`keep`] of the opposite, it lets the gradient pass at NaN.
+fn zero_where(condition: &Tensor, g: &Tensor) -> Result<Tensor> {
+    on(Kernel::Where, &[condition.into(), 0.0.into(), g.into()])
+}
+
+/// `g`, but 0 at and beyond the bounds.
+fn zero_outside(x: Operand<'_>, low: Operand<'_>, high: Operand<'_>, g: &Tensor) -> Result<Tensor> {
+    let (below, above) = (on(Kernel::LessEqual, &[x, low])?, on(Kernel::GreaterEqual, &[x, high])?);
+    zero_where(&below.logical_or(&above)?, g)
+}
+
+/// `slope`, but 0 where `x` is 0 and `edge` holds.
+fn zero_where_both(x: Operand<'_>, edge: &Tensor, slope: &Tensor) -> Result<Tensor> {
+    zero_where(&on(Kernel::Equal, &[x, 0.0.into()])?.logical_and(edge)?, slope)
+}
+
+/// `g / (a^2 + b^2)`, and 0 where both are 0.
+fn over_square(g: &Tensor, args: &Args<'_>) -> Result<Tensor> {
+    let square = args.tensor(0)?.square()?.add(&args.tensor(1)?.square()?)?;
+    zero_where(&square.equal(0.0)?, &g.div(&square)?)
+}
+
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 const TWO_OVER_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 const LN_2: f64 = std::f64::consts::LN_2;
@@ -177,14 +199,20 @@ table! {
     ];
     /// `x` to the power `y` for floats.
     Pow float_pow Float (x, y) { x.pow(y) } cost 6.0 [
-        A | B => |a, _, g| {
-            let slope = on(Kernel::Multiply, &[(&on(Kernel::Pow, &[a.a(), (&on(Kernel::Subtract, &[a.b(), 1.0.into()])?).into()])?).into(), a.b()])?;
-            // x^0 is constant, also at x = 0 where the product above is 0 * inf.
-            let flat = on(Kernel::Equal, &[a.b(), 0.0.into()])?;
-            on(Kernel::Where, &[(&flat).into(), 0.0.into(), (&g.mul(&slope)?).into()])
+        A | B => |a, _, g| match a.b() {
+            // x^0 is constant, also at x = 0 where the product would be 0 * inf.
+            Operand::Scalar(power) if power.as_f64() == 0.0 => g.zeros_like(),
+            Operand::Scalar(power) => {
+                let power = power.as_f64();
+                g.mul(&on(Kernel::Pow, &[a.a(), (power - 1.0).into()])?.mul(power)?)
+            }
+            Operand::Tensor(power) => {
+                let slope = on(Kernel::Pow, &[a.a(), (&power.sub(1.0)?).into()])?.mul(power)?;
+                on(Kernel::Where, &[(&power.equal(0.0)?).into(), 0.0.into(), (&g.mul(&slope)?).into()])
+            }
         },
         A | B | Y => |a, y, g| {
-            let slope = g.mul(y)?.mul(&on(Kernel::Log, &[a.a()])?)?;
+            let slope = g.mul(y)?.mul(&a.tensor(0)?.log()?)?;
             let zero = on(Kernel::LogicalAnd, &[
                 (&on(Kernel::Equal, &[a.a(), 0.0.into()])?).into(),
                 (&on(Kernel::GreaterEqual, &[a.b(), 0.0.into()])?).into(),
@@ -196,14 +224,8 @@ table! {
     IntegerPow integer_pow Number (x, y) { x.integer_power(y) } cost 4.0 [];
     /// The angle of the point (y, x), in radians.
     Atan2 atan2 Float (x, y) { x.atan2(y) } cost 2.0 [
-        A | B => |a, _, g| {
-            let square = on(Kernel::Add, &[(&on(Kernel::Square, &[a.a()])?).into(), (&on(Kernel::Square, &[a.b()])?).into()])?;
-            g.mul(a.b())?.div(&square)
-        },
-        A | B => |a, _, g| {
-            let square = on(Kernel::Add, &[(&on(Kernel::Square, &[a.a()])?).into(), (&on(Kernel::Square, &[a.b()])?).into()])?;
-            g.mul(a.a())?.div(&square)?.neg()
-        },
+        A | B => |a, _, g| over_square(&g.mul(a.b())?, a),
+        A | B => |a, _, g| over_square(&g.mul(a.a())?.neg()?, a),
     ];
     /// The square root of the sum of squares, without overflow.
     Hypot hypot Float (x, y) { x.hypot(y) } cost 1.5 [
@@ -212,37 +234,30 @@ table! {
     ];
     /// log(exp x + exp y), without overflow.
     LogAddExp logaddexp Float (x, y) { x.logaddexp(y) } cost 2.0 [
-        A | Y => |a, y, g| g.mul(&on(Kernel::ExpDifference, &[a.a(), y.into()])?),
-        B | Y => |a, y, g| g.mul(&on(Kernel::ExpDifference, &[a.b(), y.into()])?),
-    ];
-    /// exp(x - y), with 1 where both are the same infinity... of `logaddexp`'s own making.
-    ExpDifference exp_difference Float (x, y) { if x == y { T::ONE } else { (x - y).exp() } } cost 0.5 [
-        Y => |_, y, g| g.mul(y),
-        Y => |_, y, g| g.mul(y)?.neg(),
+        A | B => |a, _, g| g.mul(&on(Kernel::Subtract, &[a.a(), a.b()])?.sigmoid()?),
+        A | B => |a, _, g| g.mul(&on(Kernel::Subtract, &[a.b(), a.a()])?.sigmoid()?),
     ];
     /// x log y, and 0 where x is 0.
     XLogY xlogy Float (x, y) { x.xlogy(y) } cost 1.0 [
         A | B => |a, _, g| {
-            let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
-            let log = on(Kernel::Log, &[a.b()])?;
-            g.mul(&on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&log).into()])?)
+            let y = a.tensor(1)?;
+            g.mul(&zero_where_both(a.a(), &y.less_equal(0.0)?, &y.log()?)?)
         },
         A | B => |a, _, g| g.mul(a.a())?.div(a.b()),
     ];
     /// x log(1 + y), and 0 where x is 0.
     XLog1pY xlog1py Float (x, y) { x.xlog1py(y) } cost 1.0 [
         A | B => |a, _, g| {
-            let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
-            let log = on(Kernel::Log1p, &[a.b()])?;
-            g.mul(&on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&log).into()])?)
+            let y = a.tensor(1)?;
+            g.mul(&zero_where_both(a.a(), &y.less_equal(-1.0)?, &y.log1p()?)?)
         },
-        A | B => |a, _, g| g.mul(a.a())?.div(&on(Kernel::Add, &[a.b(), 1.0.into()])?),
+        A | B => |a, _, g| g.mul(a.a())?.div(&a.tensor(1)?.add(1.0)?),
     ];
     /// The magnitude of the first with the sign of the second.
     CopySign copysign Float (x, y) { x.copysign(y) } cost 0.3 [
-        A | B => |a, _, g| {
-            let flips = on(Kernel::CopySign, &[1.0.into(), a.b()])?.mul(&on(Kernel::Sign, &[a.a()])?)?;
-            g.mul(&flips)
+        A | Y => |a, y, g| {
+            let zero = on(Kernel::Equal, &[a.a(), 0.0.into()])?;
+            on(Kernel::Where, &[(&zero).into(), 0.0.into(), (&g.mul(&y.div(a.a())?)?).into()])
         },
         NOTHING => |_, _, g| g.zeros_like(),
     ];
@@ -252,7 +267,12 @@ table! {
     /// The negative.
     Negative negative Number (x) { x.negated() } cost 0.2 [NOTHING => |_, _, g| g.neg()];
     /// The absolute value; its slope at 0 is 0.
-    Abs abs Number (x) { x.magnitude() } cost 0.2 [A => |a, _, g| g.mul(&on(Kernel::Sign, &[a.a()])?)];
+    Abs abs Number (x) { x.magnitude() } cost 0.2 [A => |a, _, g| on(Kernel::AbsGrad, &[g.into(), a.a()])];
+    /// g with the sign of x, and 0 where x is 0 or NaN: the derivative of abs.
+    AbsGrad abs_grad Float (g, x) { g * if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO } } cost 0.2 [
+        B => |a, _, g| on(Kernel::AbsGrad, &[g.into(), a.b()]),
+        NOTHING => |_, _, g| g.zeros_like(),
+    ];
     /// -1, 0 or 1; NaN stays.
     Sign sign Number (x) { x.signum_or_zero() } cost 0.3 [NOTHING => |_, _, g| g.zeros_like()];
     /// The square.
@@ -334,10 +354,9 @@ table! {
         },
     ];
     /// The logarithm of the normal distribution's cumulative function.
-    LogNdtr log_ndtr Float (x) { x.log_ndtr() } cost 5.0 [A | Y => |a, y, g| {
-        let log_density = on(Kernel::Multiply, &[(&on(Kernel::Square, &[a.a()])?).into(), (-0.5).into()])?.sub(0.918_938_533_204_672_7)?;
-        g.mul(&log_density.sub(y)?.exp()?)
-    }];
+    LogNdtr log_ndtr Float (x) { x.log_ndtr() } cost 5.0 [A => |a, _, g| g.mul(&on(Kernel::NormalRatio, &[a.a()])?)];
+    /// The normal distribution's density over its cumulative function: the derivative of log_ndtr.
+    NormalRatio normal_ratio Float (x) { x.normal_ratio() } cost 10.0 [A | Y => |a, y, g| g.mul(y)?.mul(&y.add(a.a())?)?.neg()];
     /// exp(-|x|) times the modified Bessel function of order 0.
     I0e i0e Float (x) { x.i0e() } cost 5.0 [A | Y => |a, y, g| {
         g.mul(&on(Kernel::I1e, &[a.a()])?.sub(&y.mul(&on(Kernel::Sign, &[a.a()])?)?)?)
@@ -358,9 +377,11 @@ table! {
     /// -x log x, 0 at 0 and -inf below.
     Entr entr Float (x) { x.entr() } cost 1.0 [A => |a, _, g| g.mul(&on(Kernel::Log, &[a.a()])?.neg()?.sub(1.0)?)];
     /// log(x / (1 - x)).
-    Logit logit Float (x) { x.logit() } cost 1.0 [A => |a, _, g| {
+    Logit logit Float (x) { x.logit() } cost 1.0 [A | Y => |a, y, g| {
         let one_minus = on(Kernel::Subtract, &[1.0.into(), a.a()])?;
-        g.div(&one_minus.mul(a.a())?)
+        let slope = g.div(&one_minus.mul(a.a())?)?;
+        // Beyond [0, 1], where there is no logit, the formula has a value.
+        on(Kernel::Where, &[(&y.isnan()?).into(), y.into(), (&slope).into()])
     }];
 
     /// max(x, 0); its slope at 0 is 0.
@@ -372,11 +393,7 @@ table! {
     ];
     /// min(max(x, 0), 6).
     Relu6 relu6 Number (x) { x.positive_part().least_of(6) } cost 0.2 [A => |a, _, g| {
-        let inside = on(Kernel::LogicalAnd, &[
-            (&on(Kernel::Greater, &[a.a(), 0.0.into()])?).into(),
-            (&on(Kernel::Less, &[a.a(), 6.0.into()])?).into(),
-        ])?;
-        keep(&inside, g)
+        zero_outside(a.a(), 0.0.into(), 6.0.into(), g)
     }];
     /// x for x > 0, else slope * x.
     LeakyRelu leaky_relu Float (x, slope) { if x > T::ZERO { x } else { x * slope } } cost 0.2 [
@@ -392,7 +409,7 @@ table! {
     /// x for x > 0, else alpha (exp x - 1).
     Elu elu Float (x, alpha) { if x > T::ZERO { x } else { alpha * x.expm1() } } cost 0.6 [
         A | B => |a, _, g| {
-            let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+            let positive = on(Kernel::LessEqual, &[a.a(), 0.0.into()])?.logical_not()?;
             let below = on(Kernel::Exp, &[(&on(Kernel::Minimum, &[a.a(), 0.0.into()])?).into()])?.mul(a.b())?;
             on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(&below)?).into()])
         },
@@ -400,7 +417,7 @@ table! {
     /// x for x > 0, else alpha (exp(x / alpha) - 1).
     Celu celu Float (x, alpha) { if x > T::ZERO { x } else { alpha * (x / alpha).expm1() } } cost 0.7 [
         A | B => |a, _, g| {
-            let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+            let positive = on(Kernel::LessEqual, &[a.a(), 0.0.into()])?.logical_not()?;
             let below = on(Kernel::Minimum, &[a.a(), 0.0.into()])?.div(a.b())?.exp()?;
             on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(&below)?).into()])
         },
@@ -410,7 +427,7 @@ table! {
         let scale = T::from_f64(1.050_700_987_355_480_5);
         if x > T::ZERO { scale * x } else { T::from_f64(1.673_263_242_354_377_2 * 1.050_700_987_355_480_5) * x.expm1() }
     } cost 0.6 [A => |a, _, g| {
-        let positive = on(Kernel::Greater, &[a.a(), 0.0.into()])?;
+        let positive = on(Kernel::LessEqual, &[a.a(), 0.0.into()])?.logical_not()?;
         let below = on(Kernel::Minimum, &[a.a(), 0.0.into()])?.exp()?.mul(SELU_ALPHA)?;
         on(Kernel::Where, &[(&positive).into(), g.into(), (&g.mul(&below)?).into()])?.mul(SELU_SCALE)
     }];
@@ -489,11 +506,7 @@ table! {
     /// x clipped to [min, max]; its slope is 0 at and beyond the bounds.
     HardTanh hard_tanh Float (x, min, max) { if x < min { min } else if x > max { max } else { x } } cost 0.3 [
         A | B | C => |a, _, g| {
-            let inside = on(Kernel::LogicalAnd, &[
-                (&on(Kernel::Greater, &[a.a(), a.b()])?).into(),
-                (&on(Kernel::Less, &[a.a(), a.c()])?).into(),
-            ])?;
-            keep(&inside, g)
+            zero_outside(a.a(), a.b(), a.c(), g)
         },
     ];
     /// x - tanh(x).
@@ -503,15 +516,15 @@ table! {
         if x > threshold { x - threshold } else if x < -threshold { x + threshold } else { x * T::ZERO }
     } cost 0.3 [
         A | B => |a, _, g| {
-            let outside = on(Kernel::Greater, &[(&on(Kernel::Abs, &[a.a()])?).into(), a.b()])?;
-            keep(&outside, g)
+            let inside = on(Kernel::LessEqual, &[(&on(Kernel::Abs, &[a.a()])?).into(), a.b()])?;
+            zero_where(&inside, g)
         },
     ];
     /// x, but 0 where |x| <= threshold.
     HardShrink hard_shrink Float (x, threshold) { if x <= threshold && x >= -threshold { T::ZERO } else { x } } cost 0.3 [
         A | B => |a, _, g| {
             let inside = on(Kernel::LessEqual, &[(&on(Kernel::Abs, &[a.a()])?).into(), a.b()])?;
-            on(Kernel::Where, &[(&inside).into(), 0.0.into(), g.into()])
+            zero_where(&inside, g)
         },
     ];
     /// log(1 + exp x), without overflow.
@@ -540,8 +553,7 @@ table! {
     /// x where x > threshold, else 0.
     ThresholdRelu threshold_relu Float (x, threshold) { if x <= threshold { T::ZERO } else { x } } cost 0.2 [
         A | B => |a, _, g| {
-            let outside = on(Kernel::Greater, &[a.a(), a.b()])?;
-            keep(&outside, g)
+            zero_where(&on(Kernel::LessEqual, &[a.a(), a.b()])?, g)
         },
     ];
     /// x limited to [min, max]; the gradient passes inside and at the bounds.

@@ -82,7 +82,7 @@ impl Activation {
     pub(super) fn slope(&self, z: Option<&Tensor>, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let Some(map) = &self.0 else { return Ok(Some(g.clone())) };
         let Some(derivative) = map.kernel.derivatives().first() else { return Ok(None) };
-        (derivative.rule)(&map.args(std::iter::once(z)), y, g).map(Some)
+        (derivative.rule)(&map.args(y.dtype(), std::iter::once(z)), y, g).map(Some)
     }
 }
 
