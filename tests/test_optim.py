@@ -5,6 +5,7 @@ import pytest
 
 import luxon as lx
 from luxon import optim, tree
+from luxon.optim._update import merge, split
 
 
 def gradients(count, seed=0, dtype="float32"):
@@ -171,7 +172,7 @@ def test_large_leaves_are_the_same_with_any_number_of_threads():
 def test_parts_of_a_state():
     ps = lx.Tree({"a": lx.ones(2), "b": lx.ones(3)})
     state = optim.setup(optim.Adam(), ps)
-    taken, left = optim.partition(state, "a")
-    assert left.exp_avg.paths() == ["b"] and optim.merge(left, taken, ps) == state
-    assert optim.merge(left, taken, ps).exp_avg.paths() == ["a", "b"]
+    taken, left = split(state, "a")
+    assert left.exp_avg.paths() == ["b"] and merge(left, taken, ps) == state
+    assert merge(left, taken, ps).exp_avg.paths() == ["a", "b"]
     assert tree.count(left) == 3

@@ -32,7 +32,7 @@ from .random import Key
 
 if TYPE_CHECKING:
     from .nn import Layer
-    from .optim import Rule
+    from .optim import Optimizer
     from .training import TrainState
 
 __all__ = ["Saved", "from_torch", "load", "load_train_state", "save", "save_train_state"]
@@ -218,7 +218,7 @@ def save_train_state(
     )
 
 
-def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Rule) -> TrainState:
+def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Optimizer) -> TrainState:
     """The training state that `save_train_state` wrote; it goes on with the same bits.
 
     Args:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import nn, optim
+from .. import nn
 from ..nn._freeze import FROZEN_PARAMETERS, FrozenLayer, Which
+from ..optim._update import merge, split, start
 from ._state import TrainState
 
 
@@ -33,7 +34,7 @@ def freeze(ts: TrainState, which: Which = None) -> TrainState:
     if not isinstance(model, FrozenLayer) or model is ts.model:
         return ts
     chosen: Any = (lambda path, leaf: True) if model.which is None else model.which
-    state = optim.partition(ts.optimizer_state, chosen)[1]
+    state = split(ts.optimizer_state, chosen)[1]
     return ts._with(model=model, parameters=ps, states=st, optimizer_state=state)
 
 
@@ -51,6 +52,6 @@ def unfreeze(ts: TrainState) -> TrainState:
         True
     """
     model, ps, st = nn.unfreeze(ts.model, ts.parameters, ts.states)
-    fresh = optim.setup(ts.optimizer, ts.states[FROZEN_PARAMETERS])
-    state = optim.merge(ts.optimizer_state, fresh, ps)
+    fresh = start(ts.optimizer, ts.states[FROZEN_PARAMETERS], strict=False)
+    state = merge(ts.optimizer_state, fresh, ps)
     return ts._with(model=model, parameters=ps, states=st, optimizer_state=state)

@@ -23,11 +23,11 @@ class TrainState:
     Args:
         model: the layer.
         parameters, states: its trees.
-        optimizer: a rule of `luxon.optim`; its state starts fresh and covers `parameters` only.
+        optimizer: an optimiser of `luxon.optim`; its state starts fresh and covers `parameters` only.
 
     Attributes:
         model, parameters, states, optimizer, optimizer_state: the parts.
-        step: the number of parameter updates so far.
+        step: the number of parameter updates so far; `optim.accumulate` holds gradients back without one.
 
     Example:
         >>> from luxon import nn, optim, training
@@ -40,14 +40,14 @@ class TrainState:
     model: Layer
     parameters: Tree
     states: Tree
-    optimizer: optim.Rule
+    optimizer: optim.Optimizer
     optimizer_state: Tree
     step: int
 
-    def __init__(self, model: Layer, parameters: Any, states: Any, optimizer: optim.Rule) -> None:
+    def __init__(self, model: Layer, parameters: Any, states: Any, optimizer: optim.Optimizer) -> None:
         if not isinstance(model, Layer):
             raise TypeError(f"TrainState needs a layer as its model, got {type(model).__name__}")
-        if not isinstance(optimizer, optim.Rule):
+        if not isinstance(optimizer, optim.Optimizer):
             raise TypeError(f"TrainState needs a rule of luxon.optim, got {type(optimizer).__name__}")
         parameters = as_tree(parameters)
         state = optim.setup(optimizer, parameters)
@@ -60,7 +60,7 @@ class TrainState:
         model: Layer,
         parameters: Tree,
         states: Tree,
-        optimizer: optim.Rule,
+        optimizer: optim.Optimizer,
         optimizer_state: Tree,
         step: int,
     ) -> TrainState:
@@ -77,7 +77,7 @@ class TrainState:
         return new
 
     @classmethod
-    def create(cls, rng: Any, model: Layer, optimizer: optim.Rule, device: Any = None) -> TrainState:
+    def create(cls, rng: Any, model: Layer, optimizer: optim.Optimizer, device: Any = None) -> TrainState:
         """A state with freshly initialised trees, moved to `device` where one is given."""
         ps, st = setup(rng, model)
         if device is not None:
@@ -95,8 +95,8 @@ class TrainState:
         raise AttributeError(f"TrainState has no attribute {name!r}")
 
     @property
-    def learning_rate(self) -> float:
-        """The rate in force at this step."""
+    def learning_rate(self) -> Any:
+        """The rate in force at this step; of a partition a dict of rates by pattern."""
         return optim.learning_rate(self.optimizer, self.step)
 
     def __repr__(self) -> str:

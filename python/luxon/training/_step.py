@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from .. import _core, optim, tree
 from .._core import Tree
 from ..nn._layer import as_tree
+from ..optim._update import fitted
 from ._state import TrainState
 
 Objective = Callable[[Any, Any, Any, Any], tuple[Any, Any, Any]]
@@ -114,32 +115,34 @@ def apply_gradients(ts: TrainState, grads: Any, donate: bool = False) -> TrainSt
 
 
 def _update(ts: TrainState, states: Tree, grads: Any, donate: bool) -> TrainState:
-    rule = ts.optimizer
-    settings = rule.settings(optim.learning_rate(rule, ts.step))
     if donate:
-        return _update_donated(ts, states, grads, settings)
-    ps, state = _core.optim_update(settings, ts.parameters, grads, ts.optimizer_state)
-    return TrainState._of(ts.model, ps, states, rule, state, ts.step + 1)
+        return _update_donated(ts, states, grads)
+    rule, step = ts.optimizer, ts.step
+    ps, state, moved = _core.optim_update(rule.core, ts.parameters, grads, ts.optimizer_state, step)
+    return TrainState._of(ts.model, ps, states, rule, state, step + moved)
 
 
-def _update_donated(ts: TrainState, states: Tree, grads: Any, settings: tuple[Any, ...]) -> TrainState:
+def _update_donated(ts: TrainState, states: Tree, grads: Any) -> TrainState:
     parts = dict(ts.__dict__)
     # The list is to hold the only references, so that the core may see what nobody else can reach.
     given = [parts.pop("parameters"), parts.pop("optimizer_state")]
     ts.__dict__.clear()
     try:
-        ps, state = _core.optim_update_donated(settings, given, grads)
+        ps, state, moved = _core.optim_update_donated(parts["optimizer"].core, given, grads, parts["step"])
     except BaseException:
         if given:
             ts.__dict__.update(parts, parameters=given[0], optimizer_state=given[1])
         raise
-    return TrainState._of(parts["model"], ps, states, parts["optimizer"], state, parts["step"] + 1)
+    return TrainState._of(parts["model"], ps, states, parts["optimizer"], state, parts["step"] + moved)
 
 
 def single_train_step(
     ad: Any, objective: Objective, data: Any, ts: TrainState, donate: bool = False
 ) -> tuple[Any, Any, Any, TrainState]:
     """`compute_gradients` and `apply_gradients` in a row.
+
+    With `optim.LBFGS` the objective is evaluated as often as the step needs it, always with the given states;
+    gradients, loss, stats and new states are those of the first evaluation.
 
     Example:
         >>> import luxon as lx
@@ -151,12 +154,33 @@ def single_train_step(
         >>> ts.step
         1
     """
+    if isinstance(ts.optimizer, optim.LBFGS):
+        return _minimize(ad, objective, data, ts)
     grads, loss, stats, states = _differentiate(ad, objective, data, ts)
     return grads, loss, stats, _update(ts, states, grads, donate)
 
 
+def _minimize(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple[Any, Any, Any, TrainState]:
+    """A step of a rule that evaluates the objective itself, always with the states of `ts`."""
+    first: list[tuple[Any, Any, Any, Tree]] = []
+
+    def evaluate(ps: Any) -> tuple[float, Any]:
+        found = _differentiate(ad, objective, data, ts._with(parameters=ps))
+        if not first:
+            first.append(found)
+        return float(found[1]), found[0]
+
+    rule = ts.optimizer
+    ps, state, _ = _core.optim_minimize(rule.core, evaluate, ts.parameters, ts.optimizer_state, ts.step)
+    grads, loss, stats, states = first[0]
+    return grads, loss, stats, TrainState._of(ts.model, ps, states, rule, state, ts.step + 1)
+
+
 def adjust(ts: TrainState, lr: Any = None, **hyperparameters: Any) -> TrainState:
     """The training state with other settings of its optimiser; moments and step stay.
+
+    In a composition every part that has a setting of the name gets it. What the optimiser keeps newly starts
+    fresh.
 
     Args:
         lr: the new learning rate (a number or a schedule).
@@ -174,4 +198,5 @@ def adjust(ts: TrainState, lr: Any = None, **hyperparameters: Any) -> TrainState
     """
     if lr is not None:
         hyperparameters["lr"] = lr
-    return ts._with(optimizer=optim.adjust(ts.optimizer, **hyperparameters))
+    rule = optim.adjust(ts.optimizer, **hyperparameters)
+    return ts._with(optimizer=rule, optimizer_state=fitted(rule, ts.optimizer_state, ts.parameters))

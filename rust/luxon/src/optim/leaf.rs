@@ -1,0 +1,242 @@
+//! What an optimiser sees of one leaf: the parameter, its gradient, and what is kept between steps.
+//!
+//! Members of an optimiser run one after the other over all leaves. Each takes its own share of what is kept
+//! from the front and puts the new share at the back, so that nobody but the member knows what is in it.
+//! [`Slot`]s describe a share beforehand: names for files and people, forms for checks and the first state.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::layout::{Shape, show};
+use crate::tensor::Tensor;
+
+/// Something that is kept of a leaf between steps.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// Nothing: the rule has no use for it on this leaf.
+    Nothing,
+    /// A number.
+    Number(f64),
+    /// A tensor.
+    Tensor(Tensor),
+}
+
+impl Kept {
+    /// The number; 0 where there is none, which [`Slot::accepts`] has ruled out.
+    pub fn number(&self) -> f64 {
+        if let Kept::Number(number) = self { *number } else { 0.0 }
+    }
+
+    /// The tensor.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is none.
+    pub fn tensor(self) -> Result<Tensor> {
+        match self {
+            Kept::Tensor(tensor) => Ok(tensor),
+            _ => Err(Error::value("optim", "the optimiser's state lacks a tensor")),
+        }
+    }
+}
+
+impl From<Tensor> for Kept {
+    fn from(tensor: Tensor) -> Kept {
+        Kept::Tensor(tensor)
+    }
+}
+
+/// The parameter, as far as what is kept depends on it.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its shape.
+    pub shape: Shape,
+    /// Its type.
+    pub dtype: DType,
+}
+
+impl Spec {
+    /// What a tensor is like.
+    pub fn of(tensor: &Tensor) -> Spec {
+        Spec { shape: *tensor.shape(), dtype: tensor.dtype() }
+    }
+
+    /// Zeros of this type and of another shape.
+    pub fn zeros_of(&self, shape: Shape) -> Form {
+        Form::Tensor { shape, dtype: self.dtype, first: First::Filled(0.0) }
+    }
+}
+
+/// What a tensor starts as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum First {
+    /// The same number everywhere.
+    Filled(f64),
+    /// The parameter.
+    Parameter,
+}
+
+/// What is kept.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// Nothing on this leaf.
+    Nothing,
+    /// A number that starts as this one.
+    Number(f64),
+    /// A tensor.
+    Tensor {
+        /// Its shape.
+        shape: Shape,
+        /// Its type.
+        dtype: DType,
+        /// What it starts as.
+        first: First,
+    },
+    /// Any number of tensors of this shape and type, stacked; none at first.
+    Stack(Spec),
+}
+
+/// One thing that a member keeps of a leaf.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// What files and people call it.
+    pub name: &'static str,
+    /// What it is.
+    pub form: Form,
+}
+
+/// The slots of a member.
+pub type Slots = SmallVec<[Slot; 3]>;
+
+/// Slots like the parameter, zero at first.
+pub fn zeros_like(names: &[&'static str], spec: &Spec) -> Slots {
+    filled_like(names, spec, 0.0)
+}
+
+/// Slots like the parameter, filled with `value` at first.
+pub fn filled_like(names: &[&'static str], spec: &Spec, value: f64) -> Slots {
+    let form = Form::Tensor { shape: spec.shape, dtype: spec.dtype, first: First::Filled(value) };
+    names.iter().map(|&name| Slot { name, form: form.clone() }).collect()
+}
+
+impl Slot {
+    /// What is kept before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn start(&self, parameter: &Tensor) -> Result<Kept> {
+        Ok(match &self.form {
+            Form::Nothing => Kept::Nothing,
+            Form::Number(number) => Kept::Number(*number),
+            Form::Tensor { dtype, first: First::Parameter, .. } => parameter.detach().cast(*dtype)?.into(),
+            Form::Tensor { shape, dtype, first: First::Filled(value) } => Tensor::full(shape, *value, *dtype)?.into(),
+            Form::Stack(spec) => {
+                let shape: Vec<usize> = std::iter::once(0).chain(spec.shape.iter().copied()).collect();
+                Tensor::zeros(&shape, spec.dtype)?.into()
+            }
+        })
+    }
+
+    /// Refuses what cannot be this slot's.
+    ///
+    /// # Errors
+    /// [`Error::Value`] saying what differs.
+    pub fn accepts(&self, kept: &Kept) -> Result<()> {
+        let refuse = |message: String| Err(Error::Value(message));
+        match (&self.form, kept) {
+            (Form::Nothing, _) | (Form::Number(_), Kept::Number(_)) => Ok(()),
+            (Form::Number(_), _) => refuse(format!("the optimiser's state has no number {}", self.name)),
+            (Form::Tensor { shape, dtype, .. }, Kept::Tensor(tensor)) => {
+                if tensor.shape() == shape && tensor.dtype() == *dtype {
+                    return Ok(());
+                }
+                refuse(format!(
+                    "{} has shape {} and dtype {}, expected {} and {dtype}",
+                    self.name,
+                    show(tensor.shape()),
+                    tensor.dtype(),
+                    show(shape)
+                ))
+            }
+            (Form::Stack(spec), Kept::Tensor(tensor)) => {
+                let fits = tensor.rank() > 0 && tensor.shape()[1..] == spec.shape[..] && tensor.dtype() == spec.dtype;
+                if fits {
+                    return Ok(());
+                }
+                refuse(format!("{} has shape {}, of {}", self.name, show(tensor.shape()), show(&spec.shape)))
+            }
+            (_, _) => refuse(format!("the optimiser's state has no tensor {}", self.name)),
+        }
+    }
+}
+
+/// What an optimiser keeps of one leaf between steps.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Updates of this leaf so far.
+    pub step: u64,
+    /// In the order of the optimiser's slots.
+    pub kept: Vec<Kept>,
+}
+
+/// A leaf on its way through an optimiser.
+#[derive(Debug)]
+pub struct Leaf {
+    /// Its place among the leaves, and its path.
+    pub index: usize,
+    /// For messages and patterns.
+    pub path: Arc<str>,
+    /// Updates so far.
+    pub step: u64,
+    /// The parameter; moved out and back by whoever changes it.
+    pub parameter: Option<Tensor>,
+    /// The gradient, or what has become of it; none where this leaf is left alone.
+    pub gradient: Option<Tensor>,
+    /// What members that did not run yet kept, and what those that did keep now.
+    pub before: std::vec::IntoIter<Kept>,
+    /// See `before`.
+    pub after: Vec<Kept>,
+}
+
+impl Leaf {
+    /// A leaf at the start of its way.
+    pub fn new(index: usize, path: Arc<str>, parameter: Tensor, gradient: Tensor, state: State) -> Leaf {
+        let after = Vec::with_capacity(state.kept.len());
+        let before = state.kept.into_iter();
+        Leaf { index, path, step: state.step, parameter: Some(parameter), gradient: Some(gradient), before, after }
+    }
+
+    /// What the parameter is like.
+    pub fn spec(&self) -> Spec {
+        self.parameter.as_ref().map_or(Spec { shape: Shape::new(), dtype: DType::F32 }, Spec::of)
+    }
+
+    /// The share of a member that keeps `count` things.
+    pub fn take(&mut self, count: usize) -> Vec<Kept> {
+        self.before.by_ref().take(count).collect()
+    }
+
+    /// Leaves a member's share as it is.
+    pub fn pass(&mut self, count: usize) {
+        self.after.extend(self.before.by_ref().take(count));
+    }
+
+    /// The parameter, to be changed.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where someone else has it.
+    pub fn take_parameter(&mut self) -> Result<Tensor> {
+        self.parameter.take().ok_or_else(|| Error::value("optim", "a parameter is being updated twice"))
+    }
+
+    /// What remains at the end.
+    ///
+    /// # Errors
+    /// As [`Leaf::take_parameter`].
+    pub fn finish(mut self) -> Result<(Tensor, State)> {
+        self.after.extend(self.before.by_ref());
+        Ok((self.take_parameter()?, State { step: self.step, kept: self.after }))
+    }
+}

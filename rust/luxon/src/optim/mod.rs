@@ -1,0 +1,45 @@
+//! Optimisers: rules, transforms of gradients, and their composition.
+//!
+//! An [`Optimizer`] is an immutable value. [`Optimizer::start`] gives what is kept of a leaf before the first
+//! step, [`Optimizer::update`] moves all leaves that have a gradient by one step. What it is given by value and
+//! nobody else holds is overwritten, so a training loop that moves its state through needs no second copy.
+//! Formulas, names and defaults are PyTorch's where it has the rule, else Optax's.
+//!
+//! - [`rules`]: one small definition each, over the passes of [`pass`];
+//! - [`schedule`]: learning rates as functions of the step;
+//! - [`transform`]: what happens to gradients before (or to steps after) a rule;
+//! - [`compose`]: chains, partitions, look-ahead, mixed precision.
+//!
+//! ```
+//! use luxon::optim::{Optimizer, Schedule, Transform, rules};
+//! use luxon::{DType, Tensor};
+//! let rate = Schedule::Cosine { lr: 0.1, total_steps: 100, end: 0.0 };
+//! let rule = Optimizer::from(rules::Adam { lr: rate.into(), ..Default::default() });
+//! let optimizer = Optimizer::chain(vec![Transform::ClipGlobalNorm { c: 1.0, p: 2.0 }.into(), rule])?;
+//! let weight = Tensor::ones(&[3], DType::F32)?;
+//! let state = optimizer.start("weight", &weight)?;
+//! let gradient = Tensor::ones(&[3], DType::F32)?;
+//! let mut moved = optimizer.update(0, vec![("weight".into(), weight, gradient, state)])?;
+//! let (weight, state) = moved.remove(0);
+//! assert!((weight.to_vec::<f32>()?[0] - 0.9).abs() < 1e-6 && state.step == 1);
+//! # Ok::<(), luxon::Error>(())
+//! ```
+
+pub mod compose;
+pub mod leaf;
+pub mod pass;
+pub mod rules;
+pub mod schedule;
+pub mod search;
+pub mod settings;
+pub mod transform;
+
+pub use compose::Optimizer;
+pub use leaf::{Kept, Leaf, State};
+pub use rules::Definition;
+pub use schedule::{Anneal, Height, Schedule};
+pub use settings::{Rate, Setting};
+pub use transform::{Mask, Transform};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! One pass over a leaf: the bridge between rules and the kernel driver.
+//!
+//! A rule reduces a step to a struct of numbers (`numbers!`) computed in double precision and says in one
+//! expression what they do to an element; [`fused`] casts them to the leaf's type and runs the kernel. What is
+//! given by value and nobody else holds is overwritten. [`blend`], `a * x + b * y`, is the pass from which rules
+//! with norms and the transforms are made.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::buffer::Storage;
+use crate::cpu::optimize::{Element, Memory, update};
+use crate::cpu::real::Real;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::op::linalg::vector_norm;
+use crate::optim::leaf::Kept;
+use crate::tensor::{Tensor, Value};
+
+/// The numbers of one step, in double precision; [`Numbers::at`] gives them in a leaf's type.
+pub trait Numbers: Copy {
+    /// The numbers in the type `T`.
+    type At<T: Real>;
+
+    /// Rounds every number.
+    fn at<T: Real>(&self) -> Self::At<T>;
+}
+
+/// Declares the struct of a step's numbers, with flags that choose between expressions.
+macro_rules! numbers {
+    ($(#[$doc:meta])* $name:ident { $($number:ident,)* } { $($flag:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct $name<T> {
+            $(pub $number: T,)*
+            $(pub $flag: bool,)*
+        }
+
+        impl $crate::optim::pass::Numbers for $name<f64> {
+            type At<T: $crate::cpu::real::Real> = $name<T>;
+
+            fn at<T: $crate::cpu::real::Real>(&self) -> $name<T> {
+                $name { $($number: T::from_f64(self.$number),)* $($flag: self.$flag,)* }
+            }
+        }
+    };
+}
+pub(super) use numbers;
+
+/// Runs an element rule over a parameter, a gradient and what is kept, all of one shape and type.
+///
+/// # Errors
+/// [`Error::Type`] for other than floating types, [`Error::Memory`].
+pub fn fused<N: Numbers, const SLOTS: usize>(
+    numbers: &N,
+    parameter: Tensor,
+    gradient: &Tensor,
+    kept: [Tensor; SLOTS],
+) -> Result<(Tensor, [Tensor; SLOTS])>
+where
+    N::At<f32>: Element<f32, SLOTS>,
+    N::At<f64>: Element<f64, SLOTS>,
+{
+    match parameter.dtype() {
+        DType::F32 => pass(&numbers.at::<f32>(), parameter, gradient, kept),
+        DType::F64 => pass(&numbers.at::<f64>(), parameter, gradient, kept),
+        dtype if dtype.is_half() => {
+            // Half types keep their state in half as well; the arithmetic is in f32.
+            let mut wide = kept;
+            for tensor in &mut wide {
+                *tensor = tensor.cast(DType::F32)?;
+            }
+            let parameter = parameter.cast(DType::F32)?;
+            let (new, mut kept) = pass(&numbers.at::<f32>(), parameter, &gradient.cast(DType::F32)?, wide)?;
+            for tensor in &mut kept {
+                *tensor = tensor.cast(dtype)?;
+            }
+            Ok((new.cast(dtype)?, kept))
+        }
+        dtype => Err(Error::unsupported("optim", dtype, "floating types; integer leaves are not trained")),
+    }
+}
+
+/// [`fused`] for a rule's share of what is kept.
+///
+/// # Errors
+/// As [`fused`], and [`Error::Value`] for a share of another rule.
+pub fn fused_kept<N: Numbers, const SLOTS: usize>(
+    numbers: &N,
+    parameter: Tensor,
+    gradient: &Tensor,
+    kept: Vec<Kept>,
+) -> Result<(Tensor, Vec<Kept>)>
+where
+    N::At<f32>: Element<f32, SLOTS>,
+    N::At<f64>: Element<f64, SLOTS>,
+{
+    let tensors = kept.into_iter().map(Kept::tensor).collect::<Result<SmallVec<[Tensor; SLOTS]>>>()?;
+    let Ok(tensors) = tensors.into_inner() else {
+        return Err(Error::value("optim", "the optimiser's state is another rule's"));
+    };
+    let (parameter, kept) = fused(numbers, parameter, gradient, tensors)?;
+    Ok((parameter, kept.into_iter().map(Kept::from).collect()))
+}
+
+/// A source and where its successor goes: the same memory where nobody else sees it.
+fn destination(tensor: Tensor) -> Result<(Arc<Value>, Value)> {
+    let source = match Arc::try_unwrap(tensor.value) {
+        Ok(value) => {
+            let mut value = if value.is_contiguous() { value } else { value.to_contiguous()? };
+            if value.is_unique() && !matches!(value.storage(), Storage::Inline(_)) {
+                return Ok((Arc::new(value.view(*value.layout())), value));
+            }
+            Arc::new(value)
+        }
+        Err(shared) if shared.is_contiguous() => shared,
+        Err(shared) => Arc::new(shared.to_contiguous()?),
+    };
+    let fresh = Value::empty(source.dtype(), source.shape())?;
+    Ok((source, fresh))
+}
+
+fn pass<T: Real, R: Element<T, SLOTS>, const SLOTS: usize>(
+    rule: &R,
+    parameter: Tensor,
+    gradient: &Tensor,
+    slots: [Tensor; SLOTS],
+) -> Result<(Tensor, [Tensor; SLOTS])> {
+    let copy;
+    let gradient = if gradient.value().is_contiguous() {
+        &**gradient.value()
+    } else {
+        copy = gradient.value().to_contiguous()?;
+        &copy
+    };
+    let (parameter, mut new_parameter) = destination(parameter)?;
+    let mut kept: SmallVec<[(Arc<Value>, Value); SLOTS]> = SmallVec::new();
+    for slot in slots {
+        kept.push(destination(slot)?);
+    }
+    let mut leaf = Memory::<T, SLOTS> {
+        parameter: parameter.pointer().cast(),
+        gradient: gradient.pointer().cast(),
+        state: [std::ptr::null(); SLOTS],
+        new_parameter: new_parameter.pointer_mut().cast(),
+        new_state: [std::ptr::null_mut(); SLOTS],
+        length: parameter.count(),
+    };
+    for (index, (old, new)) in kept.iter_mut().enumerate() {
+        debug_assert_eq!(old.count(), leaf.length);
+        leaf.state[index] = old.pointer().cast();
+        leaf.new_state[index] = new.pointer_mut().cast();
+    }
+    // SAFETY: every value is contiguous, of this type and count; a destination is its own source or fresh.
+    unsafe { update(rule, &leaf) };
+    let new_kept: SmallVec<[Tensor; SLOTS]> = kept.into_iter().map(|(_, new)| Tensor::from(new)).collect();
+    let new_kept = new_kept.into_inner().map_err(|_| Error::value("optim", "a slot was lost"))?;
+    Ok((new_parameter.into(), new_kept))
+}
+
+numbers! {
+    /// `a * parameter + b * gradient`.
+    Blend { a, b, } {}
+}
+
+impl<T: Real> Element<T, 0> for Blend<T> {
+    #[inline(always)]
+    fn element(&self, parameter: T, gradient: T, _state: [T; 0]) -> (T, [T; 0]) {
+        (self.a * parameter + self.b * gradient, [])
+    }
+}
+
+/// `a * x + b * y` for tensors of one shape and type; `x` is overwritten where nobody else holds it.
+///
+/// # Errors
+/// As [`fused`].
+pub fn blend(a: f64, x: Tensor, b: f64, y: &Tensor) -> Result<Tensor> {
+    Ok(fused(&Blend { a, b }, x, y, [])?.0)
+}
+
+/// The Euclidean norm of all elements.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn norm(tensor: &Tensor) -> Result<f64> {
+    norm_of_order(tensor, 2.0)
+}
+
+/// The norm of all elements of an order, with half types widened; 0 for no elements.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn norm_of_order(tensor: &Tensor, order: f64) -> Result<f64> {
+    if tensor.count() == 0 {
+        return Ok(0.0);
+    }
+    let wide = tensor.cast(working(tensor.dtype()))?;
+    Ok(vector_norm(&wide, None, false, order)?.item()?.as_f64())
+}
+
+/// The type in which arithmetic on a type is done.
+pub fn working(dtype: DType) -> DType {
+    if dtype.is_half() { DType::F32 } else { dtype }
+}
+
+/// The scalar product of two tensors of one shape.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let (a, b) = (a.cast(working(a.dtype()))?, b.cast(working(b.dtype()))?);
+    Ok(a.mul(&b)?.sum(None, false)?.item()?.as_f64())
+}

@@ -1,0 +1,168 @@
+//! The rules, one small definition each.
+//!
+//! A [`Definition`] has settings, says what it keeps of a leaf, and makes one step. Most rules are the numbers
+//! of a step and one expression per element; rules that need norms, factored moments or matrix products of a
+//! whole leaf use tensor operations around such passes; L-BFGS sees all leaves at once.
+
+mod adagrad;
+mod adam;
+mod factored;
+pub(super) mod lbfgs;
+mod muon;
+mod norms;
+mod sgd;
+mod signs;
+
+use std::fmt::Debug;
+
+pub use adagrad::{AdaDelta, AdaGrad, Asgd, RmsProp};
+pub use adam::{AdaBelief, AdaMax, Adam, AdamW, AmsGrad, Lamb, NAdam, OAdam, RAdam, Yogi};
+pub use factored::{Adafactor, Sm3};
+pub use lbfgs::Lbfgs;
+pub use muon::Muon;
+pub use norms::{Fromage, Lars, NovoGrad};
+pub use sgd::Sgd;
+pub use signs::{Lion, Rprop};
+
+use crate::error::{Error, Result};
+use crate::optim::leaf::{Kept, Leaf, Slots, Spec};
+use crate::optim::settings::{Rate, Setting, Settings};
+use crate::tensor::Tensor;
+
+/// Where a step is.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// The learning rate in force.
+    pub lr: f64,
+    /// This leaf's steps, this one included.
+    pub step: u64,
+}
+
+impl At {
+    /// The step as an exponent.
+    pub fn power(&self) -> i32 {
+        super::schedule::power(self.step)
+    }
+
+    /// `1 - beta^(step + ahead)`, by which a moving average that started at 0 is too small.
+    pub fn correction(&self, beta: f64, ahead: u64) -> f64 {
+        1.0 - beta.powi(super::schedule::power(self.step + ahead))
+    }
+}
+
+/// A rule: how parameters follow their gradients.
+pub trait Definition: Debug + Send + Sync {
+    /// What it is called.
+    fn name(&self) -> &'static str;
+
+    /// The learning rate.
+    fn rate(&self) -> &Rate;
+
+    /// What it keeps of a leaf.
+    fn slots(&self, spec: &Spec) -> Slots;
+
+    /// One step of one leaf.
+    ///
+    /// # Errors
+    /// [`Error::Type`] and [`Error::Value`] for leaves that the rule cannot train.
+    fn update(&self, at: At, parameter: Tensor, gradient: &Tensor, kept: Vec<Kept>) -> Result<(Tensor, Vec<Kept>)>;
+
+    /// Whether to climb instead of descend.
+    fn maximize(&self) -> bool {
+        false
+    }
+
+    /// Whether a step may be refused for the leaf that it is given.
+    fn can_fail(&self) -> bool {
+        false
+    }
+
+    /// Refuses settings out of their bounds.
+    ///
+    /// # Errors
+    /// [`Error::Value`] naming the setting.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// One step of all leaves that have a gradient, at the global step `step`.
+    ///
+    /// # Errors
+    /// As [`Definition::update`].
+    fn update_all(&self, step: u64, leaves: &mut [Leaf]) -> Result<()> {
+        let lr = self.rate().at(step)?;
+        for leaf in leaves {
+            let count = self.slots(&leaf.spec()).len();
+            let Some(gradient) = leaf.gradient.take() else {
+                leaf.pass(count);
+                continue;
+            };
+            let gradient = if self.maximize() { gradient.neg()? } else { gradient };
+            let kept = leaf.take(count);
+            let at = At { lr, step: leaf.step + 1 };
+            let (parameter, kept) = self.update(at, leaf.take_parameter()?, &gradient, kept)?;
+            leaf.parameter = Some(parameter);
+            leaf.after.extend(kept);
+        }
+        Ok(())
+    }
+
+    /// L-BFGS, which can evaluate an objective; none for any other rule.
+    fn as_lbfgs(&self) -> Option<&Lbfgs> {
+        None
+    }
+}
+
+/// The rule of a name, with the default settings except for these.
+///
+/// # Errors
+/// [`Error::Value`] for a name or a setting that is not there or out of its bounds.
+pub fn rule(name: &str, settings: &[(String, Setting)]) -> Result<std::sync::Arc<dyn Definition>> {
+    macro_rules! known {
+        ($($text:literal => $rule:ident,)*) => {
+            match name {
+                $($text => {
+                    let mut rule = $rule::default();
+                    for (name, setting) in settings {
+                        rule.set(name, setting)?;
+                    }
+                    rule.bounds()?;
+                    if let Rate::Schedule(schedule) = rule.rate() {
+                        schedule.check()?;
+                    }
+                    rule.check()?;
+                    Ok(std::sync::Arc::new(rule))
+                })*
+                _ => Err(Error::value("optim", format_args!("there is no rule {name:?}"))),
+            }
+        };
+    }
+    known! {
+        "SGD" => Sgd, "Rprop" => Rprop, "RMSProp" => RmsProp, "Adam" => Adam, "AdamW" => AdamW, "NAdam" => NAdam,
+        "RAdam" => RAdam, "AdaMax" => AdaMax, "AMSGrad" => AmsGrad, "AdaGrad" => AdaGrad, "AdaDelta" => AdaDelta,
+        "ASGD" => Asgd, "AdaBelief" => AdaBelief, "OAdam" => OAdam, "Yogi" => Yogi, "Lion" => Lion, "Lamb" => Lamb,
+        "Lars" => Lars, "NovoGrad" => NovoGrad, "Adafactor" => Adafactor, "Muon" => Muon, "LBFGS" => Lbfgs,
+        "SM3" => Sm3, "Fromage" => Fromage,
+    }
+}
+
+/// The methods that every rule has alike: name, rate, and perhaps whether to maximise.
+macro_rules! common {
+    ($name:literal) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+
+        fn rate(&self) -> &$crate::optim::settings::Rate {
+            &self.lr
+        }
+    };
+    ($name:literal, maximize) => {
+        crate::optim::rules::common!($name);
+
+        fn maximize(&self) -> bool {
+            self.maximize
+        }
+    };
+}
+use common;
