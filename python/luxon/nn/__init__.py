@@ -23,13 +23,31 @@ from ._containers import (
     SkipConnection,
 )
 from ._debug import DebugLayer, NonFiniteError, debug_mode
-from ._dense import Bilinear, Dense, Embedding, Scale
+from ._dense import Bilinear, Dense, Scale
 from ._display import Summary, SummaryRow, output_shape, summary
 from ._dropout import Dropout
+from ._embedding import (
+    Embedding,
+    PeriodicEmbedding,
+    RotaryPositionalEmbedding,
+    SinusoidalPositionalEmbedding,
+)
 from ._freeze import FrozenLayer, freeze, unfreeze
 from ._layer import Container, Layer, Wrapper
 from ._layer_map import layer_map
 from ._normalise import BatchNorm, LayerNorm, RMSNorm
+from ._pool import (
+    AdaptiveLPPool,
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    GlobalLPPool,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    LPPool,
+    MaxPool,
+    MeanPool,
+)
+from ._resample import Pad, PixelShuffle, PixelUnshuffle, Upsample
 from ._setup import (
     apply,
     cast,
@@ -45,6 +63,9 @@ from ._share import share_parameters, unshare_parameters
 from ._stateful import StatefulLayer
 
 __all__ = [
+    "AdaptiveLPPool",
+    "AdaptiveMaxPool",
+    "AdaptiveMeanPool",
     "AlternatePrecision",
     "BatchNorm",
     "Bilinear",
@@ -57,23 +78,36 @@ __all__ = [
     "Embedding",
     "FlattenLayer",
     "FrozenLayer",
+    "GlobalLPPool",
+    "GlobalMaxPool",
+    "GlobalMeanPool",
+    "LPPool",
     "Layer",
     "LayerNorm",
+    "MaxPool",
     "Maxout",
+    "MeanPool",
     "NoOpLayer",
     "NonFiniteError",
+    "Pad",
     "PairwiseFusion",
     "Parallel",
+    "PeriodicEmbedding",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "RepeatedLayer",
     "ReshapeLayer",
     "ReverseSequence",
+    "RotaryPositionalEmbedding",
     "Scale",
     "SelectDim",
+    "SinusoidalPositionalEmbedding",
     "SkipConnection",
     "StatefulLayer",
     "Summary",
     "SummaryRow",
+    "Upsample",
     "WrappedFunction",
     "Wrapper",
     "apply",

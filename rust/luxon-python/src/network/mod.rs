@@ -14,6 +14,8 @@ use crate::error::Out;
 use crate::gil::released;
 use crate::tensor::PyTensor;
 
+mod pool;
+
 /// Activation functions of this module, by the address of their Python object, as the dense operation fuses them.
 static FUSED: PyOnceLock<(HashMap<usize, Option<Map>>, Vec<Py<PyAny>>)> = PyOnceLock::new();
 
@@ -286,5 +288,5 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         binary_cross_entropy,
         r#abstract
     );
-    Ok(())
+    pool::register(module)
 }
