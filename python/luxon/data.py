@@ -71,7 +71,7 @@ class DataLoader:
             raise ValueError(f"DataLoader: batch_size must be a positive integer, got {batch_size!r}")
         self.arrays = arrays
         self.batch_size = int(batch_size)
-        self.key = None if key is None else random.key(key)
+        self.key = key if key is None or isinstance(key, random.Key) else random.key(key)
         self.drop_last = drop_last
         self.rows = _rows(arrays)
         self._epoch = 0

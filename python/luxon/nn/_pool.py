@@ -23,7 +23,9 @@ def _freeze(layer: Any, *names: str) -> None:
 def spatial(layer: Layer, x: Any) -> tuple[int, ...]:
     """The spatial axes of an input."""
     if x.ndim < 3:
-        raise ValueError(f"{layer.describe()} got shape {tuple(x.shape)}, expected (batch, channels, spatial...)")
+        raise ValueError(
+            f"{layer.describe()} got shape {tuple(x.shape)}, expected (batch, channels, spatial...)"
+        )
     return tuple(range(2, x.ndim))
 
 
@@ -102,9 +104,7 @@ class MeanPool(Layer):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         spatial(self, x)
-        y = _core.mean_pool(
-            x, self.window, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        )
+        y = _core.mean_pool(x, self.window, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
         return y, st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from .. import _core
 from ._layer import Layer, Params, States
@@ -119,7 +119,7 @@ class Pad(Layer):
     """
 
     pad_width: int | tuple[tuple[int, int], ...]
-    mode: str = "constant"
+    mode: Literal["constant", "reflect", "edge", "wrap"] = "constant"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pad_width", tuples(self.pad_width))

@@ -44,7 +44,10 @@ fn padding_of(op: &str, padding: &Bound<'_, PyAny>, count: usize) -> Out<Option<
         return match name.as_str() {
             "same" => Ok(None),
             "valid" => Ok(Some(vec![(0, 0); count])),
-            _ => Err(Error::value(op, format_args!("padding must be numbers, \"same\" or \"valid\", not {name:?}")).into()),
+            _ => {
+                Err(Error::value(op, format_args!("padding must be numbers, \"same\" or \"valid\", not {name:?}"))
+                    .into())
+            }
         };
     }
     if is_list(padding) {
@@ -182,7 +185,8 @@ fn adaptive_lp_pool(py: Python<'_>, x: TensorArg, output: &Bound<'_, PyAny>, p: 
 fn scales_of(x: &TensorArg, scale: &Bound<'_, PyAny>) -> Out<Vec<f64>> {
     let count = spatial_axes("upsample", scale, x.rank())?;
     let number = |scale: &Bound<'_, PyAny>| -> Out<f64> {
-        let scalar = scalar_of(scale)?.ok_or_else(|| Error::dtype("upsample", "scale must be a number, or one per axis"))?;
+        let scalar =
+            scalar_of(scale)?.ok_or_else(|| Error::dtype("upsample", "scale must be a number, or one per axis"))?;
         Ok(scalar.as_f64())
     };
     match is_list(scale) {
@@ -209,8 +213,9 @@ fn upsample(
         "trilinear" => (Interpolation::Linear, Some(3)),
         "bicubic" => (Interpolation::Cubic, Some(2)),
         other => {
-            let text =
-                format!("mode must be \"nearest\", \"linear\", \"bilinear\", \"bicubic\" or \"trilinear\", not {other:?}");
+            let text = format!(
+                "mode must be \"nearest\", \"linear\", \"bilinear\", \"bicubic\" or \"trilinear\", not {other:?}"
+            );
             return Err(Error::value("upsample", text).into());
         }
     };

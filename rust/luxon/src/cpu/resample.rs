@@ -67,9 +67,8 @@ impl<T: Real> Job for Last<'_, T> {
                 let (x, y) = (self.x.at(line * self.input), self.y.at(line * rows));
                 for row in 0..rows {
                     let (start, end) = (*starts.get_unchecked(row), *starts.get_unchecked(row + 1));
-                    let term = |at: usize| {
-                        *weights.get_unchecked(at) * x.add(*columns.get_unchecked(at) as usize).read()
-                    };
+                    let term =
+                        |at: usize| *weights.get_unchecked(at) * x.add(*columns.get_unchecked(at) as usize).read();
                     let mut sum = if start < end { term(start) } else { T::ZERO };
                     for at in start + 1..end {
                         sum += term(at);
@@ -104,8 +103,7 @@ impl<T: Real, const N: usize> Job for Middle<'_, T, N> {
                     let mut sum = [T::ZERO; N];
                     for term in terms.clone() {
                         let from = x.add(columns[term] as usize * inner + at);
-                        let value: [T; N] =
-                            if length == N { load(from) } else { S::load_some(from, length, T::ZERO) };
+                        let value: [T; N] = if length == N { load(from) } else { S::load_some(from, length, T::ZERO) };
                         let weight = weights[term];
                         if term == terms.start {
                             for i in 0..N {

@@ -16,13 +16,7 @@ use crate::error::{Error, Result};
 /// # Safety
 /// `x` holds `planes` planes of the input sizes; `y` and `place` hold as many of the output sizes and overlap
 /// nothing. A plane has less than 2^31 elements, and every window covers at least one.
-pub unsafe fn max_pool<T: Real>(
-    x: *const T,
-    y: *mut T,
-    place: *mut i32,
-    planes: usize,
-    axes: [Axis; 3],
-) -> Result<()> {
+pub unsafe fn max_pool<T: Real>(x: *const T, y: *mut T, place: *mut i32, planes: usize, axes: [Axis; 3]) -> Result<()> {
     let phases = Phases::new(axes)?;
     let [depth, height, width] = axes;
     // The place of the first tap, up to the depth's share; places outside the plane wrap around and back.

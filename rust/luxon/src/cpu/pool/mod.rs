@@ -10,10 +10,12 @@
 mod layout;
 mod max;
 mod mean;
+mod places;
 mod ragged;
 
 pub use max::max_pool;
 pub use mean::{mean_pool, spread};
+pub use places::{pick, put};
 pub use ragged::{Span, max_spans};
 
 /// Windows along one axis: output `o` covers the positions `o * stride + k * dilation - before`, `k < window`.

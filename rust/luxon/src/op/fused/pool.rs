@@ -1,8 +1,8 @@
 //! Pooling: the largest element or the mean of every window of the last one to three axes.
 //!
-//! The largest element comes with its place in the plane, an untracked output: the gradient is then a
-//! scatter by place and the tangent a gather, operations that are linear and have both modes themselves. The
-//! mean is linear, and so is its transpose, which spreads a cotangent over the windows. Checks, dtypes and
+//! The largest element comes with its place in the plane, an untracked output: the gradient then puts
+//! cotangents at these places and the tangent picks them, operations of the same family that are linear and
+//! each other's transpose. So are the mean and what spreads a cotangent over the windows. Checks, dtypes and
 //! the choice of windows are in [`super::pooling`].
 
 use smallvec::smallvec;
@@ -88,7 +88,8 @@ impl Windows {
             Windows::Adaptive { .. } => {
                 let spans = self.spans().unwrap_or_default();
                 let most = spans.iter().map(|span| span.end - span.start).max().unwrap_or(0);
-                let at = |span: &Span, tap: usize| if span.start + tap < span.end { span.start + tap } else { span.start };
+                let at =
+                    |span: &Span, tap: usize| if span.start + tap < span.end { span.start + tap } else { span.start };
                 spans.iter().map(|span| (0..most).map(|tap| at(span, tap)).collect()).collect()
             }
         }
@@ -129,6 +130,10 @@ pub enum Take {
         /// As for the mean.
         with_padding: bool,
     },
+    /// Of two inputs, the elements of the first at the places that the second holds.
+    Pick,
+    /// The transpose of that: the first input added up at the places.
+    Put,
 }
 
 /// How the kernels go over the windows.
@@ -163,8 +168,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    fn is_spread(&self) -> bool {
-        matches!(self.take, Take::Spread { .. })
+    /// Whether it goes from windows to elements.
+    fn is_transposed(&self) -> bool {
+        matches!(self.take, Take::Spread { .. } | Take::Put)
     }
 
     fn outer<'a>(&self, shape: &'a Shape) -> &'a [usize] {
@@ -216,28 +222,17 @@ impl Pool {
         Some(axes)
     }
 
-    /// The elements of `x` at `places`.
-    fn pick(&self, x: &Tensor, places: &Tensor) -> Result<Tensor> {
-        let flat = x.reshape_to(&self.flat(x.shape(), Windows::input)?)?;
-        let at = places.reshape_to(&self.flat(x.shape(), Windows::output)?)?;
-        apply(Gather::TakeAlong { axis: 1 }, &[&flat, &at])?.reshape_to(places.shape())
-    }
-
-    /// The transpose of [`Pool::pick`].
-    fn put(&self, dy: &Tensor, places: &Tensor) -> Result<Tensor> {
-        let flat = dy.reshape_to(&self.flat(dy.shape(), Windows::output)?)?;
-        let at = places.reshape_to(flat.shape())?;
-        let length = self.axes.iter().map(Windows::input).product();
-        let dx = apply(Gather::PutAlong { axis: 1, length }, &[&flat, &at])?;
-        dx.reshape_to(&self.with_sizes(dy.shape(), Windows::input)?)
-    }
-
     fn transposed(&self) -> Pool {
         let take = match self.take {
             Take::Mean { with_padding } => Take::Spread { with_padding },
             Take::Spread { with_padding } => Take::Mean { with_padding },
-            Take::Max => Take::Max,
+            Take::Pick => Take::Put,
+            Take::Put | Take::Max => Take::Pick,
         };
+        self.with(take)
+    }
+
+    fn with(&self, take: Take) -> Pool {
         Pool { take, ..*self }
     }
 
@@ -263,33 +258,45 @@ impl Pool {
         Tensor::new(&table, &[outputs, taps])
     }
 
-    fn define(&self, x: &Tensor) -> Result<Outputs> {
-        match self.take {
+    /// The mean or its transpose as matrices, one axis after the other.
+    fn matrices(&self, x: &Tensor, with_padding: bool) -> Result<Tensor> {
+        let first = x.rank() - self.rank;
+        let mut y = x.clone();
+        for (axis, windows) in self.axes[3 - self.rank..].iter().enumerate() {
+            let matrix = windows.averages(with_padding, true)?;
+            y = along(&y, first + axis, if self.is_transposed() { matrix.transposed() } else { matrix })?;
+        }
+        Ok(y)
+    }
+
+    fn define(&self, inputs: &[Tensor]) -> Result<Outputs> {
+        let x = &inputs[0];
+        let outputs = |shape: &Shape| self.flat(shape, Windows::output);
+        Ok(match self.take {
             Take::Max => {
                 let table = beside(self.table()?, x)?;
                 let flat = x.reshape_to(&self.flat(x.shape(), Windows::input)?)?;
                 let best = flat.detach().take(&table, 1)?.argmax(Some(2), true)?;
                 let shape = self.with_sizes(x.shape(), Windows::output)?;
                 let places = table.expand_dims(0)?.take_along_axis(&best, 2)?.reshape_to(&shape)?;
-                Ok(smallvec![self.pick(x, &places)?, places])
+                let y = self.with(Take::Pick).define(&[x.clone(), places.clone()])?.swap_remove(0);
+                smallvec![y, places]
             }
-            Take::Mean { with_padding } => {
-                let first = x.rank() - self.rank;
-                let mut y = x.clone();
-                for (axis, windows) in self.axes[3 - self.rank..].iter().enumerate() {
-                    y = along(&y, first + axis, windows.averages(with_padding, true)?)?;
-                }
-                Ok(smallvec![y])
+            Take::Mean { with_padding } | Take::Spread { with_padding } => smallvec![self.matrices(x, with_padding)?],
+            Take::Pick => {
+                let flat = x.reshape_to(&self.flat(x.shape(), Windows::input)?)?;
+                let at = inputs[1].reshape_to(&outputs(x.shape())?)?;
+                let y = apply(Gather::TakeAlong { axis: 1 }, &[&flat, &at])?;
+                smallvec![y.reshape_to(inputs[1].shape())?]
             }
-            Take::Spread { with_padding } => {
-                let first = x.rank() - self.rank;
-                let mut y = x.clone();
-                for (axis, windows) in self.axes[3 - self.rank..].iter().enumerate() {
-                    y = along(&y, first + axis, windows.averages(with_padding, true)?.transposed())?;
-                }
-                Ok(smallvec![y])
+            Take::Put => {
+                let flat = x.reshape_to(&outputs(x.shape())?)?;
+                let length = self.axes.iter().map(Windows::input).product();
+                let at = inputs[1].reshape_to(flat.shape())?;
+                let dx = apply(Gather::PutAlong { axis: 1, length }, &[&flat, &at])?;
+                smallvec![dx.reshape_to(&self.with_sizes(x.shape(), Windows::input)?)?]
             }
-        }
+        })
     }
 }
 
@@ -299,13 +306,21 @@ impl Family for Pool {
             Take::Max => "max_pool",
             Take::Mean { .. } => "mean_pool",
             Take::Spread { .. } => "mean_pool_gradient",
+            Take::Pick => "max_pool_pick",
+            Take::Put => "max_pool_gradient",
         }
     }
 
     fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
-        let size = if self.is_spread() { Windows::input } else { Windows::output };
+        let size = if self.is_transposed() { Windows::input } else { Windows::output };
         let (dtype, shape) = (inputs[0].dtype(), self.with_sizes(inputs[0].shape(), size)?);
         let mut specs: Specs = smallvec![Spec { dtype, shape }];
+        if let [_, places] = inputs {
+            let expected = self.with_sizes(inputs[0].shape(), Windows::output)?;
+            if places.dtype() != DType::I32 || *places.shape() != expected {
+                return Err(Error::shape(self.name(), "places must be i32, one for each window"));
+            }
+        }
         if self.take == Take::Max {
             specs.push(Spec { dtype: DType::I32, shape });
         }
@@ -318,6 +333,22 @@ impl Family for Pool {
         }
         let x = inputs[0].to_contiguous()?;
         let planes = self.outer(x.shape()).iter().product();
+        if let Some(places) = inputs.get(1) {
+            let places = places.to_contiguous()?;
+            let [plane, windows] = [Windows::input, Windows::output].map(|size| self.axes.iter().map(size).product());
+            with_real!(x.dtype(), T => {
+                let (from, places) = (x.pointer().cast::<T>(), places.pointer().cast());
+                let to = outputs[0].pointer_mut().cast();
+                // SAFETY: contiguous tensors of these sizes, as `outputs` checked; the output is fresh.
+                unsafe {
+                    match self.take {
+                        Take::Put => kernel::put(from, places, to, planes, plane, windows),
+                        _ => kernel::pick(from, places, to, planes, plane, windows),
+                    }
+                }
+            });
+            return Ok(());
+        }
         let way = self.way()?;
         let mut results = outputs.iter_mut().map(|output| output.pointer_mut());
         let mut result = || results.next().unwrap_or(std::ptr::null_mut());
@@ -338,7 +369,7 @@ impl Family for Pool {
                     (Take::Spread { with_padding }, Way::Runs(axes)) => {
                         kernel::spread(from, to, planes, axes, with_padding)?;
                     }
-                    (_, Way::Spans(_)) => return Err(padding_alone(self.name())),
+                    _ => return Err(padding_alone(self.name())),
                 }
             }
         });
@@ -346,26 +377,29 @@ impl Family for Pool {
     }
 
     fn saves(&self, _wanted: u32) -> Saves {
-        Saves::NOTHING
+        // The places, where they are an input.
+        Saves { inputs: 0b10, output: false }
     }
 
     fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
-        let gradient = match self.take {
-            Take::Max => self.put(dy, saved.extra(0)?)?,
-            _ => apply(self.transposed(), &[dy])?,
-        };
-        Ok(smallvec![Some(gradient)])
+        Ok(match self.take {
+            Take::Max => smallvec![Some(apply(self.with(Take::Put), &[dy, saved.extra(0)?])?)],
+            Take::Mean { .. } | Take::Spread { .. } => smallvec![Some(apply(self.transposed(), &[dy])?)],
+            Take::Pick | Take::Put => smallvec![Some(apply(self.transposed(), &[dy, saved.input(1)?])?), None],
+        })
     }
 
-    fn jvp(&self, _inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
+    fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
         let Some(tangent) = &tangents[0] else { return Ok(None) };
         match self.take {
-            Take::Max => self.pick(tangent, &outputs[1]).map(Some),
-            _ => apply(*self, &[tangent]).map(Some),
+            Take::Max => apply(self.with(Take::Pick), &[tangent, &outputs[1]]),
+            Take::Mean { .. } | Take::Spread { .. } => apply(*self, &[tangent]),
+            Take::Pick | Take::Put => apply(*self, &[tangent, &inputs[1]]),
         }
+        .map(Some)
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
-        Some(self.define(&inputs[0]))
+        Some(self.define(inputs))
     }
 }

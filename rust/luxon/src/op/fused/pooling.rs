@@ -128,7 +128,11 @@ fn adaptive(op: &str, x: &Tensor, output: &[usize]) -> Result<[Windows; 3]> {
         if output == 0 || input == 0 {
             return Err(Error::shape(
                 op,
-                format_args!("axis {} of shape {} cannot be divided into {output} windows", first + axis, show(x.shape())),
+                format_args!(
+                    "axis {} of shape {} cannot be divided into {output} windows",
+                    first + axis,
+                    show(x.shape())
+                ),
             ));
         }
         windows[3 + axis + first - x.rank()] = Windows::Adaptive { input, output };

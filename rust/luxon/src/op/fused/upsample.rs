@@ -83,11 +83,7 @@ impl Resampled {
 fn cubic(distance: f64) -> f64 {
     const A: f64 = -0.75;
     let d = distance;
-    if d <= 1.0 {
-        ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0
-    } else {
-        ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A
-    }
+    if d <= 1.0 { ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0 } else { ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A }
 }
 
 /// The last axes of `x` at another resolution, by interpolation.
@@ -184,7 +180,8 @@ pub fn pixel_unshuffle(x: &Tensor, r: usize) -> Result<Tensor> {
     let order = [0, 1].into_iter().chain((0..rank).map(|axis| 3 + 2 * axis)).chain((0..rank).map(|axis| 2 + 2 * axis));
     let order: Vec<isize> = order.map(|axis| axis as isize).collect();
     let moved = x.reshape_to(&Shape::collect(parts)?)?.permute(&order)?;
-    let channels = channels.checked_mul(block).ok_or_else(|| Error::Overflow("pixel_unshuffle: too many channels".into()))?;
+    let channels =
+        channels.checked_mul(block).ok_or_else(|| Error::Overflow("pixel_unshuffle: too many channels".into()))?;
     let shape = [x.shape()[0], channels].into_iter().chain(spatial.iter().map(|size| size / r));
     moved.reshape_to(&Shape::collect(shape)?)
 }
