@@ -44,7 +44,9 @@ RULES = {
         optim.clip_global_norm(1.0), optim.accumulate(2), optim.ema(0.5), optim.ema(0.9), optim.Adam()
     ),
     "after": optim.chain(optim.SGD(0.1), optim.ema(0.5), optim.weight_decay(0.01, mask="**.weight")),
-    "partition": optim.partition({"layer_1": optim.Adam(), "**": optim.chain(optim.clip_norm(1.0), optim.SGD(0.1))}),
+    "partition": optim.partition(
+        {"layer_1": optim.Adam(), "**": optim.chain(optim.clip_norm(1.0), optim.SGD(0.1))}
+    ),
     "schedule": optim.Adam(schedules.warmup(schedules.cosine(0.1, 20), 5)),
 }
 MODEL = nn.Chain(nn.Dense(3, 4, lx.tanh), nn.Dense(4, 2))
@@ -58,7 +60,10 @@ def step(ts, donate=False):
 
 
 def bits(tree):
-    return [leaf if not isinstance(leaf, lx.Tensor) else np.asarray(leaf).tobytes() for leaf in lx.tree.leaves(tree)]
+    return [
+        leaf if not isinstance(leaf, lx.Tensor) else np.asarray(leaf).tobytes()
+        for leaf in lx.tree.leaves(tree)
+    ]
 
 
 def both(ts):
@@ -120,7 +125,11 @@ def test_values(rule):
 @every_rule
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_floating_types(rule, dtype):
-    ps = nn.cast(nn.setup(0, MODEL)[0], dtype) if hasattr(nn, "cast") else lx.tree.cast(nn.setup(0, MODEL)[0], dtype)
+    ps = (
+        nn.cast(nn.setup(0, MODEL)[0], dtype)
+        if hasattr(nn, "cast")
+        else lx.tree.cast(nn.setup(0, MODEL)[0], dtype)
+    )
     state = optim.setup(rule, ps)
     for _ in range(2):
         ps, state = optim.update(rule, state, ps, lx.tree.map(lambda leaf: leaf * 0.1, ps))
@@ -172,13 +181,17 @@ def test_chains_of_transforms():
     got = descend(optim.chain(optim.clip_value(0.5), optim.SGD(0.1)), GRADIENTS)
     np.testing.assert_allclose(got, descend(optim.SGD(0.1), clipped), rtol=1e-14)
     decayed = descend(optim.chain(optim.weight_decay(0.1), optim.SGD(0.1)), GRADIENTS, GRADIENTS[0])
-    np.testing.assert_allclose(decayed, descend(optim.SGD(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-14)
+    np.testing.assert_allclose(
+        decayed, descend(optim.SGD(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-14
+    )
     signs = descend(optim.chain(optim.sign_decay(0.1), optim.SGD(0.1)), GRADIENTS[:1], GRADIENTS[1])
     expected = GRADIENTS[1] - 0.1 * (GRADIENTS[0] + 0.1 * np.sign(GRADIENTS[1]))
     np.testing.assert_allclose(signs, expected, rtol=1e-14)
     # After a rule, a transform works on the step that the rule would make.
     got = descend(optim.chain(optim.Adam(0.1), optim.weight_decay(0.01)), GRADIENTS, GRADIENTS[0])
-    np.testing.assert_allclose(got, descend(optim.AdamW(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-12)
+    np.testing.assert_allclose(
+        got, descend(optim.AdamW(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-12
+    )
 
 
 def test_averages_of_gradients():
@@ -186,7 +199,9 @@ def test_averages_of_gradients():
     for t, g in enumerate(GRADIENTS, 1):
         average = 0.8 * average + 0.2 * g
         expected = expected - average / (1 - 0.8**t)
-    np.testing.assert_allclose(descend(optim.chain(optim.ema(0.8), optim.SGD(1.0)), GRADIENTS), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        descend(optim.chain(optim.ema(0.8), optim.SGD(1.0)), GRADIENTS), expected, rtol=1e-13
+    )
 
 
 def test_clipping_by_norms():
@@ -204,7 +219,9 @@ def test_clipping_by_norms():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("donate", [False, True])
-@pytest.mark.parametrize("clip", [optim.clip_global_norm(1.0), optim.clip_norm(1.0), optim.clip_global_norm(1.0, 3)])
+@pytest.mark.parametrize(
+    "clip", [optim.clip_global_norm(1.0), optim.clip_norm(1.0), optim.clip_global_norm(1.0, 3)]
+)
 def test_a_norm_that_is_no_number_is_refused(bad, donate, clip):
     ts = trained(optim.chain(optim.accumulate(1), clip, optim.Adam()), 2)
     before = both(ts)
@@ -218,7 +235,10 @@ def test_partitions():
     rule = optim.partition({"layer_1.bias": optim.SGD(1.0), "layer_1": optim.SGD(2.0), "**": optim.Adam(0.1)})
     ps, _ = nn.setup(0, MODEL)
     new, state = optim.update(rule, optim.setup(rule, ps), ps, lx.tree.map(lx.ones_like, ps))
-    moved = {path: float(lx.max(a - b)) for path, a, b in zip(ps.paths(), lx.tree.leaves(ps), lx.tree.leaves(new), strict=True)}
+    moved = {
+        path: float(lx.max(a - b))
+        for path, a, b in zip(ps.paths(), lx.tree.leaves(ps), lx.tree.leaves(new), strict=True)
+    }
     assert moved == pytest.approx(
         {"layer_1.weight": 2, "layer_1.bias": 1, "layer_2.weight": 0.1, "layer_2.bias": 0.1}, rel=1e-5
     )
@@ -294,7 +314,9 @@ def test_a_schedule_that_fails_changes_nothing():
 
 
 def test_adjusting_compositions():
-    rule = optim.partition({"**.bias": optim.SGD(0.1), "**": optim.chain(optim.clip_norm(1.0), optim.Adam(1e-3))})
+    rule = optim.partition(
+        {"**.bias": optim.SGD(0.1), "**": optim.chain(optim.clip_norm(1.0), optim.Adam(1e-3))}
+    )
     ts = training.TrainState.create(0, MODEL, rule)
     assert training.adjust(ts, 0.5).learning_rate == {"**.bias": 0.5, "**": 0.5}
     assert training.adjust(ts, c=2.0).optimizer.rules[1][1].members[0].c == 2.0
@@ -329,7 +351,10 @@ def test_lbfgs_minimises_through_a_train_state():
 
 def test_lbfgs_solves_a_quadratic_in_as_many_steps_as_it_has_dimensions():
     matrix = np.diag([1.0, 4.0, 9.0])
-    evaluate = lambda ps: (0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)), lx.Tree({"x": lx.asarray(matrix) @ ps.x}))
+    evaluate = lambda ps: (
+        0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)),
+        lx.Tree({"x": lx.asarray(matrix) @ ps.x}),
+    )
     ps = lx.Tree({"x": lx.asarray([1.0, -2.0, 3.0])})
     rule = optim.LBFGS(line_search_fn="strong_wolfe", max_iter=25, tolerance_change=1e-15)
     ps, _, value = optim.minimize(rule, optim.setup(rule, ps), ps, evaluate)
@@ -405,7 +430,10 @@ OPTAX = {
         lambda o: o.amsgrad(0.05, bias_correction_mu=False, bias_correction_nu=False),
         optim.AMSGrad(0.05, bias_correction_mu=False, bias_correction_nu=False),
     ),
-    "lamb": (lambda o: o.lamb(0.05, weight_decay=0.1, eps_root=1e-4), optim.Lamb(0.05, weight_decay=0.1, eps_root=1e-4)),
+    "lamb": (
+        lambda o: o.lamb(0.05, weight_decay=0.1, eps_root=1e-4),
+        optim.Lamb(0.05, weight_decay=0.1, eps_root=1e-4),
+    ),
     "chain": (
         lambda o: o.chain(o.clip_by_global_norm(0.5), o.ema(0.8), o.scale(-0.1)),
         optim.chain(optim.clip_global_norm(0.5), optim.ema(0.8), optim.SGD(0.1)),

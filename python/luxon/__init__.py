@@ -231,6 +231,9 @@ from ._core import (
 
 if TYPE_CHECKING:
     from . import (
+        data as data,
+    )
+    from . import (
         functional as functional,
     )
     from . import (
@@ -267,6 +270,7 @@ if TYPE_CHECKING:
         tree as tree,
     )
     from ._activations import rrelu
+    from ._device import cuda, device_of, to_device
     from ._namespace import __array_namespace_info__ as __array_namespace_info__
     from ._transforms import (
         AutoFiniteDiff,
@@ -302,6 +306,7 @@ pi = _math.pi
 # Where the names live that are imported when they are first used.
 _SUBMODULES = frozenset(
     {
+        "data",
         "functional",
         "init",
         "io",
@@ -324,10 +329,13 @@ _LAZY = {
     "NonFiniteError": "nn",
     "__array_namespace_info__": "_namespace",
     "batched_jacobian": "_transforms",
+    "cuda": "_device",
+    "device_of": "_device",
     "hessian": "_transforms",
     "hvp": "_transforms",
     "jacobian_vector_product": "_transforms",
     "rrelu": "_activations",
+    "to_device": "_device",
     "vector_jacobian_product": "_transforms",
 }
 
@@ -351,32 +359,33 @@ def __dir__() -> list[str]:
 
 # fmt: off
 __all__ = [
-    "AutoFiniteDiff", "AutoForward", "AutoTape", "Device", "DonatedError", "NonFiniteError", "ShapeDtype",
-    "Tensor", "Tree", "abs", "acos", "acosh", "add", "all", "allclose", "any", "arange", "argmax", "argmin",
-    "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "batched_jacobian",
-    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast", "ceil",
-    "celu", "checkpoint", "clip", "concat", "copysign", "cos", "cosh", "count_nonzero", "cpu", "cross",
-    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod", "cumulative_sum",
-    "custom_jvp", "custom_vjp", "diag", "diagonal", "diff", "divide", "e", "einsum", "elu", "empty",
-    "empty_like", "equal", "exp", "exp2", "expand_dims", "expm1", "eye", "finfo", "flip", "float16",
-    "float32", "float64", "floor", "floor_divide", "fmod", "from_dlpack", "full", "full_like", "gelu",
-    "glu", "grad", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh",
-    "hessian", "hvp", "hypot", "identity", "iinfo", "inf", "int32", "int64", "isclose", "isdtype",
-    "isfinite", "isin", "isinf", "isnan", "jacobian", "jacobian_vector_product", "jvp", "leaky_relu",
-    "less", "less_equal", "linearize", "linspace", "lisht", "log", "log10", "log1p", "log2", "log_cosh",
-    "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsumexp", "matmul", "matrix_norm", "matrix_transpose", "max", "maximum", "mean", "median",
-    "meshgrid", "min", "minimum", "mish", "moveaxis", "multiply", "nan", "nan_to_num", "negative",
-    "newaxis", "nextafter", "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
-    "permute_dims", "pi", "positive", "pow", "prod", "quantile", "ravel", "reciprocal", "relu", "relu6",
-    "remainder", "repeat", "reshape", "result_type", "roll", "rot90", "round", "rrelu", "rsqrt",
-    "scatter_add", "searchsorted", "selu", "set_threads", "sigmoid", "sign", "signbit", "silu", "sin",
-    "sinh", "soft_shrink", "softmax", "softplus", "softsign", "sort", "split", "sqrt", "square", "squeeze",
+    "AutoFiniteDiff", "AutoForward", "AutoTape", "Device", "DonatedError", "NonFiniteError",
+    "ShapeDtype", "Tensor", "Tree", "abs", "acos", "acosh", "add", "all", "allclose", "any", "arange",
+    "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "batched_jacobian", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes",
+    "broadcast_to", "can_cast", "ceil", "celu", "checkpoint", "clip", "concat", "copysign", "cos",
+    "cosh", "count_nonzero", "cpu", "cross", "cuda", "cumulative_logsumexp", "cumulative_max",
+    "cumulative_min", "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "device_of",
+    "diag", "diagonal", "diff", "divide", "e", "einsum", "elu", "empty", "empty_like", "equal", "exp",
+    "exp2", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "floor",
+    "floor_divide", "fmod", "from_dlpack", "full", "full_like", "gelu", "glu", "grad", "greater",
+    "greater_equal", "hard_shrink", "hard_sigmoid", "hard_swish", "hard_tanh", "hessian", "hvp",
+    "hypot", "identity", "iinfo", "inf", "int32", "int64", "isclose", "isdtype", "isfinite", "isin",
+    "isinf", "isnan", "jacobian", "jacobian_vector_product", "jvp", "leaky_relu", "less", "less_equal",
+    "linearize", "linspace", "lisht", "log", "log10", "log1p", "log2", "log_cosh", "log_sigmoid",
+    "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
+    "matmul", "matrix_norm", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "mish", "moveaxis", "multiply", "nan", "nan_to_num", "negative", "newaxis", "nextafter",
+    "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "permute_dims", "pi",
+    "positive", "pow", "prod", "quantile", "ravel", "reciprocal", "relu", "relu6", "remainder",
+    "repeat", "reshape", "result_type", "roll", "rot90", "round", "rrelu", "rsqrt", "scatter_add",
+    "searchsorted", "selu", "set_threads", "sigmoid", "sign", "signbit", "silu", "sin", "sinh",
+    "soft_shrink", "softmax", "softplus", "softsign", "sort", "split", "sqrt", "square", "squeeze",
     "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "swish", "take", "take_along_axis",
-    "tan", "tanh", "tanh_shrink", "tensordot", "threads", "threshold_relu", "tile", "top_k", "trace",
-    "tril", "triu", "trunc", "uint8", "unique_all", "unique_counts", "unique_inverse", "unique_values",
-    "unstack", "value_and_grad", "var", "vecdot", "vector_jacobian_product", "vector_norm", "vjp", "where",
-    "zeros", "zeros_like",
+    "tan", "tanh", "tanh_shrink", "tensordot", "threads", "threshold_relu", "tile", "to_device",
+    "top_k", "trace", "tril", "triu", "trunc", "uint8", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unstack", "value_and_grad", "var", "vecdot",
+    "vector_jacobian_product", "vector_norm", "vjp", "where", "zeros", "zeros_like",
 ]
 # fmt: on

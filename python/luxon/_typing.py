@@ -24,3 +24,5 @@ DTypeLike: TypeAlias = str | type[Any] | np.dtype[Any]
 DeviceLike: TypeAlias = Union["Device", str]
 #: What stands for the gradient of an input on which nothing depends.
 Unused: TypeAlias = Literal["zeros", "none"]
+#: Padding of spatial axes: on both sides of all, on both sides of each, pairs (before, after), or a rule.
+Padding: TypeAlias = int | Sequence[int] | Sequence[tuple[int, int]] | Literal["same", "valid"]

@@ -11,8 +11,20 @@ from ._conv import conv, conv_transpose
 from ._dense import embedding, linear
 from ._dropout import alpha_dropout, dropout
 from ._normalise import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from ._pool import (
+    adaptive_lp_pool,
+    adaptive_max_pool,
+    adaptive_mean_pool,
+    lp_pool,
+    max_pool,
+    mean_pool,
+)
+from ._resample import pixel_shuffle, pixel_unshuffle, upsample
 
 __all__ = [
+    "adaptive_lp_pool",
+    "adaptive_max_pool",
+    "adaptive_mean_pool",
     "alpha_dropout",
     "batch_norm",
     "conv",
@@ -23,5 +35,11 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "linear",
+    "lp_pool",
+    "max_pool",
+    "mean_pool",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "rms_norm",
+    "upsample",
 ]

@@ -24,13 +24,26 @@ from ._containers import (
 )
 from ._conv import Conv, ConvTranspose
 from ._debug import DebugLayer, NonFiniteError, debug_mode
-from ._dense import Bilinear, Dense, Embedding, Scale
+from ._dense import Bilinear, Dense, Scale
 from ._display import Summary, SummaryRow, output_shape, summary
 from ._dropout import AlphaDropout, Dropout, VariationalHiddenDropout
+from ._embedding import Embedding, PeriodicEmbedding, RotaryPositionalEmbedding, SinusoidalPositionalEmbedding
 from ._freeze import FrozenLayer, freeze, unfreeze
 from ._layer import Container, Layer, Wrapper
 from ._layer_map import layer_map
 from ._normalise import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from ._pool import (
+    AdaptiveLPPool,
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    GlobalLPPool,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    LPPool,
+    MaxPool,
+    MeanPool,
+)
+from ._resample import Pad, PixelShuffle, PixelUnshuffle, Upsample
 from ._setup import (
     apply,
     cast,
@@ -47,6 +60,9 @@ from ._stateful import StatefulLayer
 from ._weight_norm import WeightNorm
 
 __all__ = [
+    "AdaptiveLPPool",
+    "AdaptiveMaxPool",
+    "AdaptiveMeanPool",
     "AlphaDropout",
     "AlternatePrecision",
     "BatchNorm",
@@ -62,25 +78,38 @@ __all__ = [
     "Embedding",
     "FlattenLayer",
     "FrozenLayer",
+    "GlobalLPPool",
+    "GlobalMaxPool",
+    "GlobalMeanPool",
     "GroupNorm",
     "InstanceNorm",
+    "LPPool",
     "Layer",
     "LayerNorm",
+    "MaxPool",
     "Maxout",
+    "MeanPool",
     "NoOpLayer",
     "NonFiniteError",
+    "Pad",
     "PairwiseFusion",
     "Parallel",
+    "PeriodicEmbedding",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "RepeatedLayer",
     "ReshapeLayer",
     "ReverseSequence",
+    "RotaryPositionalEmbedding",
     "Scale",
     "SelectDim",
+    "SinusoidalPositionalEmbedding",
     "SkipConnection",
     "StatefulLayer",
     "Summary",
     "SummaryRow",
+    "Upsample",
     "VariationalHiddenDropout",
     "WeightNorm",
     "WrappedFunction",

@@ -1,4 +1,4 @@
-"""Layers that multiply by a weight: dense, bilinear, scale, embedding."""
+"""Layers that multiply by a weight: dense, bilinear, scale."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Dense(Layer):
     init_bias: init.Initializer | None = None
 
     def __post_init__(self) -> None:
-        _check_size(self, "in_features", self.in_features, optional=True)
-        _check_size(self, "out_features", self.out_features)
+        check_size(self, "in_features", self.in_features, optional=True)
+        check_size(self, "out_features", self.out_features)
 
     def with_input(self, shape: tuple[int, ...]) -> Dense:
         """The layer with its input size taken from an input's shape."""
@@ -143,7 +143,8 @@ class Dense(Layer):
         return rows * self.out_features * (2 * x_shape[-1] + int(self.use_bias))
 
 
-def _check_size(layer: Layer, name: str, value: int | None, optional: bool = False) -> None:
+def check_size(layer: Layer, name: str, value: int | None, optional: bool = False) -> None:
+    """Refuses a size that is not a positive int."""
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -186,7 +187,7 @@ class Bilinear(Layer):
         )
         object.__setattr__(self, "in_features", pair)
         for size in (*pair, self.out_features):
-            _check_size(self, "a size", size)
+            check_size(self, "a size", size)
 
     def initial_parameters(self, key: random.Key) -> Tree:
         shape = (self.out_features, *self.in_features)
@@ -249,56 +250,3 @@ class Scale(Layer):
         if self.use_bias:
             y = y + ps["bias"]
         return self.activation(y), st
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Embedding(Layer):
-    """Rows of a table: integers (...) to vectors (..., dim).
-
-    Args:
-        n: the number of rows.
-        dim: their length.
-        padding_index: a row that starts as zeros and gets no gradient.
-
-    Parameters: weight (n, dim), standard normal.
-
-    Raises:
-        IndexError: an index outside [0, n).
-        TypeError: an input that is not of an integer type.
-
-    Example:
-        >>> import luxon as lx
-        >>> from luxon import nn
-        >>> layer = nn.Embedding(10, 4)
-        >>> ps, st = nn.setup(0, layer)
-        >>> layer(lx.asarray([[1, 2], [3, 9]]), ps, st)[0].shape
-        (2, 2, 4)
-    """
-
-    n: int
-    dim: int
-    padding_index: int | None = None
-    init_weight: init.Initializer | None = None
-
-    def __post_init__(self) -> None:
-        _check_size(self, "n", self.n)
-        _check_size(self, "dim", self.dim)
-        if self.padding_index is not None and not -self.n <= self.padding_index < self.n:
-            raise ValueError(f"Embedding: padding_index {self.padding_index} is outside the {self.n} rows")
-
-    def initial_parameters(self, key: random.Key) -> Tree:
-        weight = (self.init_weight or init.normal)(key.fold_in("weight"), (self.n, self.dim))
-        if self.padding_index is not None:
-            weight = weight.at[self.padding_index].set(0.0)
-        return Tree({"weight": weight})
-
-    def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        if not _core.isdtype(x.dtype, "integral"):
-            raise TypeError(f"{self.describe()} got {x.dtype} input of shape {x.shape}, expected integers")
-        weight = ps["weight"]
-        if self.padding_index is not None:
-            weight = weight.at[self.padding_index].set(_core.stop_gradient(weight[self.padding_index]))
-        return _core.embedding(weight, x), st
-
-    def describe(self) -> str:
-        return f"Embedding({self.n} => {self.dim})"

@@ -50,6 +50,10 @@ pub use op::fused::losses::{
     BinaryCrossEntropyOptions, CrossEntropyOptions, LossReduction, binary_cross_entropy, cross_entropy, huber, mae, mse,
 };
 pub use op::fused::normalise::{batch_norm, batch_norm_inference, group_norm, instance_norm, layer_norm, rms_norm};
+pub use op::fused::pooling::{
+    PoolPadding, PoolWindow, adaptive_lp_pool, adaptive_max_pool, adaptive_mean_pool, lp_pool, max_pool, mean_pool,
+};
+pub use op::fused::upsample::{Interpolation, UpsampleTo, pixel_shuffle, pixel_unshuffle, upsample};
 pub use op::index::{Index, Update, embedding};
 pub use op::linalg::{MatrixNorm, cross, matrix_norm, outer, vecdot, vector_norm};
 pub use op::linear::{broadcast_tensors, concat, stack};

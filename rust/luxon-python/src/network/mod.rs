@@ -17,6 +17,7 @@ use crate::gil::released;
 use crate::tensor::PyTensor;
 
 mod conv;
+mod pool;
 
 /// Activation functions of this module, by the address of their Python object, as the dense operation fuses them.
 static FUSED: PyOnceLock<(HashMap<usize, Option<Map>>, Vec<Py<PyAny>>)> = PyOnceLock::new();
@@ -295,5 +296,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         binary_cross_entropy,
         r#abstract
     );
-    ctc::register(module)
+    ctc::register(module)?;
+    pool::register(module)
 }

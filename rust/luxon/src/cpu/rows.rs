@@ -165,10 +165,16 @@ pub struct Scratch<T> {
 impl<T: Real> Scratch<T> {
     /// `length` zeros.
     pub fn zeroed(length: usize) -> Result<Self> {
+        let scratch = Scratch::unwritten(length)?;
+        // SAFETY: the block has that many bytes, and zero bits are the number 0.
+        unsafe { scratch.block.as_ptr().write_bytes(0, length * size_of::<T>()) };
+        Ok(scratch)
+    }
+
+    /// Room for `length` numbers, to be written before they are read.
+    pub fn unwritten(length: usize) -> Result<Self> {
         let bytes = length.checked_mul(size_of::<T>()).ok_or(Error::Memory(usize::MAX))?;
         let block = memory::allocate(bytes)?;
-        // SAFETY: the block has `bytes` bytes, and zero bits are the number 0.
-        unsafe { block.as_ptr().write_bytes(0, bytes) };
         Ok(Scratch { block, length, kind: std::marker::PhantomData })
     }
 

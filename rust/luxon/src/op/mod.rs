@@ -263,6 +263,10 @@ ops! {
     NormGradient(fused::norm::NormGradient),
     /// Elements zeroed at random.
     Dropout(fused::dropout::Dropout),
+    /// A pooling of windows.
+    Pool(fused::pool::Pool),
+    /// A sparse matrix along an axis.
+    Resample(fused::resample::Resample),
 }
 
 impl Op {

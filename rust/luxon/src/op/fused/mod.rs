@@ -20,7 +20,11 @@ pub mod loss;
 pub mod losses;
 pub mod norm;
 pub mod normalise;
+pub mod pool;
+pub mod pooling;
+pub mod resample;
 pub mod softmax;
+pub mod upsample;
 
 /// Runs an expression with `$T` bound to f64 for that dtype, else to f32.
 macro_rules! with_real {

@@ -1,0 +1,210 @@
+//! How a plane is laid out for pooling: rows and columns sorted by their remainder modulo the stride.
+//!
+//! With height `h = sh * j + p` and width `w = sw * i + q` (both counted from the first padded position), the
+//! element stands in block (depth, p, q) at row j and column i. Tap (a, b) of the window of output (oh, ow)
+//! is then at row `oh + a * dilation / sh` and column `ow + b * dilation / sw` of one fixed block: the taps
+//! of all outputs of a plane are one run of `pitch`-wide rows. Where a row of the block is wider than a row of
+//! outputs, the run has a few results between rows that nobody reads.
+
+use super::super::lanes::{load, store};
+use super::super::real::Real;
+use super::super::rows::Scratch;
+use super::Axis;
+use crate::error::{Error, Result};
+
+/// Elements that may be read and written behind the last run.
+const SLACK: usize = 64;
+
+/// The layout of one plane; see the module.
+pub struct Phases {
+    pub axes: [Axis; 3],
+    /// Rows of a block.
+    rows: usize,
+    /// Columns of a block.
+    pub pitch: usize,
+    /// Elements of the blocks of one depth.
+    slice: usize,
+    /// Elements of a run: all outputs of one depth, and those between rows.
+    pub run: usize,
+    /// Taps of one depth: the start of the run from that of the slice, row by row of the window.
+    pub taps: Vec<usize>,
+}
+
+fn too_large() -> Error {
+    Error::Overflow("pooling: the padded input is too large".into())
+}
+
+impl Phases {
+    pub fn new(axes: [Axis; 3]) -> Result<Phases> {
+        let [_, height, width] = axes;
+        let (rows, pitch) = (height.reach().div_ceil(height.stride), width.reach().div_ceil(width.stride));
+        let slice = [height.stride, width.stride, rows, pitch].into_iter().try_fold(1usize, usize::checked_mul);
+        let slice = slice.ok_or_else(too_large)?;
+        let count = height.window.checked_mul(width.window).ok_or_else(too_large)?;
+        let mut taps = Vec::new();
+        taps.try_reserve_exact(count).map_err(|_| Error::Memory(count.saturating_mul(8)))?;
+        for a in (0..height.window).map(|tap| tap * height.dilation) {
+            for b in (0..width.window).map(|tap| tap * width.dilation) {
+                let block = a % height.stride * width.stride + b % width.stride;
+                taps.push((block * rows + a / height.stride) * pitch + b / width.stride);
+            }
+        }
+        let run = (height.output - 1) * pitch + width.output;
+        Ok(Phases { axes, rows, pitch, slice, run, taps })
+    }
+
+    /// Whether the run of a depth is its outputs and nothing else.
+    pub fn is_dense(&self) -> bool {
+        self.pitch == self.axes[2].output
+    }
+
+    /// Working memory for one plane.
+    pub fn scratch<T: Real>(&self) -> Result<Scratch<T>> {
+        let length = self.slice.checked_mul(self.axes[0].input).and_then(|length| length.checked_add(SLACK));
+        let scratch = Scratch::<T>::unwritten(length.ok_or_else(too_large)?)?;
+        let filled = self.slice * self.axes[0].input;
+        for at in filled..filled + SLACK {
+            // SAFETY: within the memory.
+            unsafe { scratch.pointer().add(at).write(T::ZERO) }
+        }
+        Ok(scratch)
+    }
+
+    /// Working memory for the run of one depth.
+    pub fn run_scratch<T: Real>(&self) -> Result<Scratch<T>> {
+        Scratch::zeroed(self.run.checked_add(SLACK).ok_or_else(too_large)?)
+    }
+
+    /// The depths, with their offset in the laid-out plane, that window `output` of the first axis covers,
+    /// each with its tap.
+    #[inline(always)]
+    pub fn depths(&self, output: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (depth, slice) = (self.axes[0], self.slice);
+        (0..depth.window).filter_map(move |tap| {
+            let at = (output * depth.stride + tap * depth.dilation).checked_sub(depth.before)?;
+            (at < depth.input).then_some((tap, at * slice))
+        })
+    }
+
+    /// Lays out the plane at `x`, with `fill` on padding.
+    ///
+    /// # Safety
+    /// `x` is a plane of the input sizes, `to` memory from [`Phases::scratch`].
+    #[inline(always)]
+    pub unsafe fn take_apart<T: Real>(&self, x: *const T, to: *mut T, fill: T) {
+        // SAFETY: the caller's promise; `walk` stays within both.
+        unsafe {
+            self.walk(|row, line, [low, high], stride| match row {
+                None => fill_run(to.add(line), self.pitch, fill),
+                Some(row) => {
+                    fill_run(to.add(line), low, fill);
+                    fill_run(to.add(line + high), self.pitch - high, fill);
+                    pick(x.add(row), to.add(line + low), high - low, stride);
+                }
+            });
+        }
+    }
+
+    /// Zeros everywhere.
+    ///
+    /// # Safety
+    /// `to` is memory from [`Phases::scratch`].
+    #[inline(always)]
+    pub unsafe fn clear<T: Real>(&self, to: *mut T) {
+        // SAFETY: the caller's promise.
+        unsafe { fill_run(to, self.slice * self.axes[0].input, T::ZERO) }
+    }
+
+    /// The transpose: adds nothing up, as every element of the plane stands in the layout at most once;
+    /// those that stand nowhere become 0.
+    ///
+    /// # Safety
+    /// As [`Phases::take_apart`], with the plane written.
+    #[inline(always)]
+    pub unsafe fn put_together<T: Real>(&self, from: *const T, x: *mut T) {
+        let [depth, height, width] = self.axes;
+        let complete = |axis: Axis| axis.reach() >= axis.before + axis.input;
+        // SAFETY: the caller's promise; `walk` stays within both.
+        unsafe {
+            if !(complete(height) && complete(width)) {
+                fill_run(x, depth.input * height.input * width.input, T::ZERO);
+            }
+            self.walk(|row, line, [low, high], stride| {
+                if let Some(row) = row {
+                    place(from.add(line + low), x.add(row), high - low, stride);
+                }
+            });
+        }
+    }
+
+    /// Calls `visit` for every row of every block: the offset of its first element on the input (none for a
+    /// row of padding), the row's offset in the layout, the columns that lie on the input, and the stride.
+    #[inline(always)]
+    fn walk(&self, mut visit: impl FnMut(Option<usize>, usize, [usize; 2], usize)) {
+        let [depth, height, width] = self.axes;
+        for d in 0..depth.input {
+            for p in 0..height.stride {
+                for q in 0..width.stride {
+                    let low = width.before.saturating_sub(q).div_ceil(width.stride).min(self.pitch);
+                    let end = (width.before + width.input).saturating_sub(q).div_ceil(width.stride);
+                    let high = end.clamp(low, self.pitch);
+                    for j in 0..self.rows {
+                        let line = d * self.slice + ((p * width.stride + q) * self.rows + j) * self.pitch;
+                        let row = (j * height.stride + p).checked_sub(height.before);
+                        let row = row.filter(|&row| row < height.input && low < high);
+                        let first = row.map(|row| {
+                            (d * height.input + row) * width.input + (low * width.stride + q - width.before)
+                        });
+                        visit(first, line, [low, high], width.stride);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn fill_run<T: Real>(to: *mut T, count: usize, value: T) {
+    for i in 0..count {
+        // SAFETY: the caller's promise: `count` elements.
+        unsafe { to.add(i).write(value) }
+    }
+}
+
+/// Copies every `stride`-th of the elements at `from`.
+#[inline(always)]
+unsafe fn pick<T: Real>(from: *const T, to: *mut T, count: usize, stride: usize) {
+    // SAFETY: the caller's promise: `count` elements on both sides, the last one at (count - 1) * stride.
+    unsafe {
+        let mut done = 0;
+        match stride {
+            1 => return std::ptr::copy_nonoverlapping(from, to, count),
+            2 => {
+                // The last of the 32 elements is not needed, and may be behind the end.
+                while done + 17 <= count {
+                    let both: [T; 32] = load(from.add(2 * done));
+                    store(to.add(done), &std::array::from_fn::<T, 16, _>(|i| both[2 * i]));
+                    done += 16;
+                }
+            }
+            _ => {}
+        }
+        for i in done..count {
+            to.add(i).write(from.add(i * stride).read());
+        }
+    }
+}
+
+/// Copies elements to every `stride`-th place at `to`.
+#[inline(always)]
+unsafe fn place<T: Real>(from: *const T, to: *mut T, count: usize, stride: usize) {
+    // SAFETY: as for `pick`, with the sides exchanged.
+    unsafe {
+        if stride == 1 {
+            return std::ptr::copy_nonoverlapping(from, to, count);
+        }
+        for i in 0..count {
+            to.add(i * stride).write(from.add(i).read());
+        }
+    }
+}
