@@ -30,6 +30,15 @@ from ._freeze import FrozenLayer, freeze, unfreeze
 from ._layer import Container, Layer, Wrapper
 from ._layer_map import layer_map
 from ._normalise import BatchNorm, LayerNorm, RMSNorm
+from ._recurrent import (
+    BidirectionalRNN,
+    GRUCell,
+    LSTMCell,
+    Recurrence,
+    RNNCell,
+    StatefulRecurrentCell,
+    reset_carry,
+)
 from ._setup import (
     apply,
     cast,
@@ -47,6 +56,7 @@ from ._stateful import StatefulLayer
 __all__ = [
     "AlternatePrecision",
     "BatchNorm",
+    "BidirectionalRNN",
     "Bilinear",
     "BranchLayer",
     "Chain",
@@ -57,6 +67,8 @@ __all__ = [
     "Embedding",
     "FlattenLayer",
     "FrozenLayer",
+    "GRUCell",
+    "LSTMCell",
     "Layer",
     "LayerNorm",
     "Maxout",
@@ -65,6 +77,8 @@ __all__ = [
     "PairwiseFusion",
     "Parallel",
     "RMSNorm",
+    "RNNCell",
+    "Recurrence",
     "RepeatedLayer",
     "ReshapeLayer",
     "ReverseSequence",
@@ -72,6 +86,7 @@ __all__ = [
     "SelectDim",
     "SkipConnection",
     "StatefulLayer",
+    "StatefulRecurrentCell",
     "Summary",
     "SummaryRow",
     "WrappedFunction",
@@ -85,6 +100,7 @@ __all__ = [
     "output_shape",
     "param",
     "parameter_length",
+    "reset_carry",
     "setup",
     "share_parameters",
     "state",

@@ -283,9 +283,13 @@ class Summary:
 
 def _flops(call: _Call) -> int | None:
     rule = getattr(call.layer, "flops", None)
-    if rule is not None and hasattr(call.inputs, "shape"):
-        return int(rule(tuple(call.inputs.shape), tuple(call.outputs.shape)))
-    return None
+    # A recurrent cell is called with its carry beside the input, and gives it beside the output.
+    shapes = [
+        tuple(first.shape)
+        for first in tree.leaves((call.inputs,))[:1] + tree.leaves((call.outputs,))[:1]
+        if hasattr(first, "shape")
+    ]
+    return int(rule(*shapes)) if rule is not None and len(shapes) == 2 else None
 
 
 def summary(model: Layer, x_spec: Any) -> Summary:

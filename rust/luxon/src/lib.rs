@@ -47,6 +47,7 @@ pub use op::fused::losses::{
     BinaryCrossEntropyOptions, CrossEntropyOptions, LossReduction, binary_cross_entropy, cross_entropy, huber, mae, mse,
 };
 pub use op::fused::normalise::{batch_norm, batch_norm_inference, group_norm, instance_norm, layer_norm, rms_norm};
+pub use op::fused::recurrent::{Carry, Cell, recurrent};
 pub use op::index::{Index, Update, embedding};
 pub use op::linalg::{MatrixNorm, cross, matrix_norm, outer, vecdot, vector_norm};
 pub use op::linear::{broadcast_tensors, concat, stack};

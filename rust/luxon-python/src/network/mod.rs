@@ -1,5 +1,7 @@
 //! The fused operations that layers and losses are made of.
 
+mod recurrent;
+
 use std::collections::HashMap;
 
 use luxon::op::elementwise::{Kernel, Map};
@@ -286,5 +288,5 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         binary_cross_entropy,
         r#abstract
     );
-    Ok(())
+    recurrent::register(module)
 }

@@ -20,6 +20,7 @@ pub mod optimize;
 pub mod random;
 pub mod real;
 pub mod recurrence;
+pub mod recurrent;
 pub mod reduce;
 pub(crate) mod rows;
 pub mod scan;

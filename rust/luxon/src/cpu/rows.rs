@@ -316,7 +316,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::LANES;
+    use super::super::lanes::{LANES, Portable};
     use super::*;
 
     #[test]

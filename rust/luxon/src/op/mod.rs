@@ -226,6 +226,10 @@ ops! {
     NormGradient(fused::norm::NormGradient),
     /// Elements zeroed at random.
     Dropout(fused::dropout::Dropout),
+    /// A recurrence over a sequence.
+    Recurrent(fused::recurrent::Recurrent),
+    /// The gradients of a recurrence.
+    RecurrentGradient(fused::recurrent::RecurrentGradient),
 }
 
 impl Op {

@@ -17,6 +17,7 @@ pub mod loss;
 pub mod losses;
 pub mod norm;
 pub mod normalise;
+pub mod recurrent;
 pub mod softmax;
 
 /// Runs an expression with `$T` bound to f64 for that dtype, else to f32.
