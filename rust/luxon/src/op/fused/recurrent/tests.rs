@@ -19,8 +19,10 @@ fn recurrences() -> Vec<Recurrent> {
 
 fn operands(op: &Recurrent, steps: usize, batch: usize, hidden: usize) -> Vec<Tensor> {
     let width = op.cell.gates() * hidden;
+    // Sums of many units stay of the size of one.
+    let slope = 1.0 / (hidden as f64).sqrt();
     let z = if op.time_major { [steps, batch, width] } else { [batch, steps, width] };
-    let mut operands = vec![sample(&z, -1.0, 1.0, 1), sample(&[width, hidden], -0.5, 0.5, 2)];
+    let mut operands = vec![sample(&z, -1.0, 1.0, 1), sample(&[width, hidden], -slope, slope, 2)];
     operands.push(sample(&[batch, hidden], -1.0, 1.0, 3));
     operands.extend(op.is_lstm().then(|| sample(&[batch, hidden], -1.0, 1.0, 4)));
     operands.extend(op.bias.then(|| sample(&[width], -1.0, 1.0, 5)));
