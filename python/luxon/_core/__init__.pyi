@@ -557,6 +557,16 @@ def roll(x: ArrayLike, /, shift: Axis, *, axis: Axis | None = None) -> Tensor: .
 def rot90(x: ArrayLike, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor: ...
 def round(x: ArrayLike, /, decimals: int = 0) -> Tensor: ...
 def rsqrt(x: ArrayLike, /) -> Tensor: ...
+def scaled_dot_product_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    time_first: bool = False,
+) -> Tensor: ...
 def scatter_add(x: ArrayLike, indices: ArrayLike, updates: ArrayLike, /, axis: int = 0) -> Tensor: ...
 def searchsorted(
     x1: ArrayLike,

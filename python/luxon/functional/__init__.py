@@ -7,6 +7,7 @@ Example:
     (2, 4)
 """
 
+from ._attention import scaled_dot_product_attention
 from ._dense import embedding, linear
 from ._dropout import dropout
 from ._normalise import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
@@ -20,4 +21,5 @@ __all__ = [
     "layer_norm",
     "linear",
     "rms_norm",
+    "scaled_dot_product_attention",
 ]

@@ -3,6 +3,7 @@
 `ps, st = nn.setup(rng, model)`, then `y, st = model(x, ps, st)`.
 """
 
+from ._attention import MultiHeadAttention
 from ._basic import (
     AlternatePrecision,
     FlattenLayer,
@@ -72,6 +73,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Maxout",
+    "MultiHeadAttention",
     "NoOpLayer",
     "NonFiniteError",
     "PairwiseFusion",

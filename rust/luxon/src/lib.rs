@@ -41,6 +41,7 @@ pub use op::band::eye;
 pub use op::create::{Indexing, arange, linspace, meshgrid, one_hot};
 pub use op::einsum::{einsum, tensordot};
 pub use op::elementwise::{Kernel, Operand, pow};
+pub use op::fused::attention::{AttentionOptions, scaled_dot_product_attention};
 pub use op::fused::dense::{activation, linear};
 pub use op::fused::dropout::dropout;
 pub use op::fused::losses::{

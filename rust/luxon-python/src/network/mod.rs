@@ -1,5 +1,6 @@
 //! The fused operations that layers and losses are made of.
 
+mod attention;
 mod recurrent;
 
 use std::collections::HashMap;
@@ -288,5 +289,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         binary_cross_entropy,
         r#abstract
     );
+    attention::register(module)?;
     recurrent::register(module)
 }

@@ -5,6 +5,7 @@
 
 use crate::tensor::Value;
 
+pub mod attention;
 pub mod cast;
 pub mod copy;
 pub(crate) mod fold;

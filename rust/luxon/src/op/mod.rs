@@ -226,6 +226,10 @@ ops! {
     NormGradient(fused::norm::NormGradient),
     /// Elements zeroed at random.
     Dropout(fused::dropout::Dropout),
+    /// Scaled dot-product attention.
+    Attention(fused::attention::Attention),
+    /// Its gradients.
+    AttentionGradient(fused::attention::AttentionGradient),
     /// A recurrence over a sequence.
     Recurrent(fused::recurrent::Recurrent),
     /// The gradients of a recurrence.

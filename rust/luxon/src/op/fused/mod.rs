@@ -11,6 +11,7 @@ use crate::op::{Family, Gradients, Outputs, Saved};
 use crate::tensor::Tensor;
 use crate::transform::{jvp_through, vjp_through};
 
+pub mod attention;
 pub mod dense;
 pub mod dropout;
 pub mod loss;
