@@ -357,8 +357,9 @@ def test_printing():
 
 def test_summary():
     table = nn.summary(nn.Chain(nn.Dense(2, 8, lx.relu), nn.RepeatedLayer(nn.Dense(8, 8), 2)), (5, 2))
-    assert [row.path for row in table.rows] == ["layer_1", "layer_2", "layer_2"]
-    assert [row.parameters for row in table.rows] == [24, 72, 0]
+    assert [row.path for row in table.rows] == ["layer_1", "layer_2"]
+    assert [row.parameters for row in table.rows] == [24, 72]
+    assert [row.flops for row in table.rows] == [5 * 8 * 5, 2 * 5 * 8 * 17]
     assert table.trainable == 96
     frozen = nn.freeze(nn.Chain(nn.Dense(2, 8), nn.Dense(8, 1)), "layer_1")
     table = nn.summary(frozen, (5, 2))

@@ -351,10 +351,11 @@ def test_lbfgs_minimises_through_a_train_state():
 
 def test_lbfgs_solves_a_quadratic_in_as_many_steps_as_it_has_dimensions():
     matrix = np.diag([1.0, 4.0, 9.0])
-    evaluate = lambda ps: (
-        0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)),
-        lx.Tree({"x": lx.asarray(matrix) @ ps.x}),
-    )
+    def evaluate(ps):
+        return (
+            0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)),
+            lx.Tree({"x": lx.asarray(matrix) @ ps.x}),
+        )
     ps = lx.Tree({"x": lx.asarray([1.0, -2.0, 3.0])})
     rule = optim.LBFGS(line_search_fn="strong_wolfe", max_iter=25, tolerance_change=1e-15)
     ps, _, value = optim.minimize(rule, optim.setup(rule, ps), ps, evaluate)

@@ -7,6 +7,7 @@ Example:
     (2, 4)
 """
 
+from ._attention import scaled_dot_product_attention
 from ._conv import conv, conv_transpose
 from ._dense import embedding, linear
 from ._dropout import alpha_dropout, dropout
@@ -41,5 +42,6 @@ __all__ = [
     "pixel_shuffle",
     "pixel_unshuffle",
     "rms_norm",
+    "scaled_dot_product_attention",
     "upsample",
 ]

@@ -3,6 +3,7 @@
 `ps, st = nn.setup(rng, model)`, then `y, st = model(x, ps, st)`.
 """
 
+from ._attention import MultiHeadAttention
 from ._basic import (
     AlternatePrecision,
     FlattenLayer,
@@ -43,6 +44,15 @@ from ._pool import (
     MaxPool,
     MeanPool,
 )
+from ._recurrent import (
+    BidirectionalRNN,
+    GRUCell,
+    LSTMCell,
+    Recurrence,
+    RNNCell,
+    StatefulRecurrentCell,
+    reset_carry,
+)
 from ._resample import Pad, PixelShuffle, PixelUnshuffle, Upsample
 from ._setup import (
     apply,
@@ -66,6 +76,7 @@ __all__ = [
     "AlphaDropout",
     "AlternatePrecision",
     "BatchNorm",
+    "BidirectionalRNN",
     "Bilinear",
     "BranchLayer",
     "Chain",
@@ -78,17 +89,20 @@ __all__ = [
     "Embedding",
     "FlattenLayer",
     "FrozenLayer",
+    "GRUCell",
     "GlobalLPPool",
     "GlobalMaxPool",
     "GlobalMeanPool",
     "GroupNorm",
     "InstanceNorm",
     "LPPool",
+    "LSTMCell",
     "Layer",
     "LayerNorm",
     "MaxPool",
     "Maxout",
     "MeanPool",
+    "MultiHeadAttention",
     "NoOpLayer",
     "NonFiniteError",
     "Pad",
@@ -98,6 +112,8 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
+    "Recurrence",
     "RepeatedLayer",
     "ReshapeLayer",
     "ReverseSequence",
@@ -107,6 +123,7 @@ __all__ = [
     "SinusoidalPositionalEmbedding",
     "SkipConnection",
     "StatefulLayer",
+    "StatefulRecurrentCell",
     "Summary",
     "SummaryRow",
     "Upsample",
@@ -123,6 +140,7 @@ __all__ = [
     "output_shape",
     "param",
     "parameter_length",
+    "reset_carry",
     "setup",
     "share_parameters",
     "state",

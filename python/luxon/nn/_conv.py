@@ -10,7 +10,7 @@ from typing import Any, Literal
 from .. import _core, init, random
 from .._core import Tensor, Tree
 from ..functional._conv import Padding, PerAxis
-from ._dense import _check_size, check_input, identity, missing_parameter
+from ._dense import check_input, check_size, identity, missing_parameter
 from ._layer import Layer, Params, States, describe_value
 
 PaddingMode = Literal["zeros", "reflect", "edge", "wrap"]
@@ -48,13 +48,13 @@ class _Convolution(Layer):
         for field in ("kernel", "stride", "padding", "dilation"):
             object.__setattr__(self, field, _frozen(getattr(self, field)))
         for size in self.kernel:
-            _check_size(self, "a kernel's size", size)
-        _check_size(self, "in_channels", self.in_channels, optional=True)
+            check_size(self, "a kernel's size", size)
+        check_size(self, "in_channels", self.in_channels, optional=True)
         for field in ("out_channels", "groups"):
-            _check_size(self, field, getattr(self, field))
+            check_size(self, field, getattr(self, field))
         for field in ("stride", "dilation"):
             for size in self._per_axis(field):
-                _check_size(self, field, size)
+                check_size(self, field, size)
         for field in ("in_channels", "out_channels"):
             if (getattr(self, field) or 0) % self.groups:
                 raise ValueError(

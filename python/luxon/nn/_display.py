@@ -282,13 +282,19 @@ class Summary:
 
 
 def _flops(call: _Call) -> int | None:
-    if not hasattr(call.inputs, "shape") or not hasattr(call.outputs, "shape"):
-        return None
-    return call.layer.flops(tuple(call.inputs.shape), tuple(call.outputs.shape))
+    # A recurrent cell is called with its carry beside the input, and gives it beside the output.
+    shapes = [
+        tuple(first.shape)
+        for first in tree.leaves((call.inputs,))[:1] + tree.leaves((call.outputs,))[:1]
+        if hasattr(first, "shape")
+    ]
+    return call.layer.flops(*shapes) if len(shapes) == 2 else None
 
 
 def summary(model: Layer, x_spec: Any) -> Summary:
     """A table of the model: path, layer, output shape, parameters, bytes and FLOPs of every leaf layer.
+
+    A layer that is called several times, a recurrent cell for one, has one row with the FLOPs of all its calls.
 
     Args:
         x_spec: the input's shape with its batch axis, a `luxon.ShapeDtype`, or a nest of those.
@@ -306,12 +312,17 @@ def summary(model: Layer, x_spec: Any) -> Summary:
     """
     _, calls, settled = abstract_call(model, x_spec)
     counter = _Counter(settled)
-    rows, seen = [], set()
+    rows: dict[str, SummaryRow] = {}
     for call in calls:
-        # A layer that is called several times has its parameters once.
-        ps = EMPTY if call.path in seen else counter.part(call.path)
-        seen.add(call.path)
+        flops, known = _flops(call), rows.get(call.path)
+        if known is not None:
+            # A layer that is called several times has one row: its parameters once, its FLOPs every time.
+            flops = None if flops is None or known.flops is None else known.flops + flops
+            rows[call.path] = dataclasses.replace(known, output_shape=_shapes(call.outputs), flops=flops)
+            continue
+        ps = counter.part(call.path)
         size = sum(leaf.nbytes for leaf in tree.leaves(ps) if isinstance(leaf, _core.Tensor))
         shape = _shapes(call.outputs)
-        rows.append(SummaryRow(call.path, call.layer.describe(), shape, _count(ps), size, _flops(call)))
-    return Summary(tuple(rows), _count(counter.trained), _count(settled.initial_states(random.key(0))))
+        rows[call.path] = SummaryRow(call.path, call.layer.describe(), shape, _count(ps), size, flops)
+    trained = _count(counter.trained)
+    return Summary(tuple(rows.values()), trained, _count(settled.initial_states(random.key(0))))

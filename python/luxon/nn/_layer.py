@@ -61,6 +61,15 @@ class Layer:
         del inner
         return self
 
+    def inner_states(self, st: States) -> States:
+        """The states of the one inner layer, where `inner` gives one: all of `st`, unless the layer adds some."""
+        return st
+
+    def with_inner_states(self, st: States, new: States) -> States:
+        """`st` with other states of the inner layer."""
+        del st
+        return new
+
     def initial_parameters(self, key: random.Key) -> Tree:
         """The layer's trainable leaves, none by default in a leaf layer; `key` belongs to its path."""
         return _initial(self.inner(), key, "initial_parameters")

@@ -58,7 +58,10 @@ def _one(f: LayerFunction, layer: Layer, ps: Tree, st: Tree, path: str) -> tuple
     if inner is None:
         return _leaf(f, layer, ps, st, path)
     if isinstance(inner, Layer):
-        new, ps, st = _one(f, inner, ps, st, path)
+        before = as_tree(layer.inner_states(st))
+        new, ps, after = _one(f, inner, ps, before, path)
+        if after is not before:
+            st = as_tree(layer.with_inner_states(st, after))
         return (layer if new is inner else layer.with_inner(new)), ps, st
     children, ps, st, changed = _several(f, inner, ps, st, path)
     return (layer.with_inner(children) if changed else layer), ps, st

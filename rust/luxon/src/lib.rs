@@ -42,6 +42,7 @@ pub use op::create::{Indexing, arange, linspace, meshgrid, one_hot};
 pub use op::einsum::{einsum, tensordot};
 pub use op::elementwise::{Kernel, Operand, pow};
 pub use op::fused::activation::activation;
+pub use op::fused::attention::{AttentionOptions, scaled_dot_product_attention};
 pub use op::fused::conv::{ConvOptions, Margins, conv, conv_transpose};
 pub use op::fused::ctc::{CtcOptions, ctc};
 pub use op::fused::dense::linear;
@@ -53,6 +54,7 @@ pub use op::fused::normalise::{batch_norm, batch_norm_inference, group_norm, ins
 pub use op::fused::pooling::{
     PoolPadding, PoolWindow, adaptive_lp_pool, adaptive_max_pool, adaptive_mean_pool, lp_pool, max_pool, mean_pool,
 };
+pub use op::fused::recurrent::{Carry, Cell, recurrent};
 pub use op::fused::upsample::{Interpolation, UpsampleTo, pixel_shuffle, pixel_unshuffle, upsample};
 pub use op::index::{Index, Update, embedding};
 pub use op::linalg::{MatrixNorm, cross, matrix_norm, outer, vecdot, vector_norm};

@@ -1,6 +1,8 @@
 //! The fused operations that layers and losses are made of.
 
+mod attention;
 mod ctc;
+mod recurrent;
 
 use std::collections::HashMap;
 
@@ -297,5 +299,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         r#abstract
     );
     ctc::register(module)?;
-    pool::register(module)
+    pool::register(module)?;
+    attention::register(module)?;
+    recurrent::register(module)
 }

@@ -5,6 +5,7 @@
 
 use crate::tensor::Value;
 
+pub mod attention;
 pub mod cast;
 pub mod conv;
 pub mod copy;
@@ -22,6 +23,7 @@ pub mod pool;
 pub mod random;
 pub mod real;
 pub mod recurrence;
+pub mod recurrent;
 pub mod reduce;
 pub mod resample;
 pub(crate) mod rows;

@@ -267,6 +267,14 @@ ops! {
     Pool(fused::pool::Pool),
     /// A sparse matrix along an axis.
     Resample(fused::resample::Resample),
+    /// Scaled dot-product attention.
+    Attention(fused::attention::Attention),
+    /// Its gradients.
+    AttentionGradient(fused::attention::AttentionGradient),
+    /// A recurrence over a sequence.
+    Recurrent(fused::recurrent::Recurrent),
+    /// The gradients of a recurrence.
+    RecurrentGradient(fused::recurrent::RecurrentGradient),
 }
 
 impl Op {

@@ -12,6 +12,7 @@ use crate::tensor::Tensor;
 use crate::transform::{jvp_through, vjp_through};
 
 pub mod activation;
+pub mod attention;
 pub mod conv;
 pub mod ctc;
 pub mod dense;
@@ -22,6 +23,7 @@ pub mod norm;
 pub mod normalise;
 pub mod pool;
 pub mod pooling;
+pub mod recurrent;
 pub mod resample;
 pub mod softmax;
 pub mod upsample;
