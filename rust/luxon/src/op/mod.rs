@@ -250,7 +250,7 @@ ops! {
     /// A dense layer.
     Dense(fused::dense::Dense),
     /// A convolution, or one of its gradients.
-    Conv(fused::conv::Conv),
+    Conv(Box<fused::conv::Conv>),
     /// A function of rows.
     Softmax(fused::softmax::Softmax),
     /// A loss or its gradient.
@@ -264,7 +264,7 @@ ops! {
     /// Elements zeroed at random.
     Dropout(fused::dropout::Dropout),
     /// A pooling of windows.
-    Pool(fused::pool::Pool),
+    Pool(Box<fused::pool::Pool>),
     /// A sparse matrix along an axis.
     Resample(fused::resample::Resample),
     /// Scaled dot-product attention.
@@ -293,11 +293,18 @@ impl Op {
     }
 }
 
-impl From<index::Gather> for Op {
-    fn from(payload: index::Gather) -> Op {
-        Op::Gather(Box::new(payload))
-    }
+macro_rules! boxed {
+    ($($variant:ident($payload:ty)),* $(,)?) => {
+        $(impl From<$payload> for Op {
+            fn from(payload: $payload) -> Op { Op::$variant(Box::new(payload)) }
+        })*
+    };
 }
+
+boxed! { Gather(index::Gather), Conv(fused::conv::Conv), Pool(fused::pool::Pool) }
+
+// Every recorded operation holds one, and it is moved a few times before that.
+const _: () = assert!(size_of::<Op>() <= 104, "box the payload that made an operation this large");
 
 /// Carries out an operation with one result.
 #[inline]
