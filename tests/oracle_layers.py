@@ -1,61 +1,16 @@
-"""Reads the reference cases of layers and losses, and calls luxon for what each of them names.
+"""Calls luxon for what the reference cases of layers and losses name.
 
-The cases are PyTorch's: settings, weights, inputs, outputs, gradients. Two places are looked at: the folder that
-LUXON_ORACLES names, and `../shared/oracles` beside the checkout. Names and arguments are translated here, and what
-the catalogue does not have is put together from functions that it has; differentiation is luxon's own throughout.
+The cases are PyTorch's: settings, weights, inputs, outputs, gradients. Names and arguments are translated here, and
+what the catalogue does not have is put together from functions that it has; differentiation is luxon's own
+throughout. `oracle_cases` reads the files.
 """
 
-import json
 import math
-import os
-import pathlib
 
 import numpy as np
 
 import luxon as lx
 from luxon import functional, losses, nn
-
-
-def folder():
-    """Where the reference cases are; None where they are not."""
-    beside = pathlib.Path(__file__).resolve().parents[1].parent / "shared" / "oracles"
-    for place in (os.environ.get("LUXON_ORACLES"), beside):
-        if place and (pathlib.Path(place) / "data" / "layers.json").exists():
-            return pathlib.Path(place)
-    return None
-
-
-class Cases:
-    """A file of cases: an index in JSON, in which {"$t": [dtype, offset, shape]} stands for a piece of an array."""
-
-    def __init__(self, stem):
-        with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
-            self.arrays = {name: file[name] for name in file.files}
-        self.index = json.loads(stem.with_suffix(".json").read_text())
-
-    def value(self, node):
-        """The Python value of a node."""
-        if isinstance(node, list):
-            return [self.value(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        if "$t" in node:
-            dtype, offset, shape = node["$t"]
-            return self.arrays[dtype][offset : offset + math.prod(shape)].reshape(shape)
-        if "$num" in node:
-            return float(node["$num"])
-        return {name: self.value(item) for name, item in node.items()}
-
-
-def error(got, want):
-    """The largest error over the largest wanted value (at least 0.01); infinite where shapes or NaN differ."""
-    got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
-    if got.shape != want.shape or not np.array_equal(np.isfinite(got), np.isfinite(want)):
-        return math.inf
-    finite = np.isfinite(want)
-    if not finite.any():
-        return 0.0
-    return np.abs(got - want)[finite].max() / max(np.abs(want[finite]).max(), 0.01)
 
 
 def convert(value, dtype):

@@ -102,6 +102,12 @@ def test_slopes_at_large_arguments(name, dtype):
     reached = (y[0] - y[1]) / (1e4 - 800), (y[-1] - y[-2]) / (1e4 - 800)
     assert np.allclose(first[[0, -1]], [-reached[0], reached[1]], atol=2e-4)
     assert np.allclose(second[[0, 1, -2, -1]], 0, atol=1e-5)
+    # At infinities and near the largest numbers they are what they tend to.
+    x = lx.asarray([-INF, -1e30, 1e30, INF], dtype=dtype)
+    limits = first[[0, 0, -1, -1]]
+    assert np.allclose(np.asarray(slope(x)), limits, atol=2e-4)
+    if name != "softsign":
+        assert not np.asarray(lx.grad(lambda x: lx.sum(slope(x) * lx.ones_like(x)))(x)).any()
 
 
 def test_parameters():

@@ -6,12 +6,12 @@ import pytest
 import luxon as lx
 import oracle_layers as oracle
 from luxon import nn
+from oracle_cases import WHY_ABSENT, cases, distance
 
-FOLDER = oracle.folder()
-if FOLDER is None:
-    pytest.skip("the reference cases (../shared/oracles) are not here", allow_module_level=True)
+FILE = cases("layers")
+if FILE is None:
+    pytest.skip(WHY_ABSENT, allow_module_level=True)
 
-FILE = oracle.Cases(FOLDER / "data" / "layers")
 CASES = FILE.index["cases"]
 NAMES = [f"{number}-{case['layer']}" for number, case in enumerate(CASES)]
 PLAIN = [number for number, case in enumerate(CASES) if "steps" not in case]
@@ -22,7 +22,7 @@ FLAWED = {"Hardsigmoid": 1e-7}
 
 
 def check(got, want, bound, what):
-    found = oracle.error(got, want)
+    found = distance(got, want)
     assert found <= bound, f"{what}: error {found:.3g} where {bound:.3g} is let pass"
 
 
@@ -49,7 +49,7 @@ def check_call(function, ps, inputs, want, bounds):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("number", PLAIN, ids=[NAMES[number] for number in PLAIN])
 def test_layer(number, dtype):
-    case = FILE.value(CASES[number])
+    case = FILE.decode(CASES[number])
     ps = {name: oracle.convert(value, dtype) for name, value in case["params"].items()}
     inputs = [oracle.convert(value, dtype) for value in case["inputs"]]
     want = {
@@ -67,7 +67,7 @@ def test_layer(number, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("number", STATEFUL, ids=[NAMES[number] for number in STATEFUL])
 def test_running_statistics(number, dtype):
-    case = FILE.value(CASES[number])
+    case = FILE.decode(CASES[number])
     ps = {name: oracle.convert(value, dtype) for name, value in case["params"].items()}
     bound = EXACT if dtype == "float64" else 1e-5
     st = nn.setup(0, oracle.norm_with_state(case, 0), dtype)[1]

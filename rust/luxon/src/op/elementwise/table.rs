@@ -139,6 +139,27 @@ fn over_square(g: &Tensor, args: &Args<'_>) -> Result<Tensor> {
     zero_where(&square.equal(0.0)?, &g.div(&square)?)
 }
 
+/// Where the activations have long become straight, and their bends exactly 0 in every dtype.
+const FAR: f64 = 1e4;
+
+/// The argument as far as it matters to derivatives: an infinity, or a square of one, times 0 would be NaN.
+#[inline(always)]
+fn bounded<T: crate::cpu::real::Real>(x: T) -> T {
+    let far = T::from_f64(FAR);
+    if x > far {
+        far
+    } else if x < -far {
+        -far
+    } else {
+        x
+    }
+}
+
+/// [`bounded`] of a tensor; the slope beyond is 0, which is right where it multiplies what is 0 there.
+fn near(x: Operand<'_>) -> Result<Tensor> {
+    on(Kernel::Clip, &[x, (-FAR).into(), FAR.into()])
+}
+
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 const TWO_OVER_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 const LN_2: f64 = std::f64::consts::LN_2;
@@ -435,35 +456,40 @@ table! {
     Gelu gelu Float (x) { x.gelu() } cost 0.9 [A => |a, _, g| on(Kernel::GeluGrad, &[g.into(), a.a()])];
     /// g (Phi(x) + x phi(x)): the derivative of gelu.
     GeluGrad gelu_grad Float (g, x) {
+        let x = super::bounded(x);
         let density = T::from_f64(0.398_942_280_401_432_7) * (T::from_f64(-0.5) * x * x).exp();
         g * x.mul_add(density, x.ndtr())
     } cost 1.5 [
         B => |a, _, g| on(Kernel::GeluGrad, &[g.into(), a.b()]),
         A | B => |a, _, g| {
             // phi(x) (2 - x^2)
-            let square = on(Kernel::Square, &[a.b()])?;
+            let square = near(a.b())?.square()?;
             let density = square.mul(-0.5)?.exp()?.mul(0.398_942_280_401_432_7)?;
             g.mul(a.a())?.mul(&density)?.mul(&square.neg()?.add(2.0)?)
         },
     ];
     /// gelu by the tanh approximation.
     GeluTanh gelu_tanh Float (x) { x.gelu_tanh() } cost 0.7 [A => |a, _, g| {
-        let square = on(Kernel::Square, &[a.a()])?;
-        let inner = square.mul(0.044_715)?.add(1.0)?.mul(a.a())?.mul(SQRT_2_OVER_PI)?;
+        let x = near(a.a())?;
+        let square = x.square()?;
+        let inner = square.mul(0.044_715)?.add(1.0)?.mul(&x)?.mul(SQRT_2_OVER_PI)?;
         let t = inner.tanh()?;
         let slope = square.mul(3.0 * 0.044_715)?.add(1.0)?.mul(SQRT_2_OVER_PI)?;
-        let tail = t.square()?.neg()?.add(1.0)?.mul(&slope)?.mul(a.a())?;
+        let tail = t.square()?.neg()?.add(1.0)?.mul(&slope)?.mul(&x)?;
         g.mul(&t.add(1.0)?.add(&tail)?)?.mul(0.5)
     }];
     /// x sigmoid(x), also called swish.
     Silu silu Float (x) { x.silu() } cost 0.6 [A => |a, _, g| on(Kernel::SiluGrad, &[g.into(), a.a()])];
     /// g s (1 + x (1 - s)) with s = sigmoid(x): the derivative of silu.
-    SiluGrad silu_grad Float (g, x) { let s = x.sigmoid(); g * s * x.mul_add(T::ONE - s, T::ONE) } cost 0.8 [
+    SiluGrad silu_grad Float (g, x) {
+        let (x, s) = (super::bounded(x), x.sigmoid());
+        g * s * x.mul_add(T::ONE - s, T::ONE)
+    } cost 0.8 [
         B => |a, _, g| on(Kernel::SiluGrad, &[g.into(), a.b()]),
         A | B => |a, _, g| {
             // s (1 - s) (2 + x (1 - 2 s))
             let s = on(Kernel::Sigmoid, &[a.b()])?;
-            let bend = s.mul(-2.0)?.add(1.0)?.mul(a.b())?.add(2.0)?;
+            let bend = s.mul(-2.0)?.add(1.0)?.mul(&near(a.b())?)?.add(2.0)?;
             on(Kernel::SigmoidGrad, &[(&g.mul(a.a())?).into(), (&s).into()])?.mul(&bend)
         },
     ];
@@ -483,7 +509,7 @@ table! {
     Mish mish Float (x) { x.mish() } cost 1.2 [A => |a, _, g| {
         let t = on(Kernel::LogOnePlusExp, &[a.a()])?.tanh()?;
         let s = on(Kernel::Sigmoid, &[a.a()])?;
-        let tail = t.square()?.neg()?.add(1.0)?.mul(&s)?.mul(a.a())?;
+        let tail = t.square()?.neg()?.add(1.0)?.mul(&s)?.mul(&near(a.a())?)?;
         g.mul(&t.add(&tail)?)
     }];
     /// 1 / (1 + exp(-x)).
@@ -547,7 +573,7 @@ table! {
     /// x tanh(x).
     Lisht lisht Float (x) { x * x.tanh() } cost 0.6 [A => |a, _, g| {
         let t = on(Kernel::Tanh, &[a.a()])?;
-        let tail = t.square()?.neg()?.add(1.0)?.mul(a.a())?;
+        let tail = t.square()?.neg()?.add(1.0)?.mul(&near(a.a())?)?;
         g.mul(&t.add(&tail)?)
     }];
     /// x where x > threshold, else 0.
