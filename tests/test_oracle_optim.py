@@ -67,7 +67,9 @@ def optax_rule(name, settings):
             return optim.Adam(lr, **betas(settings), **{"nesterov": name == "nadam", **settings})
         case "adamw" | "nadamw":
             moments = betas(settings)
-            return optim.AdamW(lr, **moments, **{"weight_decay": 1e-4, "nesterov": name == "nadamw", **settings})
+            return optim.AdamW(
+                lr, **moments, **{"weight_decay": 1e-4, "nesterov": name == "nadamw", **settings}
+            )
         case "adamax":
             return optim.AdaMax(lr, **betas(settings), **settings)
         case "lion":
@@ -117,7 +119,10 @@ def trajectory(case, dtype):
     rule = rule_of(case)
     expected = [ORACLE.array(node) for node in case["params"]]
     grads = [ORACLE.array(node) for node in case["grads"]]
-    tree = lambda arrays, at: lx.Tree({f"p{i}": lx.asarray(a[at].astype(dtype)) for i, a in enumerate(arrays)})
+
+    def tree(arrays, at):
+        return lx.Tree({f"p{i}": lx.asarray(a[at].astype(dtype)) for i, a in enumerate(arrays)})
+
     ps = tree(expected, 0)
     state = optim.setup(rule, ps)
     worst = 0.0
@@ -178,7 +183,9 @@ def schedule_of(case):
         case "OneCycleLR":
             names = {"cycle_momentum", "base_momentum", "max_momentum", "epochs", "steps_per_epoch"}
             total = s.get("total_steps") or s["epochs"] * s["steps_per_epoch"]
-            return schedules.one_cycle(**{k: v for k, v in s.items() if k not in names} | {"total_steps": total})
+            return schedules.one_cycle(
+                **{k: v for k, v in s.items() if k not in names} | {"total_steps": total}
+            )
     raise KeyError(case["schedule"])
 
 
@@ -197,4 +204,6 @@ def test_clipping(case):
     ps = {name: lx.zeros_like(gradient) for name, gradient in grads.items()}
     moved, _ = optim.update(rule, optim.setup(rule, ps), ps, grads)
     for index, node in enumerate(case["clipped"]):
-        np.testing.assert_allclose(-np.asarray(moved[f"g{index}"]), ORACLE.array(node), rtol=1e-13, atol=1e-300)
+        np.testing.assert_allclose(
+            -np.asarray(moved[f"g{index}"]), ORACLE.array(node), rtol=1e-13, atol=1e-300
+        )

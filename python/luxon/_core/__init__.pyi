@@ -539,6 +539,7 @@ def ones(shape: Shape, *, dtype: DTypeLike | None = None, device: DeviceLike | N
 def ones_like(
     x: ArrayLike, /, *, dtype: DTypeLike | None = None, device: DeviceLike | None = None
 ) -> Tensor: ...
+
 @final
 class Schedule:
     def __new__(cls, kind: str, settings: dict[str, Any], /) -> Schedule: ...
