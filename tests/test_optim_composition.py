@@ -125,17 +125,13 @@ def test_values(rule):
 @every_rule
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_floating_types(rule, dtype):
-    ps = (
-        nn.cast(nn.setup(0, MODEL)[0], dtype)
-        if hasattr(nn, "cast")
-        else lx.tree.cast(nn.setup(0, MODEL)[0], dtype)
-    )
+    ps = lx.tree.cast(nn.setup(0, MODEL)[0], dtype)
     state = optim.setup(rule, ps)
     for _ in range(2):
         ps, state = optim.update(rule, state, ps, lx.tree.map(lambda leaf: leaf * 0.1, ps))
     for leaf in lx.tree.leaves(ps):
-        assert leaf.dtype == lx.dtype(dtype) if hasattr(lx, "dtype") else str(leaf.dtype) == dtype
-        assert np.isfinite(np.asarray(leaf, np.float64)).all()
+        assert leaf.dtype == getattr(lx, dtype)
+        assert bool(lx.all(lx.isfinite(leaf)))
 
 
 def descend(rule, gradients, start=None):
@@ -226,7 +222,7 @@ def test_a_norm_that_is_no_number_is_refused(bad, donate, clip):
     ts = trained(optim.chain(optim.accumulate(1), clip, optim.Adam()), 2)
     before = both(ts)
     grads = lx.tree.map(lambda leaf: leaf * bad, ts.parameters)
-    with pytest.raises(ValueError, match="norm of the gradient.* nothing was updated"):
+    with pytest.raises(ValueError, match=r"norm of the gradient.* nothing was updated"):
         training.apply_gradients(ts, grads, donate)
     assert both(ts) == before
 
@@ -263,7 +259,7 @@ def test_freezing_keeps_compositions():
     ts = trained(rule, 2)
     frozen = step(training.freeze(ts, "layer_1"))
     thawed = step(training.unfreeze(frozen))
-    assert bits(frozen.states.frozen_params) == bits(ts.parameters.layer_1) or True
+    assert bits(frozen.states.frozen_params.layer_1) == bits(ts.parameters.layer_1)
     assert thawed.optimizer_state.step.layer_2.weight == 4 and thawed.optimizer_state.step.layer_1.weight == 1
 
 
@@ -336,12 +332,12 @@ def test_lbfgs_minimises_through_a_train_state():
 
     model = nn.Scale(2)
     ps, st = nn.setup(0, model, dtype="float64")
-    ps = ps.replace("weight", lx.asarray([-1.2, 1.0]))
+    ps = ps.replace("weight", lx.asarray([-1.2, 1.0], dtype="float64"))
     rule = optim.LBFGS(line_search_fn="strong_wolfe", max_iter=60)
     ts = training.TrainState(model, ps, st, rule)
     grads, loss, _, new = training.single_train_step(lx.AutoTape(), objective, None, ts)
     assert float(loss) == pytest.approx(24.2) and new.step == 1 and ts.step == 0
-    np.testing.assert_allclose(np.asarray(new.parameters.weight), [1.0, 1.0], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(new.parameters.weight), [1.0, 1.0], atol=1e-4)
     np.testing.assert_allclose(np.asarray(grads.weight), [-215.6, -88.0], rtol=1e-12)
     with pytest.raises(ValueError, match="line search evaluates the objective again"):
         training.apply_gradients(ts, grads)
@@ -351,12 +347,14 @@ def test_lbfgs_minimises_through_a_train_state():
 
 def test_lbfgs_solves_a_quadratic_in_as_many_steps_as_it_has_dimensions():
     matrix = np.diag([1.0, 4.0, 9.0])
+
     def evaluate(ps):
         return (
             0.5 * lx.sum(ps.x * (lx.asarray(matrix) @ ps.x)),
             lx.Tree({"x": lx.asarray(matrix) @ ps.x}),
         )
-    ps = lx.Tree({"x": lx.asarray([1.0, -2.0, 3.0])})
+
+    ps = lx.Tree({"x": lx.asarray([1.0, -2.0, 3.0], dtype="float64")})
     rule = optim.LBFGS(line_search_fn="strong_wolfe", max_iter=25, tolerance_change=1e-15)
     ps, _, value = optim.minimize(rule, optim.setup(rule, ps), ps, evaluate)
     assert value == pytest.approx(49.0) and np.abs(np.asarray(ps.x)).max() < 1e-6
@@ -374,7 +372,7 @@ def test_muon_makes_orthogonal_steps():
     moved = descend(optim.Muon(1.0, weight_decay=0.0, ns_steps=12), [gradient])
     values = np.linalg.svd(moved / np.sqrt(6 / 4), compute_uv=False)
     assert values.min() > 0.6 and values.max() < 1.3
-    with pytest.raises(ValueError, match="matrices only.*partition"):
+    with pytest.raises(ValueError, match=r"matrices only.*partition"):
         descend(optim.Muon(), [gradient[0]])
 
 

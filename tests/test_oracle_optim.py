@@ -119,10 +119,10 @@ def trajectory(case, dtype):
     rule = rule_of(case)
     expected = [ORACLE.array(node) for node in case["params"]]
     grads = [ORACLE.array(node) for node in case["grads"]]
+
     def tree(arrays, at):
-        return lx.Tree(
-            {f"p{i}": lx.asarray(a[at].astype(dtype)) for i, a in enumerate(arrays)}
-        )
+        return lx.Tree({f"p{i}": lx.asarray(a[at].astype(dtype)) for i, a in enumerate(arrays)})
+
     ps = tree(expected, 0)
     state = optim.setup(rule, ps)
     worst = 0.0

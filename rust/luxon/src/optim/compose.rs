@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::show;
 use crate::optim::leaf::{First, Form, Kept, Leaf, Slot, Spec, State};
 use crate::optim::pass::blend;
-use crate::optim::rules::Definition;
+use crate::optim::rules::{Definition, validate};
 use crate::optim::transform::{Transform, master};
 use crate::tensor::Tensor;
 use crate::tree::{Pattern, near};
@@ -116,7 +116,7 @@ impl Optimizer {
 
     fn check_parts(&self) -> Result<()> {
         match self {
-            Optimizer::Rule(rule) => rule.check(),
+            Optimizer::Rule(rule) => validate(&**rule),
             Optimizer::Transform(transform) => transform.check(),
             Optimizer::Chain(members) => members.iter().try_for_each(Optimizer::check_parts),
             Optimizer::Partition(parts) if parts.is_empty() => {

@@ -187,10 +187,8 @@ pub(super) fn bound(rule: &str, name: &str, numbers: &[f64]) -> Result<()> {
     let holds = |number: f64| match name {
         "betas" => (0.0..1.0).contains(&number),
         "alpha" | "beta" if rule == "OAdam" => number.is_finite(),
-        "alpha" if rule == "RMSProp" => number >= 0.0,
-        "rho" | "decay" | "slow_step_size" => (0.0..=1.0).contains(&number),
-        "n" | "sync_period" | "history_size" | "max_iter" => number >= 1.0,
-        "c" | "p" | "min_norm" if rule.starts_with("clip") => number > 0.0,
+        "rho" => (0.0..=1.0).contains(&number),
+        "history_size" | "max_iter" => number >= 1.0,
         "dampening" | "ns_steps" | "max_eval" => !number.is_nan(),
         "beta2_decay" => number <= 0.0,
         "d" if rule == "Adafactor" => number >= 1.0,

@@ -55,7 +55,8 @@ fn what_stands_after_a_rule_works_on_its_step() {
 
 #[test]
 fn lbfgs_finds_the_minimum_of_rosenbrocks_function() {
-    let rule = Lbfgs { line_search_fn: Some("strong_wolfe".into()), max_iter: 100, ..Lbfgs::default() };
+    let search = Some("strong_wolfe".into());
+    let rule = Lbfgs { line_search_fn: search, max_iter: 100, tolerance_change: 1e-14, ..Lbfgs::default() };
     let optimizer = Optimizer::from(rule);
     let x = Tensor::new(&[-1.2, 1.0], &[2]).unwrap();
     let state = optimizer.start("x", &x).unwrap();

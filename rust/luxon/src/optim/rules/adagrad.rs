@@ -264,8 +264,10 @@ impl Definition for Asgd {
 
     fn update(&self, at: At, parameter: Tensor, gradient: &Tensor, kept: Vec<Kept>) -> Result<(Tensor, Vec<Kept>)> {
         let before = (at.step - 1) as f64;
-        let eta = at.lr / (1.0 + self.lambd * at.lr * before).powf(self.alpha);
-        let mu = 1.0 / (before - self.t0).max(1.0);
+        // PyTorch keeps both in single precision.
+        let single = |value: f64| f64::from(value as f32);
+        let eta = single(at.lr / (1.0 + self.lambd * at.lr * before).powf(self.alpha));
+        let mu = single(1.0 / (before - self.t0).max(1.0));
         let numbers = AsgdNumbers {
             eta,
             shrink: 1.0 - self.lambd * eta,

@@ -295,7 +295,8 @@ impl Definition for NAdam {
         let before = kept.pop().map_or(1.0, |kept| kept.number());
         let momentum = |step: f64| self.betas.0 * (1.0 - 0.5 * 0.96f64.powf(step * self.momentum_decay));
         let (now, next) = (momentum(at.step as f64), momentum((at.step + 1) as f64));
-        let product = before * now;
+        // PyTorch keeps the product in single precision.
+        let product = f64::from(before as f32 * now as f32);
         let numbers = Moments::<f64, SQUARE>::corrected(at, self.betas, self.eps, true);
         let numbers = Moments {
             m_step: at.lr * next / (1.0 - product * next),

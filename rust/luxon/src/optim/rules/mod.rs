@@ -77,7 +77,15 @@ pub trait Definition: Debug + Send + Sync {
         false
     }
 
-    /// Refuses settings out of their bounds.
+    /// Refuses numbers out of the bounds that go with their names.
+    ///
+    /// # Errors
+    /// [`Error::Value`] naming the setting.
+    fn in_bounds(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses settings that do not go together.
     ///
     /// # Errors
     /// [`Error::Value`] naming the setting.
@@ -113,6 +121,18 @@ pub trait Definition: Debug + Send + Sync {
     }
 }
 
+/// Refuses settings with which a rule cannot work.
+///
+/// # Errors
+/// [`Error::Value`] naming the setting.
+pub fn validate(rule: &dyn Definition) -> Result<()> {
+    rule.in_bounds()?;
+    if let Rate::Schedule(schedule) = rule.rate() {
+        schedule.check()?;
+    }
+    rule.check()
+}
+
 /// The rule of a name, with the default settings except for these.
 ///
 /// # Errors
@@ -126,11 +146,7 @@ pub fn rule(name: &str, settings: &[(String, Setting)]) -> Result<std::sync::Arc
                     for (name, setting) in settings {
                         rule.set(name, setting)?;
                     }
-                    rule.bounds()?;
-                    if let Rate::Schedule(schedule) = rule.rate() {
-                        schedule.check()?;
-                    }
-                    rule.check()?;
+                    validate(&rule)?;
                     Ok(std::sync::Arc::new(rule))
                 })*
                 _ => Err(Error::value("optim", format_args!("there is no rule {name:?}"))),
@@ -155,6 +171,10 @@ macro_rules! common {
 
         fn rate(&self) -> &$crate::optim::settings::Rate {
             &self.lr
+        }
+
+        fn in_bounds(&self) -> $crate::error::Result<()> {
+            $crate::optim::settings::Settings::bounds(self)
         }
     };
     ($name:literal, maximize) => {
