@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import luxon as lx
+import luxon.testing
 
 RNG = np.random.default_rng(0)
 SOME = RNG.normal(size=(3, 4))
@@ -140,8 +141,9 @@ def test_binary(name):
     close(function(lx.asarray(a), lx.asarray(b)), reference(a, b))
     close(function(lx.asarray(a), 0.5), reference(a, 0.5))
     close(function(0.5, b), reference(0.5, b))
-    assert function(2, 1).shape == ()
-    with pytest.raises(ValueError, match="do not broadcast"):
+    with pytest.raises(TypeError, match=f"{name}: both arguments are numbers"):
+        function(2, 1)
+    with pytest.raises(ValueError, match=rf"{name}: shapes \(2,\) and \(3,\) do not broadcast"):
         function(lx.ones(2), lx.ones(3))
 
 
@@ -407,7 +409,7 @@ def test_products():
     for order in ("fro", 1, -1, math.inf, -math.inf):
         close(lx.linalg.matrix_norm(a, ord=order), np.linalg.matrix_norm(a, ord=order))
     for wrong in (
-        lambda: lx.matrix_norm(a, ord="nuc"),
+        lambda: lx.matrix_norm(a, ord=3),
         lambda: lx.tensordot(a, b, axes=9),
         lambda: lx.einsum("ij", a),
     ):
@@ -508,3 +510,103 @@ def test_half_types_stay_half(name):
     assert str(result.dtype) == "bfloat16"
     wide = getattr(lx, name)(x.astype("float32"), **keywords)
     np.testing.assert_allclose(result.astype("float32").numpy(), wide.numpy(), rtol=1e-2)
+
+
+@pytest.mark.parametrize("method", ["linear", "lower", "higher", "midpoint", "nearest"])
+def test_quantile_methods(method):
+    x, q = RNG.normal(size=(3, 5, 2)), [0.0, 0.3, 0.5, 1.0]
+    for axis in (None, 1, (0, -1)):
+        got = lx.quantile(lx.asarray(x), q, axis, keepdims=True, method=method)
+        close(got, np.quantile(x, q, axis=axis, keepdims=True, method=method))
+    with pytest.raises(ValueError, match="method must be"):
+        lx.quantile(x, 0.5, method="median")
+
+
+def test_quantiles_at_infinities_and_in_their_level():
+    inf = np.inf
+    for pair, middle in (([-inf, 1.0], -inf), ([1.0, inf], inf), ([inf, inf], inf), ([-inf, inf], np.nan)):
+        np.testing.assert_equal(lx.median(lx.asarray(pair)).numpy(), np.float32(middle))
+    slope = lx.grad(lambda q: lx.quantile(lx.asarray([1.0, 3.0, 7.0]), q))(lx.asarray(0.75))
+    assert slope.item() == 8.0
+    # A level is no float32, whatever the data are.
+    x = lx.asarray(np.arange(11.0))
+    assert lx.quantile(x, 0.3).item() == pytest.approx(3.0, abs=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 2), (2, 0, 3), (4, 0), (0, 2, 2)])
+def test_norms_by_singular_values(shape):
+    a = RNG.normal(size=shape)
+    values = lx.linalg.svdvals(lx.asarray(a))
+    close(values, np.linalg.svd(a, compute_uv=False))
+    close(lx.linalg.matrix_norm(lx.asarray(a), ord="nuc"), np.linalg.svd(a, compute_uv=False).sum(-1))
+    if min(shape[-2:]):
+        for ord in (2, -2):
+            got = lx.linalg.matrix_norm(lx.asarray(a), ord=ord, keepdims=True)
+            close(got, np.linalg.norm(a, ord, axis=(-2, -1), keepdims=True))
+    else:
+        with pytest.raises(ValueError, match="no elements"):
+            lx.linalg.matrix_norm(lx.asarray(a), ord=2)
+
+
+@pytest.mark.parametrize("ord", [0.5, 0.9, -1, -2.5, 3, 6])
+def test_slopes_of_norms(ord):
+    norm = lambda x: lx.linalg.vector_norm(x, ord=ord)  # noqa: E731
+    x = lx.asarray(RNG.normal(size=5) + 2)
+    luxon.testing.check_gradients(norm, (x,))
+    assert lx.grad(norm)(lx.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    assert np.isfinite(lx.grad(norm)(lx.asarray([0.0, 1.0, 2.0])).numpy()).all()
+
+
+def test_slopes_with_scalar_arguments_are_as_exact_as_the_tensor():
+    x = lx.asarray(RNG.uniform(0.5, 2, size=7))
+    for f, slope in (
+        (lambda x: lx.pow(x, 3.7), 3.7 * x.numpy() ** 2.7),
+        (lambda x: lx.pow(2.1, x), 2.1 ** x.numpy() * np.log(2.1)),
+        (lambda x: lx.special.xlogy(x, 0.3), np.full(7, np.log(0.3))),
+        (lambda x: lx.special.xlog1py(x, 1.3), np.full(7, np.log1p(1.3))),
+        (lambda x: lx.atan2(x, 0.1), 0.1 / (x.numpy() ** 2 + 0.01)),
+    ):
+        got = lx.grad(lambda x, f=f: lx.sum(f(x)))(x)
+        np.testing.assert_allclose(got.numpy(), slope, rtol=1e-14)
+
+
+def test_slopes_at_special_points():
+    inf, nan = np.inf, np.nan
+    for f, at, slopes in (
+        (lx.abs, [(nan,)], (0,)),
+        (lx.atan2, [(0.0,), (-0.0,)], (0, 0)),
+        (lx.special.xlogy, [(0.0,), (2.0,)], (math.log(2), 0)),
+        (lx.special.xlogy, [(0.0,), (0.0,)], (0, nan)),
+        (lx.logaddexp, [(1e20,), (1e20,)], (0.5, 0.5)),
+        (lx.special.logit, [(2.0,)], (nan,)),
+        (lx.elu, [(nan,)], (1,)),
+        (lx.relu6, [(nan,)], (1,)),
+        (lx.special.log_ndtr, [(-1e4,)], (1e4,)),
+        (lx.special.log_ndtr, [(-inf,)], (inf,)),
+    ):
+        arguments = [lx.asarray(np.array(value)) for value in at]
+        got = lx.grad(lambda *x, f=f: lx.sum(f(*x)), argnums=tuple(range(len(at))))(*arguments)
+        np.testing.assert_allclose([slope.item() for slope in got], slopes, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lx.eye(-1),
+        lambda: lx.linspace(0, 1, -2),
+        lambda: lx.one_hot(lx.asarray([0]), -1),
+        lambda: lx.diff(lx.ones(3), n=-1),
+        lambda: lx.top_k(lx.ones(3), -1),
+        lambda: lx.isclose(lx.ones(1), lx.ones(1), rtol=-1),
+        lambda: lx.soft_shrink(lx.ones(1), -1),
+    ],
+)
+def test_negative_settings_are_refused(call):
+    with pytest.raises(ValueError, match=r"\w+: .*must not be negative, got"):
+        call()
+
+
+def test_einsum_sums_an_ellipsis_that_the_output_leaves_out():
+    a, b = RNG.normal(size=(2, 3, 4)), RNG.normal(size=4)
+    close(lx.einsum("...ij,j->i", a, b), np.einsum("kij,j->i", a, b))
+    close(lx.einsum("...->", a), a.sum())

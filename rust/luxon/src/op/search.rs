@@ -214,7 +214,10 @@ impl Tensor {
         // The difference of equal infinities would be NaN.
         let same = map(Kernel::LogicalAnd, &[(&a.equal(&b)?).into(), (&a.isinf()?).into()])?;
         let gap = map(Kernel::Where, &[(&same).into(), Scalar::Float(0.0).into(), (&b.sub(&a)?).into()])?;
-        let between = a.add(&gap.mul(&part)?)?;
+        // Beside an infinity, which the sum would turn into NaN, the weighted mean is taken.
+        let weighted = a.mul(&part.neg()?.add(1.0)?)?.add(&b.mul(&part)?)?;
+        let between =
+            map(Kernel::Where, &[(&gap.isinf()?).into(), (&weighted).into(), (&a.add(&gap.mul(&part)?)?).into()])?;
         let last = x.narrow(lines.len() - 1, length - 1, 1)?;
         let y = map(Kernel::Where, &[(&last.isnan()?).into(), (&last).into(), (&between).into()])?;
         let mut front: Vec<isize> = vec![lines.len() as isize - 1];

@@ -31,6 +31,18 @@ macro_rules! table {
             /// The name that users and errors use.
             #[inline]
             pub const fn name(self) -> &'static str {
+                match self {
+                    // Their rows' methods are not what users call.
+                    Kernel::Add => "add",
+                    Kernel::Pow | Kernel::IntegerPow => "pow",
+                    Kernel::Softplus => "softplus",
+                    Kernel::Clip => "clip",
+                    Kernel::Where => "where",
+                    _ => self.row_name(),
+                }
+            }
+
+            const fn row_name(self) -> &'static str {
                 match self { $(Kernel::$variant => stringify!($name)),* }
             }
 
