@@ -78,8 +78,7 @@ impl<T: Real + Element> Task<'_, T> {
             // SAFETY: rows of this part.
             unsafe {
                 std::slice::from_raw_parts_mut(self.call.dk.at(self.batch, self.kv_head, key), dim).fill(T::ZERO);
-                std::slice::from_raw_parts_mut(self.call.dv.at(self.batch, self.kv_head, key), value_dim)
-                    .fill(T::ZERO);
+                std::slice::from_raw_parts_mut(self.call.dv.at(self.batch, self.kv_head, key), value_dim).fill(T::ZERO);
             }
         }
         let group = heads / kv_heads;
@@ -113,7 +112,12 @@ impl<T: Real + Element> Task<'_, T> {
                 if !met {
                     let from = operands.q.at(batch, head, first);
                     let (from_row, to_row) = (operands.q.row, dim_row);
-                    run(&Scale { from, from_row, to: memory.query, to_row, columns: dim, by: scale }, count, count, 1.0);
+                    run(
+                        &Scale { from, from_row, to: memory.query, to_row, columns: dim, by: scale },
+                        count,
+                        count,
+                        1.0,
+                    );
                     let (a, a_row) = (self.call.y.at(batch, head, first), self.call.y.row);
                     let delta = Delta { a, a_row, b: dy, b_row: dy_row, columns: value_dim, to: memory.deltas };
                     run(&delta, count, count, 1.0);
@@ -189,9 +193,8 @@ impl<T: Real + Element> Task<'_, T> {
 pub unsafe fn backward<T: Real + Element>(sizes: &Sizes, operands: &Operands<T>, call: &Backward<T>) -> Result<()> {
     let Sizes { batch, heads, kv_heads, queries, dim, .. } = *sizes;
     // SAFETY: the caller's promise.
-    let (turned_keys, turned_values) = unsafe {
-        (Turned::new(sizes, operands.k, dim)?, Turned::new(sizes, operands.v, sizes.value_dim)?)
-    };
+    let (turned_keys, turned_values) =
+        unsafe { (Turned::new(sizes, operands.k, dim)?, Turned::new(sizes, operands.v, sizes.value_dim)?) };
     let parts = parts(sizes);
     let each = batch * heads * queries * dim;
     let sums = Scratch::<T>::zeroed(each.checked_mul(parts - 1).ok_or(Error::Memory(usize::MAX))?)?;
@@ -234,13 +237,11 @@ pub unsafe fn backward<T: Real + Element>(sizes: &Sizes, operands: &Operands<T>,
         threads::parallel(batch * heads, (each * parts) as f64, &|pair| {
             for row in 0..queries {
                 // SAFETY: a row of the gradient, and of every further sum.
-                let target =
-                    unsafe { std::slice::from_raw_parts_mut(dq.at(pair / heads, pair % heads, row), dim) };
+                let target = unsafe { std::slice::from_raw_parts_mut(dq.at(pair / heads, pair % heads, row), dim) };
                 for part in 0..parts - 1 {
                     // SAFETY: as above.
-                    let from = unsafe {
-                        std::slice::from_raw_parts(sums.at(part * each + (pair * queries + row) * dim), dim)
-                    };
+                    let from =
+                        unsafe { std::slice::from_raw_parts(sums.at(part * each + (pair * queries + row) * dim), dim) };
                     for (target, &from) in target.iter_mut().zip(from) {
                         *target += from;
                     }

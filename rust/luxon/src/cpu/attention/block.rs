@@ -201,7 +201,8 @@ impl<T: Real> Job for Finish<T> {
                     S::store_some(y.add(at), &lanes, length);
                 });
                 if !self.logsums.is_null() {
-                    let logsum = if total == T::ZERO { -T::NEGATIVE_INFINITY } else { *self.maxima.add(i) + total.ln() };
+                    let logsum =
+                        if total == T::ZERO { -T::NEGATIVE_INFINITY } else { *self.maxima.add(i) + total.ln() };
                     *self.logsums.add(i) = logsum;
                 }
             }
@@ -266,10 +267,8 @@ impl<T: Real> Job for Delta<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         for i in first..first + count {
-            let (a, b) = (
-                self.a.wrapping_offset(i as isize * self.a_row),
-                self.b.wrapping_offset(i as isize * self.b_row),
-            );
+            let (a, b) =
+                (self.a.wrapping_offset(i as isize * self.a_row), self.b.wrapping_offset(i as isize * self.b_row));
             let mut sums = [T::ZERO; LANES];
             chunks!(LANES, self.columns, |at, length| {
                 // SAFETY: the caller's promise: chunks of the rows.

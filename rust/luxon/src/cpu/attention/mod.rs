@@ -256,7 +256,14 @@ pub unsafe fn forward<T: Real + Element>(
             // SAFETY: rows and columns inside the arrays, and memory of this task's own.
             unsafe {
                 let q = (operands.q.at(batch, head, first), operands.q.row);
-                let scale = Scale { from: q.0, from_row: q.1, to: query, to_row: dim as isize, columns: dim, by: T::from_f64(sizes.scale) };
+                let scale = Scale {
+                    from: q.0,
+                    from_row: q.1,
+                    to: query,
+                    to_row: dim as isize,
+                    columns: dim,
+                    by: T::from_f64(sizes.scale),
+                };
                 run(&scale, count, count, 1.0);
                 for i in 0..count {
                     *maxima.add(i) = T::NEGATIVE_INFINITY;

@@ -261,11 +261,8 @@ impl<T: Real> StepBackward<T> {
                 Self::add::<S>(&mut slope, self.dy.row(row), at, length);
                 let y = load::<S, T>(kept.add(at), length);
                 for k in 0..WIDE {
-                    let factor = if relu {
-                        if y[k] > T::ZERO { T::ONE } else { T::ZERO }
-                    } else {
-                        T::ONE - y[k] * y[k]
-                    };
+                    let factor =
+                        if relu { if y[k] > T::ZERO { T::ONE } else { T::ZERO } } else { T::ONE - y[k] * y[k] };
                     slope[k] *= factor;
                 }
                 put::<S, T>(self.dproduct.add(row * n), at, &slope, length);

@@ -128,7 +128,11 @@ impl Sizes {
                 }
             };
             // A lone group is not a task: its products and passes are shared themselves.
-            if groups == 1 { task(0) } else { threads::parallel(groups, nanoseconds, &task) }
+            if groups == 1 {
+                task(0)
+            } else {
+                threads::parallel(groups, nanoseconds, &task)
+            }
             if interrupt::pending() {
                 return;
             }
@@ -201,7 +205,8 @@ pub unsafe fn forward<T: Real + Element>(sizes: &Sizes, call: &Forward<T>) -> Re
         let output = |array: Output<T>, times: usize, place: usize, width: usize| {
             let (time, row) = sizes.strides(times, width);
             // SAFETY: a place inside the array, unless it is absent.
-            let first = if array.is_some() { unsafe { array.at(place * time + first * row) } } else { std::ptr::null_mut() };
+            let first =
+                if array.is_some() { unsafe { array.at(place * time + first * row) } } else { std::ptr::null_mut() };
             Strided { first, stride: row }
         };
         let last = index + 1 == steps;
@@ -220,7 +225,11 @@ pub unsafe fn forward<T: Real + Element>(sizes: &Sizes, call: &Forward<T>) -> Re
                     false if last => output(y, sizes.results(), 0, hidden),
                     false => none,
                 },
-                memory: if last && sizes.memory { output(y, sizes.results(), sizes.results() - 1, hidden) } else { none },
+                memory: if last && sizes.memory {
+                    output(y, sizes.results(), sizes.results() - 1, hidden)
+                } else {
+                    none
+                },
                 kept: output(kept, steps, at, cell.kept() * hidden),
                 before: output(before, steps, at, hidden),
                 memory_before: output(memory_before, steps, at, hidden),
@@ -275,13 +284,15 @@ pub unsafe fn backward<T: Real + Element>(sizes: &Sizes, call: &Backward<T>) -> 
         let input = |array: Input<T>, times: usize, place: usize, width: usize| {
             let (time, row) = sizes.strides(times, width);
             // SAFETY: a place inside the array, unless it is absent.
-            let first = if array.is_some() { unsafe { array.at(place * time + first * row) } } else { std::ptr::null() };
+            let first =
+                if array.is_some() { unsafe { array.at(place * time + first * row) } } else { std::ptr::null() };
             Strided { first, stride: row }
         };
         let output = |array: Output<T>| {
             let (time, row) = sizes.strides(steps, width);
             // SAFETY: as above.
-            let first = if array.is_some() { unsafe { array.at(at * time + first * row) } } else { std::ptr::null_mut() };
+            let first =
+                if array.is_some() { unsafe { array.at(at * time + first * row) } } else { std::ptr::null_mut() };
             Strided { first, stride: row }
         };
         let last = index + 1 == steps;
@@ -296,7 +307,11 @@ pub unsafe fn backward<T: Real + Element>(sizes: &Sizes, call: &Backward<T>) -> 
                     false if last => input(dy, sizes.results(), 0, hidden),
                     false => none,
                 },
-                dmemory: if last && sizes.memory { input(dy, sizes.results(), sizes.results() - 1, hidden) } else { none },
+                dmemory: if last && sizes.memory {
+                    input(dy, sizes.results(), sizes.results() - 1, hidden)
+                } else {
+                    none
+                },
                 kept: input(kept, steps, at, cell.kept() * hidden),
                 before: input(before, steps, at, hidden),
                 memory_before: input(memory_before, steps, at, hidden),

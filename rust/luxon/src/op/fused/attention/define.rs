@@ -51,12 +51,12 @@ impl Attention {
         let powers = scores.sub(&shift)?.exp()?;
         let total = powers.sum(Some(&[-1]), true)?;
         let divisor = map(Kernel::Where, &[(&none).into(), Scalar::Float(1.0).into(), (&total).into()])?;
-        let weights = powers.div(&divisor)?.reshape_to(&Shape::from_slice(&[batch, kv_heads, group, queries, keys])?)?;
+        let weights =
+            powers.div(&divisor)?.reshape_to(&Shape::from_slice(&[batch, kv_heads, group, queries, keys])?)?;
         let y = matmul(&weights, &v.expand_dims(2)?)?
             .reshape_to(&Shape::from_slice(&[batch, heads, queries, value_dim])?)?;
         let logsums = shift.add(&total.detach().log()?)?;
-        let logsums =
-            map(Kernel::Where, &[(&none).into(), Scalar::Float(f64::INFINITY).into(), (&logsums).into()])?;
+        let logsums = map(Kernel::Where, &[(&none).into(), Scalar::Float(f64::INFINITY).into(), (&logsums).into()])?;
         Ok(smallvec![self.ordered(&y)?, logsums.detach().squeeze(&[-1])?])
     }
 

@@ -17,7 +17,6 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{pull_expansion, push_expansion, with_real};
 use crate::cpu::attention::{self as kernel, Array, Operands, Sizes};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Shape, show};
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply_all};
@@ -137,7 +136,8 @@ impl Family for Attention {
 
     fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
         let refuse = |what: &str| {
-            let names = ["q", "k", "v"].into_iter().chain(self.mask.then_some("mask")).chain(self.bias.then_some("bias"));
+            let names =
+                ["q", "k", "v"].into_iter().chain(self.mask.then_some("mask")).chain(self.bias.then_some("bias"));
             let shapes: Vec<String> =
                 names.zip(inputs).map(|(name, input)| format!("{name} {}", show(input.shape()))).collect();
             Error::shape(self.name(), format_args!("{} do not fit: {what}", shapes.join(", ")))
@@ -233,7 +233,6 @@ impl Family for AttentionGradient {
         let values = read(&inputs[1..1 + count], 3)?;
         let (dy, y) = (by_rows(inputs[0])?, by_rows(inputs[1 + count])?);
         let logsums = inputs[2 + count].to_contiguous()?;
-        debug_assert_ne!(inputs[1].dtype(), DType::F16);
         with_real!(inputs[1].dtype(), T => {
             let operands = of.operands::<T>(&sizes, &values)?;
             let mut results = outputs.iter_mut().map(|output| of.array_mut(output));

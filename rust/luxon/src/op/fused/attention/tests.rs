@@ -1,4 +1,5 @@
 use super::*;
+use crate::DType;
 use crate::op::apply;
 use crate::op::testing::{check_gradients, sample};
 
@@ -117,9 +118,8 @@ fn threads_change_no_bit() {
             let run = |threads: usize| {
                 crate::runtime::threads::with_threads(threads, || {
                     let rest = &inputs[3..];
-                    let objective = |x: &[Tensor]| {
-                        apply(op, &x.iter().chain(rest).collect::<Vec<_>>())?.square()?.sum(None, false)
-                    };
+                    let objective =
+                        |x: &[Tensor]| apply(op, &x.iter().chain(rest).collect::<Vec<_>>())?.square()?.sum(None, false);
                     let (value, gradients) = crate::value_and_grad(objective, &inputs[..3]).unwrap();
                     std::iter::once(value)
                         .chain(gradients)

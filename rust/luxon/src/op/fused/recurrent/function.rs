@@ -140,7 +140,8 @@ fn check(op: &Recurrent, x: &Tensor, weights: &Weights<'_>, carry: Option<&Carry
         named.extend(weights.hidden_bias.map(|bias| ("bias_hh", bias)));
         named.extend(carry.map(|carry| ("hidden state", &carry.hidden)));
         named.extend(carry.and_then(|carry| carry.memory.as_ref()).map(|memory| ("memory", memory)));
-        let texts: Vec<String> = named.iter().map(|(name, tensor)| format!("{name} {}", show(tensor.shape()))).collect();
+        let texts: Vec<String> =
+            named.iter().map(|(name, tensor)| format!("{name} {}", show(tensor.shape()))).collect();
         texts.join(", ")
     };
     let refuse = |what: String| Error::shape(op.name(), format_args!("{} do not fit: {what}", describe()));

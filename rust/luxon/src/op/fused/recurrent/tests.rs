@@ -7,9 +7,12 @@ const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Lstm, Cell::Gru];
 fn recurrences() -> Vec<Recurrent> {
     let mut all = Vec::new();
     for cell in CELLS {
-        for (time_major, reverse, sequence, memory) in
-            [(true, false, true, false), (false, false, true, true), (false, true, false, true), (true, true, true, true)]
-        {
+        for (time_major, reverse, sequence, memory) in [
+            (true, false, true, false),
+            (false, false, true, true),
+            (false, true, false, true),
+            (true, true, true, true),
+        ] {
             let (memory, bias) = (memory && cell == Cell::Lstm, cell == Cell::Gru && !reverse);
             all.push(Recurrent { cell, time_major, reverse, sequence, memory, bias, kept: true });
         }
