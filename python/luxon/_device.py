@@ -55,4 +55,13 @@ def cuda(i: int = 0) -> Device:
     Raises:
         RuntimeError: there is none.
     """
-    return Tensor.to_device(_core.zeros(()), f"cuda:{i}").device
+    return resolve(f"cuda:{i}")
+
+
+def resolve(device: DeviceLike) -> Device:
+    """The device of that name.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    return _core.zeros(()).to_device(device).device

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _core, random
 from ._core import Tensor, Tree
-from ._device import to_device
+from ._device import resolve, to_device
 from ._typing import DeviceLike
 
 __all__ = ["DataLoader", "DeviceLoader"]
@@ -150,7 +150,7 @@ class DeviceLoader:
 
     def __init__(self, loader: _Loader, device: DeviceLike) -> None:
         self.loader = loader
-        self.device = device
+        self.device = resolve(device)
 
     def __len__(self) -> int:
         return len(self.loader)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .. import optim, tree
-from .._core import Tensor, Tree
+from .. import optim
+from .._core import Tree
+from .._device import to_device
 from ..nn import Layer, setup
 from ..nn._layer import as_tree
 from ..nn._setup import parameter_length, state_length
@@ -81,7 +82,7 @@ class TrainState:
         """A state with freshly initialised trees, moved to `device` where one is given."""
         ps, st = setup(rng, model)
         if device is not None:
-            ps, st = (tree.map(lambda leaf: _moved(leaf, device), part) for part in (ps, st))
+            ps, st = to_device(ps, device), to_device(st, device)
         return cls(model, ps, st, optimizer)
 
     def _with(self, **changes: Any) -> TrainState:
@@ -116,8 +117,3 @@ def _donated(name: str) -> DonatedError:
 
 
 _PARTS = ("model", "parameters", "states", "optimizer", "optimizer_state", "step")
-
-
-def _moved(leaf: Any, device: Any) -> Any:
-    """A tensor on `device`; flags, keys and numbers stay as they are."""
-    return leaf.to_device(device) if isinstance(leaf, Tensor) else leaf

@@ -6,9 +6,9 @@
 //! of all outputs of a plane are one run of `pitch`-wide rows. Where a row of the block is wider than a row of
 //! outputs, the run has a few results between rows that nobody reads.
 
-use super::super::lanes::{load, store};
+use super::super::lanes::{Simd, load, store};
 use super::super::real::Real;
-use super::super::rows::Scratch;
+use super::super::rows::{Scratch, chunks};
 use super::Axis;
 use crate::error::{Error, Result};
 
@@ -75,6 +75,12 @@ impl Phases {
         Scratch::zeroed(self.run.checked_add(SLACK).ok_or_else(too_large)?)
     }
 
+    /// Working memory for a row of the plane with its padding.
+    pub fn line_scratch<T: Real>(&self) -> Result<Scratch<T>> {
+        let length = self.pitch.checked_mul(self.axes[2].stride).and_then(|length| length.checked_add(SLACK));
+        Scratch::unwritten(length.ok_or_else(too_large)?)
+    }
+
     /// The depths, with their offset in the laid-out plane, that window `output` of the first axis covers,
     /// each with its tap.
     #[inline(always)]
@@ -91,7 +97,7 @@ impl Phases {
     /// # Safety
     /// `x` is a plane of the input sizes, `to` memory from [`Phases::scratch`].
     #[inline(always)]
-    pub unsafe fn take_apart<T: Real>(&self, x: *const T, to: *mut T, fill: T) {
+    pub unsafe fn take_apart<S: Simd, T: Real>(&self, x: *const T, to: *mut T, fill: T) {
         // SAFETY: the caller's promise; `walk` stays within both.
         unsafe {
             self.walk(|row, line, [low, high], stride| match row {
@@ -99,7 +105,7 @@ impl Phases {
                 Some(row) => {
                     fill_run(to.add(line), low, fill);
                     fill_run(to.add(line + high), self.pitch - high, fill);
-                    pick(x.add(row), to.add(line + low), high - low, stride);
+                    pick::<S, T>(x.add(row), to.add(line + low), high - low, stride);
                 }
             });
         }
@@ -119,21 +125,39 @@ impl Phases {
     /// those that stand nowhere become 0.
     ///
     /// # Safety
-    /// As [`Phases::take_apart`], with the plane written.
+    /// As [`Phases::take_apart`], with the plane written; `line` is memory from [`Phases::line_scratch`].
     #[inline(always)]
-    pub unsafe fn put_together<T: Real>(&self, from: *const T, x: *mut T) {
+    pub unsafe fn put_together<T: Real>(&self, from: *const T, line: *mut T, x: *mut T) {
         let [depth, height, width] = self.axes;
-        let complete = |axis: Axis| axis.reach() >= axis.before + axis.input;
-        // SAFETY: the caller's promise; `walk` stays within both.
-        unsafe {
-            if !(complete(height) && complete(width)) {
-                fill_run(x, depth.input * height.input * width.input, T::ZERO);
-            }
-            self.walk(|row, line, [low, high], stride| {
-                if let Some(row) = row {
-                    place(from.add(line + low), x.add(row), high - low, stride);
+        for row in 0..depth.input * height.input {
+            let (d, h) = (row / height.input, row % height.input + height.before);
+            let (p, j) = (h % height.stride, h / height.stride);
+            // SAFETY: the caller's promise; rows and columns beyond the layout are left out.
+            unsafe {
+                let x = x.add(row * width.input);
+                if j >= self.rows {
+                    fill_run(x, width.input, T::ZERO);
+                    continue;
                 }
-            });
+                let phase = |q: usize| from.add(d * self.slice + ((p * width.stride + q) * self.rows + j) * self.pitch);
+                let known = (self.pitch * width.stride).saturating_sub(width.before).min(width.input);
+                match width.stride {
+                    1 => std::ptr::copy_nonoverlapping(phase(0).add(width.before), x, known),
+                    2 => {
+                        interleave(phase(0), phase(1), line, self.pitch);
+                        std::ptr::copy_nonoverlapping(line.add(width.before), x, known);
+                    }
+                    stride => {
+                        for q in 0..stride {
+                            let first = (q + stride - width.before % stride) % stride;
+                            for at in (first..known).step_by(stride) {
+                                x.add(at).write(phase(q).add((at + width.before) / stride).read());
+                            }
+                        }
+                    }
+                }
+                fill_run(x.add(known), width.input - known, T::ZERO);
+            }
         }
     }
 
@@ -173,38 +197,33 @@ unsafe fn fill_run<T: Real>(to: *mut T, count: usize, value: T) {
 
 /// Copies every `stride`-th of the elements at `from`.
 #[inline(always)]
-unsafe fn pick<T: Real>(from: *const T, to: *mut T, count: usize, stride: usize) {
+unsafe fn pick<S: Simd, T: Real>(from: *const T, to: *mut T, count: usize, stride: usize) {
     // SAFETY: the caller's promise: `count` elements on both sides, the last one at (count - 1) * stride.
     unsafe {
-        let mut done = 0;
         match stride {
-            1 => return std::ptr::copy_nonoverlapping(from, to, count),
-            2 => {
-                // The last of the 32 elements is not needed, and may be behind the end.
-                while done + 17 <= count {
-                    let both: [T; 32] = load(from.add(2 * done));
-                    store(to.add(done), &std::array::from_fn::<T, 16, _>(|i| both[2 * i]));
-                    done += 16;
+            1 => std::ptr::copy_nonoverlapping(from, to, count),
+            2 => chunks!(16, count, |at, length| {
+                let both: [T; 32] = S::load_some(from.add(2 * at), 2 * length - 1, T::ZERO);
+                let one: [T; 16] = std::array::from_fn(|i| both[2 * i]);
+                S::store_some(to.add(at), &one, length);
+            }),
+            _ => {
+                for i in 0..count {
+                    to.add(i).write(from.add(i * stride).read());
                 }
             }
-            _ => {}
-        }
-        for i in done..count {
-            to.add(i).write(from.add(i * stride).read());
         }
     }
 }
 
-/// Copies elements to every `stride`-th place at `to`.
+/// Writes the elements at `first` and `second` in turn, `pairs` of each, and up to `SLACK` more behind them.
 #[inline(always)]
-unsafe fn place<T: Real>(from: *const T, to: *mut T, count: usize, stride: usize) {
-    // SAFETY: as for `pick`, with the sides exchanged.
-    unsafe {
-        if stride == 1 {
-            return std::ptr::copy_nonoverlapping(from, to, count);
-        }
-        for i in 0..count {
-            to.add(i * stride).write(from.add(i).read());
+unsafe fn interleave<T: Real>(first: *const T, second: *const T, to: *mut T, pairs: usize) {
+    for at in (0..pairs).step_by(16) {
+        // SAFETY: the caller's promise; what is read and written behind the ends is slack.
+        unsafe {
+            let (a, b): ([T; 16], [T; 16]) = (load(first.add(at)), load(second.add(at)));
+            store(to.add(2 * at), &std::array::from_fn::<T, 32, _>(|i| if i % 2 == 0 { a[i / 2] } else { b[i / 2] }));
         }
     }
 }

@@ -84,7 +84,7 @@ impl<T: Real, const N: usize> Job for Max<'_, T, N> {
             // SAFETY: the plane is inside the arrays; the runs are inside the scratch memory, whose slack
             // takes what is read and written behind their ends.
             unsafe {
-                phases.take_apart(self.x.at(index * plane), laid.pointer(), T::NEGATIVE_INFINITY);
+                phases.take_apart::<S, T>(self.x.at(index * plane), laid.pointer(), T::NEGATIVE_INFINITY);
                 for output in 0..depth.output {
                     let at = (index * depth.output + output) * area;
                     let (y, place) = (self.y.at(at), self.place.at(at));

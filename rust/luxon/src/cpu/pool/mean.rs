@@ -101,7 +101,8 @@ impl<T: Real, const N: usize, const TRANSPOSED: bool> Job for Mean<'_, T, N, TRA
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let phases = self.phases;
         let [depth, height, width] = phases.axes;
-        let (Ok(laid), Ok(between)) = (phases.scratch::<T>(), phases.run_scratch::<T>()) else {
+        let memory = (phases.scratch::<T>(), phases.run_scratch::<T>(), phases.line_scratch::<T>());
+        let (Ok(laid), Ok(between), Ok(line)) = memory else {
             self.failed.store(phases.run.max(1), Ordering::Relaxed);
             return;
         };
@@ -121,9 +122,9 @@ impl<T: Real, const N: usize, const TRANSPOSED: bool> Job for Mean<'_, T, N, TRA
                         }
                         self.give::<S>(between.pointer(), output, laid.pointer());
                     }
-                    phases.put_together(laid.pointer(), self.to.at(index * plane));
+                    phases.put_together(laid.pointer(), line.pointer(), self.to.at(index * plane));
                 } else {
-                    phases.take_apart(self.from.at(index * plane), laid.pointer(), T::ZERO);
+                    phases.take_apart::<S, T>(self.from.at(index * plane), laid.pointer(), T::ZERO);
                     for output in 0..depth.output {
                         let y = self.to.at(outputs + output * area);
                         if phases.is_dense() {

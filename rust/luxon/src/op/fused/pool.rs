@@ -21,7 +21,7 @@ use crate::tensor::{Tensor, Value};
 
 /// Where windows are further apart than this along a row, runs of their taps are too short to be worth
 /// laying a plane out for them: windows are then taken one by one, and means by a product with a matrix.
-pub(super) const LONG: usize = 8;
+pub(super) const LONG: usize = 4;
 
 /// Windows along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
