@@ -43,10 +43,10 @@ def problems(draw):
     batch = draw(some.integers(0, 9))
     x = numbers(1, batch, groups * channels, *size)
     weight = numbers(2, groups * filters, channels, *kernel)
-    return x, weight, dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return x, weight, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 @given(problems())
 def test_conv_and_its_gradients_equal_those_of_jax(problem):
     x, weight, options = problem
@@ -81,7 +81,7 @@ def test_conv_and_its_gradients_equal_those_of_jax(problem):
     np.testing.assert_allclose(dbias, cotangent.sum(axis=axes), rtol=1e-11, atol=1e-11)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(problems(), some.data())
 def test_conv_transpose_is_the_transpose(problem, data):
     image, weight, options = problem
@@ -265,14 +265,14 @@ def test_layers_explain_their_refusals():
     with pytest.warns(UserWarning, match="float64 input is cast"):
         layer(lx.ones((1, 4, 8, 8), dtype="float64"), ps, st)
     for settings_ in (
-        dict(kernel=3),
-        dict(kernel=()),
-        dict(kernel=(3, 0)),
-        dict(groups=3),
-        dict(padding="same", stride=2),
-        dict(padding=-1),
-        dict(padding_mode="constant"),
-        dict(stride=(1, 1, 1)),
+        {"kernel": 3},
+        {"kernel": ()},
+        {"kernel": (3, 0)},
+        {"groups": 3},
+        {"padding": "same", "stride": 2},
+        {"padding": -1},
+        {"padding_mode": "constant"},
+        {"stride": (1, 1, 1)},
     ):
         with pytest.raises(ValueError, match="Conv: "):
             nn.Conv(**{"kernel": (3, 3), "in_channels": 4, "out_channels": 8, **settings_})
