@@ -42,3 +42,24 @@ def test_surgery(tmp_path: pathlib.Path) -> None:
     assert float(re.findall(r"test accuracy ([\d.]+)%", printed)[-1]) >= 95.0
     assert "location model.body.layer_1, place input, index (6, 20)" in printed
     assert "the two layers are still one: True" in printed
+
+
+def number(pattern: str, printed: str) -> float:
+    return float(re.findall(pattern, printed)[-1])
+
+
+def test_neural_ode(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("scipy")
+    pytest.importorskip("matplotlib")
+    printed = run_example("neural_ode.py", tmp_path, "--steps", "400")
+    baseline = number(r"in the future: mean ([\d.]+)", printed)
+    assert number(r"error in the future ([\d.]+)", printed) < 0.5 * baseline
+    assert number(r"solver differ by ([\d.e-]+)", printed) < 1e-3
+    assert (tmp_path / "output" / "neural_ode.png").stat().st_size > 1000
+
+
+def test_pinn_burgers(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("matplotlib")
+    printed = run_example("pinn_burgers.py", tmp_path, "--steps", "300", "--refine", "15")
+    assert number(r"relative error ([\d.e+-]+)", printed) < 0.1
+    assert (tmp_path / "output" / "pinn_burgers.png").stat().st_size > 1000
