@@ -68,6 +68,8 @@ def matrices(case: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 GROUPS = 8
+# What is timed as a function with its gradients.
+FORWARD_BACKWARD = ("layernorm", "rmsnorm", "batchnorm", "groupnorm", "instancenorm", "embedding")
 
 
 def normalisation(case: str) -> tuple[str, list[np.ndarray]]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .cases import (
+    FORWARD_BACKWARD,
     GROUPS,
     Transformer,
     attention,
@@ -59,7 +60,7 @@ def build(case: str):
         )
         run = jax.jit(function)
         return lambda: block(run(x))
-    if " fb " in case:
+    if case.startswith(FORWARD_BACKWARD):
         return _forward_backward(case)
     if "4096x4096" in case:
         x = jnp.asarray(generator().standard_normal((4096, 4096)).astype("f4"))

@@ -6,6 +6,7 @@ import luxon as lx
 from luxon import losses, nn, optim, training
 
 from .cases import (
+    FORWARD_BACKWARD,
     GROUPS,
     Transformer,
     attention,
@@ -60,7 +61,7 @@ def build(case: str):
             return lambda: lx.tanh(x * 1.1 + 0.3) * lx.sigmoid(x)
         function = getattr(lx, name)
         return lambda: function(x)
-    if " fb " in case:
+    if case.startswith(FORWARD_BACKWARD):
         return _forward_backward(case)
     if "4096x4096" in case:
         x = lx.asarray(generator().standard_normal((4096, 4096)).astype("f4"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .cases import (
+    FORWARD_BACKWARD,
     GROUPS,
     Transformer,
     attention,
@@ -37,10 +38,11 @@ def build(case: str):
 
         return run
     with torch.no_grad():
-        return _arrays(case) if not case.startswith("step") and " fb " not in case else _differentiated(case)
         if case.startswith(("lstm", "transformer", "attention")):
             return _sequence_model(case)
-        return _arrays(case) if not case.startswith(("step", "layernorm")) else _differentiated(case)
+        if case.startswith(FORWARD_BACKWARD):
+            return _forward_backward(case)
+        return _differentiated(case) if case.startswith("step") else _arrays(case)
 
 
 def _arrays(case: str):
@@ -81,8 +83,6 @@ def _arrays(case: str):
 
 
 def _differentiated(case: str):
-    if " fb " in case:
-        return _forward_backward(case)
     sizes, parameters, x, y, activation, loss = network(case)
     layers: list[torch.nn.Module] = []
     for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
