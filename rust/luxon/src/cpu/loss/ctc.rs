@@ -130,7 +130,7 @@ impl<T: Real> Problem<T> {
     /// The class of a state.
     #[inline(always)]
     unsafe fn class(&self, sample: usize, state: usize) -> usize {
-        if state % 2 == 0 {
+        if state.is_multiple_of(2) {
             return self.blank;
         }
         // SAFETY: the caller's promise: odd states belong to the sample's labels.
