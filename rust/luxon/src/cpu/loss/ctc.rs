@@ -312,7 +312,7 @@ impl<T: Real> Job for Backward<T> {
                     let mut blanks = 0.0;
                     for state in 0..states {
                         let weight = weights.add(state).read();
-                        if state % 2 == 0 {
+                        if state.is_multiple_of(2) {
                             blanks += weight;
                         } else {
                             *line.add(self.problem.class(sample, state)) += T::from_f64(-upstream * weight);
