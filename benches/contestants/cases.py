@@ -40,6 +40,9 @@ CASES = [
     "conv dw 128x6x14x14 k5 16",
     "step 2-32-32-1",
     "step 64-256-256-10",
+    "lstm step 32-128 64x32",
+    "transformer step 128x4",
+    "attention 4096",
 ]
 
 
@@ -118,3 +121,44 @@ def network(case: str) -> tuple[list[int], list[np.ndarray], np.ndarray, np.ndar
     x = random.standard_normal((batch, sizes[0])).astype("f4")
     y = random.standard_normal((batch, 1)).astype("f4") if small else random.integers(0, sizes[-1], batch)
     return sizes, parameters, x, y, "tanh" if small else "relu", "mse" if small else "cross entropy"
+
+
+def sequences(case: str) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Features, hidden size, inputs (batch, time, features) and targets (batch, 1)."""
+    random = generator()
+    features, hidden = (int(size) for size in case.split()[2].split("-"))
+    steps, batch = (int(size) for size in case.split()[3].split("x"))
+    x = random.standard_normal((batch, steps, features)).astype("f4")
+    return features, hidden, x, random.standard_normal((batch, 1)).astype("f4")
+
+
+class Transformer:
+    """A causal language model: embeddings, layers of attention and perceptron before which is normalised."""
+
+    vocabulary, context, batch, heads = 64, 128, 16, 4
+
+    def __init__(self, case: str) -> None:
+        self.dim, self.layers = (int(size) for size in case.split()[2].split("x"))
+        random = generator()
+        tokens = random.integers(0, self.vocabulary, (self.batch, self.context + 1))
+        self.x, self.y = tokens[:, :-1], tokens[:, 1:]
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Weights (out, in) by name; norms and biases start as ones and zeros."""
+        random, dim = generator(), self.dim
+        shapes = {
+            "tokens": (self.vocabulary, dim),
+            "positions": (self.context, dim),
+            "head": (self.vocabulary, dim),
+        }
+        for layer in range(self.layers):
+            for name in ("q", "k", "v", "out"):
+                shapes[f"{layer}.{name}"] = (dim, dim)
+            shapes[f"{layer}.up"], shapes[f"{layer}.down"] = (4 * dim, dim), (dim, 4 * dim)
+        return {name: (random.standard_normal(shape) * 0.02).astype("f4") for name, shape in shapes.items()}
+
+
+def attention(case: str) -> list[np.ndarray]:
+    """q, k, v and the cotangent, (batch, heads, time, dim)."""
+    random = generator()
+    return [random.standard_normal((1, 4, int(case.split()[-1]), 64)).astype("f4") for _ in range(4)]

@@ -7,7 +7,18 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from .cases import GROUPS, convolution, generator, matrices, network, normalisation, table
+from .cases import (
+    GROUPS,
+    Transformer,
+    attention,
+    convolution,
+    generator,
+    matrices,
+    network,
+    normalisation,
+    sequences,
+    table,
+)
 
 jax.config.update("jax_enable_x64", True)  # float64 inputs stay; everything else is float32
 VERSION = jax.__version__
@@ -79,6 +90,19 @@ def build(case: str):
         return lambda: block(run(*operands))
     if case.startswith("step"):
         return _step(case)
+    if case.startswith("lstm"):
+        return _lstm(case)
+    if case.startswith("transformer"):
+        return _transformer(Transformer(case))
+    if case.startswith("attention"):
+        q, k, v, dy = (jnp.asarray(array) for array in attention(case))
+
+        @jax.jit
+        def both(q, k, v, dy):
+            y, pullback = jax.vjp(_attend, q, k, v)
+            return y, pullback(dy)
+
+        return lambda: block(both(q, k, v, dy))
     return None
 
 
@@ -114,6 +138,96 @@ def _forward_backward(case: str):
         return y, pullback(dy)
 
     return lambda: jax.block_until_ready(both(primals, dy))
+
+
+def _attend(q, k, v):
+    """Causal attention over (batch, heads, time, dim)."""
+    scores = jnp.einsum("bhqd,bhkd->bhqk", q, k) * q.shape[-1] ** -0.5
+    met = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(jnp.where(met, scores, -jnp.inf)), v)
+
+
+def _lstm(case: str):
+    features, hidden, x, y = sequences(case)
+    random = generator()
+    shapes = {
+        "wx": (features, 4 * hidden),
+        "wh": (hidden, 4 * hidden),
+        "b": (4 * hidden,),
+        "head": (hidden, 1),
+    }
+    ps = {name: jnp.asarray((random.standard_normal(s) * 0.08).astype("f4")) for name, s in shapes.items()}
+
+    def value(ps, x, y):
+        zeros = jnp.zeros((x.shape[0], hidden), "f4")
+
+        def step(carry, z):
+            h, c = carry
+            i, f, g, o = jnp.split(z + h @ ps["wh"], 4, -1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+        z = jnp.swapaxes(x @ ps["wx"] + ps["b"], 0, 1)
+        (h, _), _ = jax.lax.scan(step, (zeros, zeros), z)
+        return jnp.mean((h @ ps["head"] - y) ** 2)
+
+    return _trained(value, ps, jnp.asarray(x), jnp.asarray(y), 0.0)
+
+
+def _transformer(task: Transformer):
+    ps = {name: jnp.asarray(array) for name, array in task.weights().items()}
+    for layer in range(task.layers):
+        for name in ("before", "between"):
+            ps[f"{layer}.{name}"] = jnp.stack([jnp.ones(task.dim), jnp.zeros(task.dim)]).astype("f4")
+        ps[f"{layer}.up bias"] = jnp.zeros(4 * task.dim, "f4")
+        ps[f"{layer}.down bias"] = jnp.zeros(task.dim, "f4")
+    ps["norm"] = jnp.stack([jnp.ones(task.dim), jnp.zeros(task.dim)]).astype("f4")
+
+    def norm(x, affine):
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * affine[0] + affine[1]
+
+    def value(ps, x, y):
+        h = ps["tokens"][x] + ps["positions"]
+        for layer in range(task.layers):
+            z = norm(h, ps[f"{layer}.before"])
+            q, k, v = (
+                jnp.swapaxes((z @ ps[f"{layer}.{name}"].T).reshape(*z.shape[:2], task.heads, -1), 1, 2)
+                for name in "qkv"
+            )
+            h = h + jnp.swapaxes(_attend(q, k, v), 1, 2).reshape(h.shape) @ ps[f"{layer}.out"].T
+            z = norm(h, ps[f"{layer}.between"]) @ ps[f"{layer}.up"].T + ps[f"{layer}.up bias"]
+            h = h + jax.nn.gelu(z, approximate=False) @ ps[f"{layer}.down"].T + ps[f"{layer}.down bias"]
+        scores = jax.nn.log_softmax(norm(h, ps["norm"]) @ ps["head"].T)
+        return -jnp.mean(jnp.take_along_axis(scores, y[..., None], -1))
+
+    return _trained(value, ps, jnp.asarray(task.x), jnp.asarray(task.y), 1e-2)
+
+
+def _trained(value, ps, x, y, decay: float):
+    """A step of Adam with decoupled weight decay on a tree of parameters."""
+
+    @partial(jax.jit, donate_argnums=(0, 1, 2, 3))
+    def train(ps, first, second, count, x, y):
+        result, grads = jax.value_and_grad(value)(ps, x, y)
+        count = count + 1
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, grads)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, grads)
+
+        def move(p, m, v):
+            change = (m / (1 - 0.9**count)) / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
+            return (p * (1 - 1e-4 * decay) - 1e-4 * change).astype(p.dtype)
+
+        return jax.tree.map(move, ps, first, second), first, second, count, result
+
+    zeros = jax.tree.map(jnp.zeros_like, ps)
+    state = [ps, zeros, jax.tree.map(jnp.zeros_like, ps), jnp.zeros((), "f4")]
+
+    def step():
+        *state[:], result = jax.block_until_ready(train(*state, x, y))
+        return result
+
+    return step
 
 
 def _step(case: str):

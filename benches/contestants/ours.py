@@ -5,7 +5,18 @@ from __future__ import annotations
 import luxon as lx
 from luxon import losses, nn, optim, training
 
-from .cases import GROUPS, convolution, generator, matrices, network, normalisation, table
+from .cases import (
+    GROUPS,
+    Transformer,
+    attention,
+    convolution,
+    generator,
+    matrices,
+    network,
+    normalisation,
+    sequences,
+    table,
+)
 
 VERSION = lx.__version__
 
@@ -97,6 +108,22 @@ def build(case: str):
             return value
 
         return step
+    if case.startswith("lstm"):
+        features, hidden, x, y = sequences(case)
+        model = nn.Chain(nn.Recurrence(nn.LSTMCell(features, hidden)), nn.Dense(hidden, 1))
+        ts = training.TrainState.create(0, model, optim.Adam(1e-3))
+        return _step(ts, losses.MSELoss(), (lx.asarray(x), lx.asarray(y)))
+    if case.startswith("transformer"):
+        return _transformer(Transformer(case))
+    if case.startswith("attention"):
+        q, k, v, dy = (lx.asarray(array) for array in attention(case))
+
+        def both():
+            attend = lx.functional.scaled_dot_product_attention
+            y, pullback = lx.vjp(lambda q, k, v: attend(q, k, v, causal=True), q, k, v)
+            return y, pullback(dy)
+
+        return both
     return None
 
 
@@ -121,3 +148,48 @@ def _forward_backward(case: str):
         return y, pullback(dy)
 
     return run
+
+
+def _step(ts, objective, data):
+    ad = lx.AutoTape()
+
+    def step():
+        nonlocal ts
+        _, value, _, ts = training.single_train_step(ad, objective, data, ts)
+        return value
+
+    return step
+
+
+def _transformer(task):
+    dim = task.dim
+
+    def residual(*layers):
+        return nn.SkipConnection(nn.Chain(nn.LayerNorm(dim), *layers), lx.add)
+
+    blocks = [
+        nn.Chain(
+            residual(nn.MultiHeadAttention(dim, task.heads, causal=True)),
+            residual(nn.Dense(dim, 4 * dim, lx.gelu), nn.Dense(4 * dim, dim)),
+        )
+        for _ in range(task.layers)
+    ]
+    positions = nn.compact(
+        lambda m, x: x + m.weight, weight=nn.param(lx.init.normal(std=0.02), (task.context, dim))
+    )
+    head = nn.Dense(dim, task.vocabulary, use_bias=False)
+    model = nn.Chain(nn.Embedding(task.vocabulary, dim), positions, blocks, nn.LayerNorm(dim), head)
+    ps, st = nn.setup(0, model)
+    weights = {name: lx.asarray(array) for name, array in task.weights().items()}
+    new = {"layer_1.weight": weights["tokens"], "layer_2.weight": weights["positions"]}
+    new[f"layer_{task.layers + 4}.weight"] = weights["head"]
+    for layer in range(task.layers):
+        at = f"layer_{layer + 3}"
+        for name in ("q", "k", "v", "out"):
+            new[f"{at}.layer_1.layer_2.{name}_proj.weight"] = weights[f"{layer}.{name}"]
+        new[f"{at}.layer_2.layer_2.weight"] = weights[f"{layer}.up"]
+        new[f"{at}.layer_2.layer_3.weight"] = weights[f"{layer}.down"]
+        for name, size in (("layer_2", 4 * dim), ("layer_3", dim)):
+            new[f"{at}.layer_2.{name}.bias"] = lx.zeros(size)
+    ts = training.TrainState(model, ps.replace(new), st, optim.AdamW(1e-4))
+    return _step(ts, losses.CrossEntropyLoss(), (lx.asarray(task.x), lx.asarray(task.y)))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from .cases import GROUPS, convolution, generator, matrices, network, normalisation, table
+from .cases import (
+    GROUPS,
+    Transformer,
+    attention,
+    convolution,
+    generator,
+    matrices,
+    network,
+    normalisation,
+    sequences,
+    table,
+)
 
 torch.set_num_threads(2)
 VERSION = torch.__version__
@@ -27,6 +38,10 @@ def build(case: str):
         return run
     with torch.no_grad():
         return _arrays(case) if not case.startswith("step") and " fb " not in case else _differentiated(case)
+
+        if case.startswith(("lstm", "transformer", "attention")):
+            return _sequence_model(case)
+        return _arrays(case) if not case.startswith(("step", "layernorm")) else _differentiated(case)
 
 
 def _arrays(case: str):
@@ -118,3 +133,95 @@ def _forward_backward(case: str):
         return torch.autograd.grad(y, primals, dy)
 
     return run
+
+
+class _LSTM(torch.nn.Module):
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm, self.head = torch.nn.LSTM(features, hidden, batch_first=True), torch.nn.Linear(hidden, 1)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+class _Attention(torch.nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        for name in ("q", "k", "v", "out"):
+            setattr(self, name, torch.nn.Linear(dim, dim, bias=False))
+
+    def forward(self, x):
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v)
+        )
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class _Block(torch.nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.attention, self.before = _Attention(dim, heads), torch.nn.LayerNorm(dim)
+        self.up, self.down = torch.nn.Linear(dim, 4 * dim), torch.nn.Linear(4 * dim, dim)
+        self.between = torch.nn.LayerNorm(dim)
+
+    def forward(self, x):
+        x = x + self.attention(self.before(x))
+        return x + self.down(torch.nn.functional.gelu(self.up(self.between(x))))
+
+
+class _Transformer(torch.nn.Module):
+    def __init__(self, task: Transformer) -> None:
+        super().__init__()
+        weights = {name: torch.from_numpy(array) for name, array in task.weights().items()}
+        self.tokens = torch.nn.Parameter(weights["tokens"])
+        self.positions = torch.nn.Parameter(weights["positions"])
+        self.blocks = torch.nn.Sequential(*(_Block(task.dim, task.heads) for _ in range(task.layers)))
+        self.norm, self.head = torch.nn.LayerNorm(task.dim), torch.nn.Parameter(weights["head"])
+        for layer, block in enumerate(self.blocks):
+            for name in ("q", "k", "v", "out"):
+                getattr(block.attention, name).weight.copy_(weights[f"{layer}.{name}"])
+            block.up.weight.copy_(weights[f"{layer}.up"])
+            block.down.weight.copy_(weights[f"{layer}.down"])
+            block.up.bias.zero_()
+            block.down.bias.zero_()
+
+    def forward(self, x):
+        y = self.blocks(torch.nn.functional.embedding(x, self.tokens) + self.positions)
+        return (self.norm(y) @ self.head.T).flatten(0, 1)
+
+
+def _sequence_model(case: str):
+    functional = torch.nn.functional
+    if case.startswith("attention"):
+        q, k, v, dy = (torch.from_numpy(array) for array in attention(case))
+        for tensor in (q, k, v):
+            tensor.requires_grad_(True)
+
+        def run():
+            with torch.enable_grad():
+                y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            return torch.autograd.grad(y, (q, k, v), dy)
+
+        return run
+    if case.startswith("lstm"):
+        features, hidden, x, y = sequences(case)
+        model, value = _LSTM(features, hidden), functional.mse_loss
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        x, y = torch.from_numpy(x), torch.from_numpy(y)
+    else:
+        task = Transformer(case)
+        model, value = _Transformer(task), functional.cross_entropy
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        x, y = torch.from_numpy(task.x), torch.from_numpy(task.y).flatten()
+
+    def step():
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            result = value(model(x), y)
+            result.backward()
+        optimizer.step()
+        return result
+
+    return step
