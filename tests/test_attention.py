@@ -126,6 +126,14 @@ def test_exceptional_values():
     assert np.all(np.asarray(none) == 0)
 
 
+def test_leading_axes_broadcast():
+    q, k = data(3, 5, 4), data(2, 3, 6, 4, seed=1)
+    v = data(1, 3, 6, 4, seed=2)
+    y, pull = lx.vjp(scaled_dot_product_attention, q, k, v)
+    np.testing.assert_allclose(np.asarray(y), reference(q, k, v), atol=1e-12)
+    assert [part.shape for part in pull(y)] == [q.shape, k.shape, v.shape]
+
+
 def test_half_precision_is_computed_in_single():
     q = data(2, 3, 50, 8, dtype="float16")
     y = scaled_dot_product_attention(q, q, q)
@@ -172,7 +180,7 @@ def test_refusals_name_every_shape():
         ),
         ((q, q[..., :7], q), ValueError, "different sizes"),
         ((q, q, q[:, :, :4]), ValueError, "one value for each key"),
-        ((q, q[:1], q), ValueError, "the axes before the heads differ"),
+        ((q, lx.ones((3, 4, 5, 8)), q), ValueError, "the axes before the heads do not broadcast"),
         ((q[0, 0], q[0, 0], q[0, 0]), ValueError, "expected .* heads, time, dim"),
         ((q, q, q, lx.ones((5, 5))), TypeError, "the mask is of float32, expected bool"),
         ((q, q, q, lx.ones((3, 5), dtype="bool")), ValueError, r"broadcast to the scores, \(2, 4, 5, 5\)"),

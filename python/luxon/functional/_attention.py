@@ -18,7 +18,7 @@ def scaled_dot_product_attention(
     """softmax(q k^T scale + bias) v for each head (Vaswani et al. 2017), in blocks that never hold all scores.
 
     Args:
-        q: (..., heads, queries, dim).
+        q: (..., heads, queries, dim); the axes before the heads broadcast.
         k: (..., heads, keys, dim); of k and v there may be fewer heads, a divisor of those of q: neighbouring
             heads of q share one (grouped queries, Ainslie et al. 2023).
         v: (..., heads, keys, any).

@@ -30,7 +30,7 @@ pub struct AttentionOptions<'a> {
 /// `softmax(q k^T scale + bias) v` for each head (Vaswani et al. 2017), zeros for queries that meet no key.
 ///
 /// q is (..., heads, queries, dim), k (..., heads, keys, dim) and v (..., heads, keys, any), where k and v may have
-/// fewer heads: neighbouring heads of q share one (Ainslie et al. 2023).
+/// fewer heads: neighbouring heads of q share one (Ainslie et al. 2023). The leading axes broadcast.
 ///
 /// # Errors
 /// [`Error::Shape`] where shapes do not fit, [`Error::Type`] for operands that are not floating or a mask
@@ -49,13 +49,13 @@ pub fn scaled_dot_product_attention(
             named.iter().map(|(name, tensor)| format!("{name} {}", show(tensor.shape()))).collect();
         Error::shape(NAME, format_args!("{} do not fit: {what}", texts.join(", ")))
     };
-    let rank = q.rank();
-    if rank < 3 || k.rank() != rank || v.rank() != rank {
+    if [q, k, v].iter().any(|tensor| tensor.rank() < 3) {
         return Err(refuse("expected (..., heads, time, dim) for each of q, k and v"));
     }
-    let leading = &q.shape()[..rank - 3];
-    if leading != &k.shape()[..rank - 3] || leading != &v.shape()[..rank - 3] {
-        return Err(refuse("the axes before the heads differ"));
+    let mut leading = Shape::new();
+    for tensor in [q, k, v] {
+        leading = broadcast_shapes(NAME, &leading, &tensor.shape()[..tensor.rank() - 3])
+            .map_err(|_| refuse("the axes before the heads do not broadcast"))?;
     }
     if let Some(mask) = options.mask.filter(|mask| mask.dtype() != DType::Bool) {
         return Err(Error::dtype(
@@ -71,17 +71,20 @@ pub fn scaled_dot_product_attention(
     let dtype = joined_float(NAME, &floats)?;
     let compute = compute_dtype(dtype);
 
-    let batch = count(leading)?;
+    let batch = count(&leading)?;
     let folded = |tensor: &Tensor| {
-        let mut shape = Shape::from_slice(&[batch])?;
-        for &size in &tensor.shape()[rank - 3..] {
+        let (mut whole, mut shape) = (leading, Shape::from_slice(&[batch])?);
+        for &size in &tensor.shape()[tensor.rank() - 3..] {
+            whole.push(size)?;
             shape.push(size)?;
         }
-        tensor.cast(compute)?.reshape_to(&shape)
+        tensor.cast(compute)?.broadcast_to(&whole)?.reshape_to(&shape)
     };
-    let (heads, time) = if options.time_first { (rank - 2, rank - 3) } else { (rank - 3, rank - 2) };
-    let mut scores = Shape::from_slice(leading)?;
-    for size in [q.shape()[heads], q.shape()[time], k.shape()[time]] {
+    // Counted from the last axis.
+    let (heads, time) = if options.time_first { (2, 3) } else { (3, 2) };
+    let size = |tensor: &Tensor, axis: usize| tensor.shape()[tensor.rank() - axis];
+    let mut scores = leading;
+    for size in [size(q, heads), size(q, time), size(k, time)] {
         scores.push(size)?;
     }
     // A mask or bias keeps its axes of size 1, but for the leading ones where it varies along some.
@@ -95,7 +98,7 @@ pub fn scaled_dot_product_attention(
         if tensor.shape()[..tensor.rank() - own].iter().all(|&size| size == 1) {
             shape.push(1)?;
         } else {
-            let mut whole = Shape::from_slice(leading)?;
+            let mut whole = leading;
             for &size in &tensor.shape()[tensor.rank() - own..] {
                 whole.push(size)?;
             }
@@ -108,14 +111,14 @@ pub fn scaled_dot_product_attention(
     inputs.extend(options.mask.map(spread).transpose()?);
     inputs.extend(options.bias.map(|bias| spread(&bias.cast(compute)?)).transpose()?);
     let op = Attention {
-        scale: options.scale.unwrap_or_else(|| 1.0 / (q.shape()[rank - 1] as f64).sqrt()),
+        scale: options.scale.unwrap_or_else(|| 1.0 / (size(q, 1) as f64).sqrt()),
         causal: options.causal,
         heads_first: !options.time_first,
         mask: options.mask.is_some(),
         bias: options.bias.is_some(),
     };
     let y = apply(op, &inputs.iter().collect::<SmallVec<[&Tensor; 5]>>())?;
-    let mut shape = Shape::from_slice(leading)?;
+    let mut shape = leading;
     for &size in &y.shape()[1..] {
         shape.push(size)?;
     }

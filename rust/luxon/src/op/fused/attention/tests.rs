@@ -1,4 +1,5 @@
 use super::*;
+use crate::DType;
 use crate::op::apply;
 use crate::op::testing::{check_gradients, sample};
 
