@@ -37,11 +37,10 @@ def build(case: str):
 
         return run
     with torch.no_grad():
-        return _arrays(case) if not case.startswith("step") and " fb " not in case else _differentiated(case)
 
         if case.startswith(("lstm", "transformer", "attention")):
             return _sequence_model(case)
-        return _arrays(case) if not case.startswith(("step", "layernorm")) else _differentiated(case)
+        return _arrays(case) if not case.startswith("step") and " fb " not in case else _differentiated(case)
 
 
 def _arrays(case: str):
