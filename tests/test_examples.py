@@ -42,3 +42,17 @@ def test_surgery(tmp_path: pathlib.Path) -> None:
     assert float(re.findall(r"test accuracy ([\d.]+)%", printed)[-1]) >= 95.0
     assert "location model.body.layer_1, place input, index (6, 20)" in printed
     assert "the two layers are still one: True" in printed
+
+
+def test_char_lm(tmp_path: pathlib.Path) -> None:
+    printed = run_example("char_lm.py", tmp_path, "--small")
+    pairs = float(re.findall(r"pairs ([\d.]+) bits", printed)[-1])
+    assert float(re.findall(r"test ([\d.]+) bits", printed)[-1]) < pairs - 0.1
+    assert "▁" in printed and "\nThe " in printed
+
+
+def test_lstm_sunspots(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("statsmodels")
+    printed = run_example("lstm_sunspots.py", tmp_path, "--small")
+    persistence = float(re.findall(r"persistence ([\d.]+)", printed)[-1])
+    assert float(re.findall(r"error since \d+: ([\d.]+)", printed)[-1]) < 0.7 * persistence
