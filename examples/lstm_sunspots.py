@@ -40,8 +40,12 @@ def windows(series: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 def make_model(hidden: int) -> nn.Chain:
     """Years (batch, time, 1) to the next one (batch, 1), as a change of the last."""
+
+    def last_year_and(change, x):
+        return x[:, -1] + change
+
     change = nn.Chain(nn.Recurrence(nn.LSTMCell(1, hidden)), nn.Dense(hidden, 1))
-    return nn.Chain(nn.SkipConnection(change, lambda y, x: x[:, -1] + y), name="sunspots")
+    return nn.Chain(nn.SkipConnection(change, last_year_and), name="sunspots")
 
 
 def error(prediction: np.ndarray, truth: np.ndarray) -> float:

@@ -37,7 +37,6 @@ def build(case: str):
 
         return run
     with torch.no_grad():
-
         if case.startswith(("lstm", "transformer", "attention")):
             return _sequence_model(case)
         return _arrays(case) if not case.startswith("step") and " fb " not in case else _differentiated(case)
