@@ -50,6 +50,13 @@ leaves = some.sampled_from(
         nn.VariationalHiddenDropout(0.3),
         nn.WrappedFunction(lx.tanh),
         nn.NoOpLayer(),
+        nn.StatefulRecurrentCell(nn.GRUCell(WIDTH, WIDTH)),
+        nn.Chain(
+            nn.WrappedFunction(lambda x: lx.expand_dims(x, axis=1)),
+            nn.Recurrence(nn.LSTMCell(WIDTH, WIDTH), return_sequence=True),
+            nn.MultiHeadAttention(WIDTH, 1),
+            nn.SelectDim(1, 0),
+        ),
     ]
 )
 

@@ -289,7 +289,7 @@ def test_sizes_that_do_not_divide_are_refused():
         with pytest.raises(ValueError):
             nn.MultiHeadAttention(*arguments, **options)
     ps, st = nn.setup(0, LAYER)
-    with pytest.raises(ValueError, match="expected .batch, time, 8"):
+    with pytest.raises(ValueError, match=r"expected \(batch, time, 8\)"):
         LAYER(lx.ones((2, 8)), ps, st)
     with pytest.raises(ValueError, match="got 5"):
         LAYER((lx.ones((2, 3, 8)),) * 5, ps, st)

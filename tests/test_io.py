@@ -146,3 +146,25 @@ def test_from_state_dicts():
             lx.io.from_torch({**state, **change}, model)
     with pytest.raises(ValueError, match=r"no value for a\.bias"):
         lx.io.from_torch({name: value for name, value in state.items() if name != "a.bias"}, model)
+
+
+def test_from_torch_names_recurrent_layers_and_projections():
+    model = nn.Chain(
+        rnn=nn.Recurrence(nn.LSTMCell(3, 8), return_sequence=True),
+        both=nn.BidirectionalRNN(nn.GRUCell(8, 4)),
+        attention=nn.MultiHeadAttention(8, 2, use_bias=True),
+    )
+    ps, _ = nn.setup(0, model)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    state = {f"rnn.{name}_l0": ps.rnn[name].numpy() for name in names}
+    state |= {f"both.{name}_l0": ps.both.forward[name].numpy() for name in names}
+    state |= {f"both.{name}_l0_reverse": ps.both.backward[name].numpy() for name in names}
+    for kind in ("weight", "bias"):
+        parts = [ps.attention[name][kind].numpy() for name in ("q_proj", "k_proj", "v_proj")]
+        state[f"attention.in_proj_{kind}"] = np.concatenate(parts)
+        state[f"attention.out_proj.{kind}"] = ps.attention.out_proj[kind].numpy()
+    loaded, _ = lx.io.from_torch(state, model)
+    for path in ps.paths():
+        assert bool(lx.all(loaded[path] == ps[path])), path
+    with pytest.raises(ValueError, match="weight_ih_l1"):
+        lx.io.from_torch({**state, "rnn.weight_ih_l1": state["rnn.weight_ih_l0"]}, model)

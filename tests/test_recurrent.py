@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_refused():
             layer(wrong, ps, st)
     with pytest.raises(TypeError, match="the hidden state, a tensor"):
         nn.GRUCell(3, 4)((x[:, 0], (zeros, zeros)), nn.setup(0, nn.GRUCell(3, 4))[0], {})
-    with pytest.raises(ValueError, match="nn.Recurrence takes a cell"):
+    with pytest.raises(ValueError, match=r"nn\.Recurrence takes a cell"):
         nn.GRUCell(3, 4)(x, nn.setup(0, nn.GRUCell(3, 4))[0], {})
     with pytest.raises(KeyError, match="has no parameter 'bias_ih'"):
         layer(x, ps.without("bias_ih") if hasattr(ps, "without") else _without(ps, "bias_ih"), st)

@@ -20,8 +20,9 @@ def from_torch(state_dict: Mapping[str, Any], model: Layer) -> tuple[Tree, Tree]
     """The parameters and states of a model with the values of a PyTorch module's state dict.
 
     Layers go by name where all names agree, else by order (`0`, `2` of a `Sequential` and `layer_1`,
-    `layer_2` of a `Chain`). Layouts are the same, so values are taken as they are. What PyTorch does not save
-    (flags and keys) is as `nn.setup(0, model)` makes it.
+    `layer_2` of a `Chain`). The one layer of an RNN goes to a `Recurrence` or `BidirectionalRNN`, the fused
+    projections of an attention to those of a `MultiHeadAttention`. Layouts are the same, so values are taken
+    as they are. What PyTorch does not save (flags and keys) is as `nn.setup(0, model)` makes it.
 
     Args:
         state_dict: names to PyTorch tensors or NumPy arrays.
@@ -71,6 +72,7 @@ def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, 
     """The two trees with the values of `nest`."""
     if set(ps) == {"normalized", "unnormalized"}:
         return _weight_norm(ps, st, nest, path)
+    nest = _translated(nest, ps)
     where = path or "the model"
     inner = [name for name in dict.fromkeys((*ps, *st)) if _is_layer(ps, st, name)]
     theirs = [name for name, value in nest.items() if isinstance(value, dict)]
@@ -118,6 +120,30 @@ def _without_parametrizations(nest: dict[str, Any]) -> dict[str, Any]:
         if isinstance(parts, dict) and set(parts) == {"original0", "original1"}:
             plain |= {f"{name}_g": parts["original0"], f"{name}_v": parts["original1"]}
     return plain
+
+
+def _translated(nest: dict[str, Any], ps: Tree) -> dict[str, Any]:
+    """A module's values by luxon's names: the parts of an attention's `in_proj_weight`, an RNN's one layer."""
+    new = dict(nest)
+    if "q_proj" in ps:
+        for kind in ("weight", "bias"):
+            whole = new.pop(f"in_proj_{kind}", None)
+            for index, name in enumerate(("q_proj", "k_proj", "v_proj")):
+                part = new.pop(f"{name}_{kind}", None)
+                if whole is not None:
+                    size = whole.shape[0] // 3
+                    part = whole[index * size : (index + 1) * size]
+                if part is not None:
+                    new[name] = {**new.get(name, {}), kind: part}
+    elif any(name.endswith("_l0") for name in nest):
+        new = {}
+        for name, value in nest.items():
+            if "forward" in ps and name.endswith(("_l0", "_l0_reverse")):
+                child = "backward" if name.endswith("_reverse") else "forward"
+                new.setdefault(child, {})[name.split("_l0")[0]] = value
+            else:
+                new[name.removesuffix("_l0")] = value
+    return new
 
 
 def _is_layer(ps: Tree, st: Tree, name: str) -> bool:
