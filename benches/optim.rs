@@ -85,7 +85,7 @@ fn main() {
     }
     println!("{} threads, {elements} elements of f32", threads::threads());
     println!("{:16}{:>10}{:>10}{:>10}", "rule", "us", "GB/s", "best GB/s");
-    let mut row = |name: &str, bytes: usize, times: &[f64]| {
+    let row = |name: &str, bytes: usize, times: &[f64]| {
         let best = times.iter().copied().fold(f64::INFINITY, f64::min);
         let middle = median(times);
         println!(

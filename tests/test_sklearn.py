@@ -33,12 +33,13 @@ def test_in_a_pipeline_and_a_grid():
     assert search.best_params_["classifier__optimizer"] == rules[1]
 
 
+def make(inputs, outputs):
+    return nn.Chain(nn.Dense(inputs, 16, lx.tanh), nn.Dropout(0.1), nn.Dense(16, outputs))
+
+
 def test_models_of_ones_own():
     X, y = make_regression(100, 3, n_targets=2, random_state=0)
     X, y = X.astype(np.float32), y / y.std()
-
-    def make(inputs, outputs):
-        return nn.Chain(nn.Dense(inputs, 16, lx.tanh), nn.Dropout(0.1), nn.Dense(16, outputs))
 
     for model in (make, make(3, 2)):
         regressor = Regressor(model, epochs=100, random_state=1).fit(X, y)

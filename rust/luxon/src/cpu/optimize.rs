@@ -116,3 +116,58 @@ impl<T: Real, R: Element<T, SLOTS>, const SLOTS: usize> Update<T, R, SLOTS> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::testing::{assert_reproducible, numbers};
+    use super::*;
+
+    /// Momentum with a root and a division, to have an expression worth rounding.
+    #[derive(Clone, Copy)]
+    struct Momentum;
+
+    impl<T: Real> Element<T, 1> for Momentum {
+        #[inline(always)]
+        fn element(&self, parameter: T, gradient: T, [kept]: [T; 1]) -> (T, [T; 1]) {
+            let kept = T::from_f64(0.9) * kept + gradient * gradient;
+            (parameter - gradient / (kept.sqrt() + T::ONE), [kept])
+        }
+    }
+
+    fn in_place<T: Real>(parameter: &mut [T], gradient: &[T], kept: &mut [T]) {
+        let (parameter_at, kept_at) = (parameter.as_mut_ptr(), kept.as_mut_ptr());
+        let memory = Memory {
+            parameter: parameter_at.cast_const(),
+            gradient: gradient.as_ptr(),
+            state: [kept_at.cast_const()],
+            new_parameter: parameter_at,
+            new_state: [kept_at],
+            length: parameter.len(),
+        };
+        // SAFETY: all have as many elements; destinations are sources.
+        unsafe { update(&Momentum, &memory) };
+    }
+
+    #[test]
+    fn every_element_is_updated_once() {
+        for length in [0, 1, 63, 64, 65, 1000] {
+            let (mut p, g) = (numbers::<f64>(length, 1, 0.0), numbers::<f64>(length, 2, 0.0));
+            let mut kept = vec![0.5; length];
+            let expected: Vec<f64> =
+                p.iter().zip(&g).map(|(p, g)| p - g / ((0.9f64 * 0.5 + g * g).sqrt() + 1.0)).collect();
+            in_place(&mut p, &g, &mut kept);
+            assert_eq!(p, expected);
+            assert!(kept.iter().zip(&g).all(|(kept, g)| *kept == 0.9 * 0.5 + g * g));
+        }
+    }
+
+    #[test]
+    fn bits_depend_on_nothing_but_the_input() {
+        let g = numbers::<f32>(100_001, 1, 0.0);
+        assert_reproducible(|| {
+            let (mut p, mut kept) = (numbers::<f32>(100_001, 2, 0.0), vec![0.5; 100_001]);
+            in_place(&mut p, &g, &mut kept);
+            p
+        });
+    }
+}
