@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import luxon as lx
+import oracle_networks
 from luxon import special
 
 ops: dict[str, Callable[..., Any]] = {}
@@ -1298,3 +1299,6 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     extra = (lx.reshape(run, input.shape),) if return_inverse else ()
     extra += (bincount(run, minlength=values.size),) if return_counts else ()
     return (values, *extra) if extra else values
+
+
+ops.update(oracle_networks.ops)

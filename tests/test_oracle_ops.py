@@ -28,6 +28,10 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
         "PyTorch takes alpha in single precision",
         {f"nn.functional.celu/{case}" for case in (10, 18, 24, 28, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39)},
     ),
+    "nn.functional.ctc_loss": (
+        "PyTorch's gradient is that of logits, right only behind a log-softmax",
+        {f"nn.functional.ctc_loss/{case}" for case in range(2, 12)},
+    ),
     "nn.functional.hardsigmoid": (
         "PyTorch takes 1/6 in single precision",
         {
@@ -73,6 +77,10 @@ ACCEPTED = {
     "masked_fill": "the value broadcasts",
     "mean": "the mean of integers is a float32",
     "narrow": "luxon takes indices, of which there may be none",
+    "nn.functional.adaptive_avg_pool2d": "no axis before the spatial ones is needed",
+    "nn.functional.adaptive_avg_pool3d": "no axis before the spatial ones is needed",
+    "nn.functional.max_pool1d": "no channels are pooled to no channels",
+    "nn.functional.max_pool3d": "no channels are pooled to no channels",
     "trace": "a stack of matrices has a trace each",
 }
 
