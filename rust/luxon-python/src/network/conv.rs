@@ -25,7 +25,7 @@ impl Counts {
 }
 
 /// "same", "valid", an int, one int for each spatial axis, or one pair (before, after) for each.
-fn margins(object: &Bound<'_, PyAny>) -> PyResult<Margins> {
+pub(super) fn margins(object: &Bound<'_, PyAny>) -> PyResult<Margins> {
     if let Ok(text) = object.cast::<PyString>() {
         return match text.to_str()? {
             "same" => Ok(Margins::Same),

@@ -1,9 +1,10 @@
 //! Pooling and resampling of the spatial axes.
 
 use luxon::op::fused::{pooling, upsample as resampling};
-use luxon::{Error, Interpolation, PoolPadding, PoolWindow, UpsampleTo};
+use luxon::{Error, Interpolation, Margins, PoolPadding, PoolWindow, UpsampleTo};
 use pyo3::prelude::*;
 
+use super::conv::margins;
 use crate::convert::{TensorArg, index_list, is_list, scalar_of};
 use crate::error::Out;
 use crate::gil::released;
@@ -38,30 +39,17 @@ fn per_axis(op: &str, what: &str, entries: &Bound<'_, PyAny>, count: usize) -> O
     }
 }
 
-/// "same" (none), or amounts before and after each axis: from an int, an int or a pair per axis, or "valid".
+/// "same" (none), or amounts before and after each axis.
 fn padding_of(op: &str, padding: &Bound<'_, PyAny>, count: usize) -> Out<Option<Vec<(usize, usize)>>> {
-    if let Ok(name) = padding.extract::<String>() {
-        return match name.as_str() {
-            "same" => Ok(None),
-            "valid" => Ok(Some(vec![(0, 0); count])),
-            _ => {
-                Err(Error::value(op, format_args!("padding must be numbers, \"same\" or \"valid\", not {name:?}"))
-                    .into())
-            }
-        };
-    }
-    if is_list(padding) {
-        let entries = padding.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        if entries.iter().any(is_list) {
-            if entries.len() != count {
-                let text = format!("padding has {} entries for {count} axes", entries.len());
-                return Err(Error::value(op, text).into());
-            }
-            let pair = |entry: &Bound<'_, PyAny>| per_axis(op, "padding", entry, 2).map(|pair| (pair[0], pair[1]));
-            return Ok(Some(entries.iter().map(pair).collect::<Out<_>>()?));
+    match margins(padding)? {
+        Margins::Same => Ok(None),
+        Margins::Pairs(pairs) if pairs.len() == 1 && !is_list(padding) => Ok(Some(vec![pairs[0]; count])),
+        Margins::Pairs(pairs) if pairs.len() == count => Ok(Some(pairs)),
+        Margins::Pairs(pairs) => {
+            let text = format!("padding has {} entries for {count} axes", pairs.len());
+            Err(Error::value(op, text).into())
         }
     }
-    Ok(Some(per_axis(op, "padding", padding, count)?.into_iter().map(|size| (size, size)).collect()))
 }
 
 /// The windows of a pooling, owned.

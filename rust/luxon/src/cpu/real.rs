@@ -61,3 +61,10 @@ real!(f64);
 pub fn larger<T: Real>(value: T, other: T) -> T {
     if value > other { value } else { other }
 }
+
+/// Whether the value is not a number.
+#[inline(always)]
+#[allow(clippy::eq_op)]
+pub fn is_nan<T: Real>(value: T) -> bool {
+    value != value
+}

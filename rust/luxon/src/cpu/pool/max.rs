@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::lanes::{Simd, load};
-use super::super::real::Real;
+use super::super::real::{Real, is_nan};
 use super::super::rows::{Input, Job, Output, by_width, chunks, rows_each, run};
 use super::Axis;
 use super::layout::Phases;
@@ -132,7 +132,7 @@ impl<T: Real, const N: usize> Max<'_, T, N> {
                     // SAFETY: as above.
                     let value: [T; N] = unsafe { load(laid.add(slice + offset + at)) };
                     for i in 0..N {
-                        let take = !(value[i] <= best[i]) & (best[i] == best[i]);
+                        let take = !(value[i] <= best[i]) & !is_nan(best[i]);
                         best[i] = if take { value[i] } else { best[i] };
                         place[i] = if take { step } else { place[i] };
                     }

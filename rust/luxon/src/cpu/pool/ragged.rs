@@ -4,7 +4,7 @@
 //! length, so there is no layout in which their taps are runs.
 
 use super::super::lanes::{SHORT, Simd, largest_lane};
-use super::super::real::{Real, larger};
+use super::super::real::{Real, is_nan, larger};
 use super::super::rows::{Input, Job, Output, chunks, rows_each, run};
 
 /// The positions `start .. end` of an axis.
@@ -85,7 +85,7 @@ impl<T: Real> Boxes<'_, T> {
                 let value: [T; SHORT] = unsafe { S::load_some(x.add(row + at), length, T::NEGATIVE_INFINITY) };
                 for i in 0..SHORT {
                     lanes[i] = larger(value[i], lanes[i]);
-                    wrong[i] = if value[i] == value[i] { wrong[i] } else { T::ONE };
+                    wrong[i] = if is_nan(value[i]) { T::ONE } else { wrong[i] };
                 }
             });
         }
@@ -97,7 +97,7 @@ impl<T: Real> Boxes<'_, T> {
                 if found == columns {
                     // SAFETY: as above.
                     let value: [T; SHORT] = unsafe { S::load_some(x.add(row + at), length, T::ZERO) };
-                    let hit = |i: usize| if any_nan { value[i] != value[i] } else { value[i] == best };
+                    let hit = |i: usize| if any_nan { is_nan(value[i]) } else { value[i] == best };
                     let mut hits = 0u32;
                     for i in 0..SHORT {
                         hits |= u32::from(hit(i)) << i;

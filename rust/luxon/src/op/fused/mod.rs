@@ -27,6 +27,7 @@ pub mod recurrent;
 pub mod resample;
 pub mod softmax;
 pub mod upsample;
+pub mod windows;
 
 /// Runs an expression with `$T` bound to f64 for that dtype, else to f32.
 macro_rules! with_real {

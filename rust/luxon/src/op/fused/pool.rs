@@ -7,11 +7,10 @@
 
 use smallvec::smallvec;
 
-use super::resample::{Matrix, along};
+use super::resample::along;
+pub use super::windows::{Axis, Windows};
 use super::with_real;
-use crate::cpu::pool as kernel;
-pub use crate::cpu::pool::Axis;
-use crate::cpu::pool::Span;
+use crate::cpu::pool::{self as kernel, Span};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
@@ -22,98 +21,6 @@ use crate::tensor::{Tensor, Value};
 /// Where windows are further apart than this along a row, runs of their taps are too short to be worth
 /// laying a plane out for them: windows are then taken one by one, and means by a product with a matrix.
 pub(super) const LONG: usize = 4;
-
-/// Windows along one axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Windows {
-    /// Of one length, at equal distances.
-    Even(Axis),
-    /// Window `o` of so many covers the positions from `floor(o * input / output)` to `ceil((o + 1) * input /
-    /// output)`.
-    Adaptive {
-        /// Positions of the axis, above 0.
-        input: usize,
-        /// The number of windows, above 0.
-        output: usize,
-    },
-}
-
-impl Windows {
-    /// Positions of the input.
-    pub fn input(&self) -> usize {
-        match self {
-            Windows::Even(axis) => axis.input,
-            Windows::Adaptive { input, .. } => *input,
-        }
-    }
-
-    /// The number of windows.
-    pub fn output(&self) -> usize {
-        match self {
-            Windows::Even(axis) => axis.output,
-            Windows::Adaptive { output, .. } => *output,
-        }
-    }
-
-    /// The positions of every window without padding, where they are next to each other.
-    pub fn spans(&self) -> Option<Vec<Span>> {
-        let span = |window: usize| match self {
-            Windows::Even(axis) => {
-                let end = (window * axis.stride + axis.window).saturating_sub(axis.before);
-                Span { start: (window * axis.stride).saturating_sub(axis.before), end: end.min(axis.input) }
-            }
-            Windows::Adaptive { input, output } => {
-                // In 128 bits, where no product of two sizes overflows.
-                let (input, output, window) = (*input as u128, *output as u128, window as u128);
-                let start = (window * input / output) as usize;
-                Span { start, end: ((window + 1) * input).div_ceil(output) as usize }
-            }
-        };
-        let dilated = matches!(self, Windows::Even(axis) if axis.dilation > 1 && axis.window > 1);
-        (!dilated).then(|| (0..self.output()).map(span).collect())
-    }
-
-    /// The positions of the taps of every window, as many for each: those on padding are those of the first
-    /// that is not.
-    fn positions(&self) -> Vec<Vec<usize>> {
-        match self {
-            Windows::Even(axis) => (0..axis.output)
-                .map(|window| {
-                    let at = |tap: usize| (window * axis.stride + tap * axis.dilation).checked_sub(axis.before);
-                    let inside = |tap: usize| at(tap).filter(|&position| position < axis.input);
-                    let first = axis.first_tap(window).and_then(inside).unwrap_or(0);
-                    (0..axis.window).map(|tap| inside(tap).unwrap_or(first)).collect()
-                })
-                .collect(),
-            Windows::Adaptive { .. } => {
-                let spans = self.spans().unwrap_or_default();
-                let most = spans.iter().map(|span| span.end - span.start).max().unwrap_or(0);
-                let at =
-                    |span: &Span, tap: usize| if span.start + tap < span.end { span.start + tap } else { span.start };
-                spans.iter().map(|span| (0..most).map(|tap| at(span, tap)).collect()).collect()
-            }
-        }
-    }
-
-    /// The matrix that takes the mean (or the sum) of every window.
-    ///
-    /// # Errors
-    /// [`Error::Memory`](crate::Error::Memory) for a matrix that is too large.
-    pub fn averages(&self, with_padding: bool, mean: bool) -> Result<Matrix> {
-        let spans = self.spans().unwrap_or_default();
-        let row = |window: usize| {
-            let span = spans[window];
-            let divisor = match self {
-                Windows::Even(axis) => axis.divisor(window, with_padding),
-                Windows::Adaptive { .. } => span.end - span.start,
-            };
-            let weight = if mean { 1.0 / divisor as f64 } else { 1.0 };
-            (span.start..span.end).map(move |position| (position, weight))
-        };
-        let terms = spans.iter().map(|span| span.end - span.start).fold(0usize, usize::saturating_add);
-        Matrix::new(self.input(), spans.len(), terms, row)
-    }
-}
 
 /// What is taken of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
