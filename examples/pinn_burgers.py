@@ -98,14 +98,18 @@ def train(ts: training.TrainState, batches, steps: int, name: str, curve: list[f
         _, loss, _, ts = training.single_train_step(lx.AutoTape(), objective, batches(), ts)
         curve.append(float(loss))
         if step % 10 == 0 or step == steps:
-            show.progress(step, steps, f"{name}: residual {np.mean(curve[-10:]) ** 0.5:.2e}", every=steps // 4)
+            show.progress(
+                step, steps, f"{name}: residual {np.mean(curve[-10:]) ** 0.5:.2e}", every=steps // 4
+            )
     return ts
 
 
 def main() -> float:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1500, help="of Adam")
-    parser.add_argument("--refine", type=int, default=100, help="steps of L-BFGS, up to 20 evaluations or so each")
+    parser.add_argument(
+        "--refine", type=int, default=100, help="steps of L-BFGS, up to 20 evaluations or so each"
+    )
     parser.add_argument("--points", type=int, default=1024)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("output"))
     arguments = parser.parse_args()

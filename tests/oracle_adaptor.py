@@ -1191,6 +1191,28 @@ def linear(input, weight, bias=None):
     return lx.functional.linear(input, weight, bias)
 
 
+def batched(axes, function):
+    """The function of images without a batch axis as well."""
+
+    def run(input, *args, **kwargs):
+        if input.ndim != axes + 1:
+            return function(input, *args, **kwargs)
+        return lx.squeeze(function(lx.expand_dims(input, 0), *args, **kwargs), 0)
+
+    return run
+
+
+def conv_transpose(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    return lx.functional.conv_transpose(
+        input, weight, bias, stride, padding, output_padding, dilation, groups
+    )
+
+
+for axes in (1, 2, 3):
+    ops[f"nn.functional.conv{axes}d"] = batched(axes, lx.functional.conv)
+    ops[f"nn.functional.conv_transpose{axes}d"] = batched(axes, conv_transpose)
+
+
 @op("nn.functional.embedding")
 def embedding(weight, indices, padding_idx=None, **_):
     return lx.functional.embedding(weight, indices)

@@ -63,6 +63,8 @@ def test_pinn_burgers(tmp_path: pathlib.Path) -> None:
     printed = run_example("pinn_burgers.py", tmp_path, "--steps", "300", "--refine", "15")
     assert number(r"relative error ([\d.e+-]+)", printed) < 0.1
     assert (tmp_path / "output" / "pinn_burgers.png").stat().st_size > 1000
+
+
 def test_char_lm(tmp_path: pathlib.Path) -> None:
     printed = run_example("char_lm.py", tmp_path, "--small")
     pairs = float(re.findall(r"pairs ([\d.]+) bits", printed)[-1])

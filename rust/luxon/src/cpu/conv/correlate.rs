@@ -1,12 +1,18 @@
 //! Forward and data gradient: channels by positions over a table of offsets.
 //!
+//! Tiles are channels by vectors of positions, which lie side by side in the buffer. Where rows are so narrow that
+//! many lanes would lie between them, and channels are many, tiles are positions by vectors of channels
+//! instead, and the result is transposed.
+//!
 //! One image and group is a unit of work. Where there are many small units, a task takes some of them, with
 //! buffers of its own; else each unit's image is laid out, computed and put back together by all threads.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
+use super::cut::Cut;
 use super::image::{Image, Phases, Side};
-use super::tile::{Correlate, Element, Panels, Piece, Set, set};
+use super::tile::{Correlate, Element, Panels, Piece, Set, Spread, set};
 use super::{Axis, Finish, Problem, checked, nanoseconds};
 use crate::cpu::gemm::pack::Strip;
 use crate::cpu::gemm::sealed::Sealed;
@@ -26,14 +32,25 @@ pub(super) const GOOD_TASK: f64 = 100e3;
 struct Stage {
     /// By term (source channel and tap), into the buffer.
     offsets: Vec<u32>,
+    /// So many terms at a time have offsets that follow one another.
+    run: usize,
     /// Where its packed weights begin.
     weights: usize,
     /// Where its results begin, in a channel of the target.
     target: usize,
 }
 
+impl Stage {
+    /// `taps` is the number of taps along the innermost axis.
+    fn new(offsets: Vec<u32>, taps: usize, weights: usize, target: usize) -> Stage {
+        let follow = |run: &[u32]| run.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let run = if taps > 0 && offsets.chunks(taps).all(follow) { taps } else { 1 };
+        Stage { offsets, run, weights, target }
+    }
+}
+
 /// What is to be computed for every unit, whichever the direction.
-struct Plan<T: 'static> {
+struct Plan<'a, T: 'static> {
     set: &'static Set<T>,
     problem: Problem,
     image: Image,
@@ -46,50 +63,17 @@ struct Plan<T: 'static> {
     phases: Option<Phases>,
     /// Elements of a result's channel.
     out: usize,
-    panels: Panels,
+    cut: Cut,
     /// Packed weights of a group.
     packed: usize,
     from: *const T,
     bias: *const T,
     to: *mut T,
-    finish: Finish<'static>,
+    finish: Finish<'a>,
 }
 
 // SAFETY: units write disjoint parts of the result and only read the rest.
-unsafe impl<T: Sync> Sync for Plan<T> {}
-
-/// The vectors that cover the positions of an output of sizes `out` in a buffer of the given pitches: each begins at
-/// the first position that is not covered yet.
-pub(super) fn pieces(out: [usize; 3], pitch: [usize; 3], lanes: usize) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
-    let mut to = 0u32;
-    for outer in 0..out[0] {
-        for middle in 0..out[1] {
-            let row = (outer * pitch[0] + middle * pitch[1]) as u32;
-            let mut column = 0;
-            while column < out[2] {
-                let from = row + column as u32;
-                let lanes = lanes as u32;
-                let (last, shift) = match pieces.last_mut() {
-                    Some(piece) if from - piece.from < lanes => {
-                        let shift = from - piece.from;
-                        (piece, shift)
-                    }
-                    _ => {
-                        pieces.push(Piece { from, to, lanes: 0 });
-                        let end = pieces.len() - 1;
-                        (&mut pieces[end], 0)
-                    }
-                };
-                let count = (lanes - shift).min((out[2] - column) as u32);
-                last.lanes |= (((1u64 << count) - 1) << shift) as u32;
-                to += count;
-                column += count as usize;
-            }
-        }
-    }
-    pieces
-}
+unsafe impl<T: Sync> Sync for Plan<'_, T> {}
 
 /// The convolution of `x` by `weight`, plus a bias per output channel where it is not null.
 ///
@@ -107,21 +91,21 @@ pub unsafe fn forward<T: Element>(
     let image = Image::new::<T>(problem.axes.map(|axis| Side::forward(&axis)), problem.channels)?;
     let taps = problem.taps();
     let terms = checked(&[problem.channels, taps])?;
-    let stage = Stage { offsets: offsets(problem, &image, problem.channels), weights: 0, target: 0 };
-    let panels = Panels::new(problem.filters, set.correlate.len());
-    let packed = Scratch::<T>::zeroed(checked(&[problem.groups, problem.filters, terms])?)?;
+    let stage = Stage::new(offsets(problem, &image, problem.channels), problem.axes[2].kernel, 0, 0);
+    let (cut, pieces) = Cut::new(set, problem.filters, problem.axes.map(|axis| axis.out), image.pitch, true);
+    let group_size = checked(&[cut.total(), terms])?;
+    let packed = Scratch::<T>::zeroed(checked(&[problem.groups, group_size])?)?;
     let (memory, weight) = (Shared::new(packed.pointer()), Input::new(weight));
-    parallel(problem.groups * panels.count, (problem.groups * problem.filters * terms) as f64, &|task| {
-        let (group, panel) = (task / panels.count, task % panels.count);
-        let (start, end) = (panels.start(panel), panels.start(panel + 1));
-        let first = (group * problem.filters + start) * terms;
-        // SAFETY: rows `start .. end` of the weights and of the packed copy.
+    parallel(problem.groups * cut.count(), problem.groups as f64 * group_size as f64, &|task| {
+        let (group, part) = (task / cut.count(), task % cut.count());
+        let channels = cut.channels(part);
+        // SAFETY: rows `channels` of the group's weights, and their place in the packed copy.
         unsafe {
             let strip = Strip {
-                panel: memory.at(first),
-                width: end - start,
-                source: weight.at(first),
-                count: end - start,
+                panel: memory.at(group * group_size + channels.start * terms),
+                width: cut.width(part),
+                source: weight.at((group * problem.filters + channels.start) * terms),
+                count: channels.len(),
                 k: terms,
                 lane_stride: terms as isize,
                 k_stride: 1,
@@ -129,7 +113,6 @@ pub unsafe fn forward<T: Element>(
             (<T as Sealed>::set(isa()).pack)(&strip);
         }
     });
-    let pieces = pieces(problem.axes.map(|axis| axis.out), image.pitch, set.lanes);
     let plan = Plan {
         set,
         problem: *problem,
@@ -139,13 +122,12 @@ pub unsafe fn forward<T: Element>(
         pieces,
         phases: None,
         out: problem.out(),
-        panels,
-        packed: problem.filters * terms,
+        cut,
+        packed: group_size,
         from: x,
         bias,
         to: y,
-        // SAFETY: the plan ends with this call.
-        finish: unsafe { std::mem::transmute::<Finish<'_>, Finish<'static>>(finish) },
+        finish,
         image,
     };
     // SAFETY: passed on.
@@ -185,8 +167,8 @@ pub unsafe fn data<T: Element>(
     let phases = Phases::new(&problem.axes)?;
     let joined = problem.axes.iter().any(|axis| axis.stride != 1);
     let (taps, channels) = (problem.taps(), problem.channels);
-    let panels = Panels::new(channels, set.correlate.len());
-    let group = checked(&[problem.filters, channels, taps])?;
+    let (cut, pieces) = Cut::new(set, channels, phases.places, image.pitch, !joined);
+    let group = checked(&[problem.filters, cut.total(), taps])?;
     let packed = Scratch::<T>::zeroed(checked(&[problem.groups, group])?)?;
     let (memory, weight) = (Shared::new(packed.pointer()), Input::new(weight));
     let mut stages = Vec::new();
@@ -200,6 +182,7 @@ pub unsafe fn data<T: Element>(
             let Axis { kernel, stride, dilation, .. } = axes[axis];
             let reach = (kernel - 1) * dilation / stride;
             (0..kernel)
+                .rev()
                 .filter(|tap| tap * dilation % stride == phase[axis])
                 .map(|tap| (tap, reach - tap * dilation / stride))
                 .collect::<Vec<_>>()
@@ -218,26 +201,26 @@ pub unsafe fn data<T: Element>(
             .flat_map(|filter| found.iter().map(move |(_, offset)| (filter * plane + offset) as u32))
             .collect();
         let terms = offsets.len();
-        parallel(problem.groups * panels.count, (problem.groups * channels * terms) as f64, &|task| {
-            let (index, panel) = (task / panels.count, task % panels.count);
-            let (low, high) = (panels.start(panel), panels.start(panel + 1));
-            // SAFETY: channels `low .. high` of the group's weights and of the packed copy.
+        parallel(problem.groups * cut.count(), (problem.groups * channels) as f64 * terms as f64, &|task| {
+            let (index, part) = (task / cut.count(), task % cut.count());
+            let rows = cut.channels(part);
+            // SAFETY: channels `rows` of the group's weights, and their place in the packed copy.
             unsafe {
-                let mut to = memory.at(index * group + start + low * terms);
+                let mut to = memory.at(index * group + start + rows.start * terms);
                 for filter in 0..problem.filters {
                     for &(tap, _) in &found {
-                        let at = ((index * problem.filters + filter) * channels + low) * taps + tap;
+                        let at = ((index * problem.filters + filter) * channels + rows.start) * taps + tap;
                         let from = weight.at(at);
-                        for channel in 0..high - low {
-                            *to = *from.wrapping_add(channel * taps);
-                            to = to.wrapping_add(1);
+                        for channel in 0..rows.len() {
+                            *to.add(channel) = *from.wrapping_add(channel * taps);
                         }
+                        to = to.add(cut.width(part));
                     }
                 }
             }
         });
-        stages.push(Stage { offsets, weights: start, target: index * phases.phase });
-        start += channels * terms;
+        stages.push(Stage::new(offsets, read[2].len(), start, index * phases.phase));
+        start += cut.total() * terms;
     }
     let plan = Plan {
         set,
@@ -245,16 +228,15 @@ pub unsafe fn data<T: Element>(
         sources: problem.filters,
         rows: channels,
         stages,
-        pieces: pieces(phases.places, image.pitch, set.lanes),
+        pieces,
         phases: joined.then_some(phases),
         out: problem.size(),
-        panels,
+        cut,
         packed: group,
         from: y,
         bias,
         to: x,
-        // SAFETY: the plan ends with this call.
-        finish: unsafe { std::mem::transmute::<Finish<'_>, Finish<'static>>(finish) },
+        finish,
         image,
     };
     // SAFETY: passed on.
@@ -266,7 +248,7 @@ pub(super) fn portion(units: usize, each: f64) -> usize {
     ((GOOD_TASK / each) as usize).clamp(1, units.div_ceil(16))
 }
 
-impl<T: Element> Plan<T> {
+impl<T: Element> Plan<'_, T> {
     unsafe fn run(&self, packed: *const T) -> Result<()> {
         let units = self.problem.batch * self.problem.groups;
         let each = nanoseconds::<T>(self.problem.work())
@@ -284,8 +266,8 @@ impl<T: Element> Plan<T> {
                 let buffers = self.buffers()?;
                 for unit in task * portion..((task + 1) * portion).min(units) {
                     self.lay_out(unit, 0..self.sources, &buffers);
-                    self.compute(unit, packed, 0..self.pieces.len(), 0..self.panels.count, &buffers);
-                    self.put_together(unit, 0..self.rows, &buffers);
+                    self.compute(unit, packed, 0..self.tiles(), 0..self.cut.count(), &buffers);
+                    self.put_together(unit, 0..self.cut.count(), &buffers);
                 }
                 Ok(())
             };
@@ -301,8 +283,8 @@ impl<T: Element> Plan<T> {
         let buffers = self.buffers()?;
         // Tiles of positions first; where those are few, panels of channels as well.
         let parts = ((each / GOOD_TASK) as usize).clamp(1, (each / LONGEST_TASK * 64.0) as usize + 64);
-        let across = parts.min(self.pieces.len().div_ceil(8));
-        let down = parts.div_ceil(across).min(self.panels.count);
+        let across = parts.min(self.tiles().div_ceil(8));
+        let down = parts.div_ceil(across).min(self.cut.count());
         for unit in 0..self.problem.batch * self.problem.groups {
             // SAFETY: tasks write disjoint parts of buffers and result, and phases wait for one another.
             unsafe {
@@ -315,11 +297,11 @@ impl<T: Element> Plan<T> {
                     let part = |count: usize, parts: usize, index: usize| {
                         (count * index / parts)..(count * (index + 1) / parts)
                     };
-                    let pieces = part(self.pieces.len(), across, task % across);
-                    self.compute(unit, packed, pieces, part(self.panels.count, down, task / across), &buffers);
+                    let tiles = part(self.tiles(), across, task % across);
+                    self.compute(unit, packed, tiles, part(self.cut.count(), down, task / across), &buffers);
                 });
-                parallel(self.rows, self.rows as f64 * self.out as f64 / 4.0, &|row| {
-                    self.put_together(unit, row..row + 1, &buffers);
+                parallel(self.cut.count(), self.rows as f64 * self.out as f64 / 4.0, &|part| {
+                    self.put_together(unit, part..part + 1, &buffers);
                 });
             }
             if crate::runtime::interrupt::pending() {
@@ -331,16 +313,25 @@ impl<T: Element> Plan<T> {
 
     fn buffers(&self) -> Result<Buffers<T>> {
         let image = if self.is_in_place() { None } else { Some(Scratch::zeroed(self.image.total)?) };
-        let phases = match &self.phases {
-            Some(phases) => Some(Scratch::zeroed(checked(&[phases.plane, self.rows])?)?),
-            None => None,
+        let size = match (&self.phases, &self.cut) {
+            (Some(phases), _) => checked(&[phases.plane, self.rows])?,
+            (None, Cut::Strips { .. }) => checked(&[self.cut.total(), self.out])?,
+            _ => return Ok(Buffers { image, results: None }),
         };
-        Ok(Buffers { image, phases })
+        Ok(Buffers { image, results: Some(Scratch::zeroed(size)?) })
+    }
+
+    /// Vectors of positions, or panels of them.
+    fn tiles(&self) -> usize {
+        match &self.cut {
+            Cut::Panels(_) => self.pieces.len(),
+            Cut::Strips { positions, .. } => positions.count,
+        }
     }
 
     /// Whether the image is read where it is: vectors end with its rows then.
     fn is_in_place(&self) -> bool {
-        self.image.is_plain() && self.image.source % self.set.lanes == 0 && self.pieces_fill()
+        self.image.is_plain() && self.image.source.is_multiple_of(self.set.lanes) && self.pieces_fill()
     }
 
     fn pieces_fill(&self) -> bool {
@@ -352,7 +343,7 @@ impl<T: Element> Plan<T> {
     }
 
     /// Copies some channels of a unit's image into the buffer.
-    unsafe fn lay_out(&self, unit: usize, channels: std::ops::Range<usize>, buffers: &Buffers<T>) {
+    unsafe fn lay_out(&self, unit: usize, channels: Range<usize>, buffers: &Buffers<T>) {
         let Some(buffer) = &buffers.image else { return };
         for channel in channels {
             let from = self.image_of(unit).wrapping_add(channel * self.image.source);
@@ -361,26 +352,91 @@ impl<T: Element> Plan<T> {
         }
     }
 
-    /// Computes some positions of some panels of channels.
+    /// Computes some positions of some parts of the channels.
     unsafe fn compute(
         &self,
         unit: usize,
         packed: Shared<T>,
-        pieces: std::ops::Range<usize>,
-        panels: std::ops::Range<usize>,
+        tiles: Range<usize>,
+        parts: Range<usize>,
         buffers: &Buffers<T>,
     ) {
         let group = unit % self.problem.groups;
         let source = buffers.image.as_ref().map_or_else(|| self.image_of(unit), |buffer| buffer.pointer().cast_const());
         let result = self.to.wrapping_add(unit * self.rows * self.out);
-        let (target, target_row) = match (&buffers.phases, &self.phases) {
-            (Some(buffer), Some(phases)) => (buffer.pointer(), phases.plane),
-            _ => (result, self.out),
-        };
+        // SAFETY: passed on.
+        unsafe {
+            match (&self.cut, &buffers.results, &self.phases) {
+                (Cut::Strips { width, positions, places, .. }, Some(results), _) => {
+                    for part in parts {
+                        let target = results.pointer().add(part * width * self.out);
+                        let call = StripCall { group, part, width: *width, positions, places };
+                        self.strip(call, source, packed, tiles.clone(), target);
+                    }
+                }
+                (_, Some(results), Some(phases)) => {
+                    self.panels(group, source, packed, tiles, parts, results.pointer(), phases.plane);
+                }
+                _ => self.panels(group, source, packed, tiles, parts, result, self.out),
+            }
+        }
+    }
+
+    /// A strip of channels at some positions: first the bias, then all terms.
+    unsafe fn strip(&self, call: StripCall<'_>, source: *const T, packed: Shared<T>, tiles: Range<usize>, to: *mut T) {
+        let StripCall { group, part, width, positions, places } = call;
+        let channels = self.cut.channels(part);
+        let positions_of = positions.start(tiles.start)..positions.start(tiles.end);
+        for position in positions_of {
+            for lane in 0..width {
+                let bias = match self.bias.is_null() || lane >= channels.len() {
+                    true => T::ZERO,
+                    // SAFETY: a channel of this group.
+                    false => unsafe { *self.bias.add(group * self.rows + channels.start + lane) },
+                };
+                // SAFETY: a position of this strip.
+                unsafe { *to.add(position * width + lane) = bias };
+            }
+        }
+        let kernels = self.set.spread[width / self.set.lanes - 1];
+        for stage in &self.stages {
+            let rows: Vec<u32> = stage.offsets.iter().copied().step_by(stage.run).collect();
+            for tile in tiles.clone() {
+                let (low, high) = (positions.start(tile), positions.start(tile + 1));
+                // SAFETY: positions are the kernel's terms here and terms its positions; both lie in the buffer.
+                unsafe {
+                    let call = Spread {
+                        offsets: places[low..].as_ptr(),
+                        source,
+                        rows: rows.as_ptr(),
+                        row_count: rows.len(),
+                        columns: stage.run,
+                        filters: packed
+                            .at(group * self.packed + stage.weights + channels.start * stage.offsets.len())
+                            .cast_const(),
+                        sums: to.add(low * width),
+                    };
+                    kernels[high - low - 1](&call);
+                }
+            }
+        }
+    }
+
+    /// Panels of channels at some vectors of positions.
+    unsafe fn panels(
+        &self,
+        group: usize,
+        source: *const T,
+        packed: Shared<T>,
+        pieces: Range<usize>,
+        panels: Range<usize>,
+        target: *mut T,
+        target_row: usize,
+    ) {
         for stage in &self.stages {
             let terms = stage.offsets.len();
             let tile = |panel: usize, first: usize, wide: usize| {
-                let (low, high) = (self.panels.start(panel), self.panels.start(panel + 1));
+                let Range { start: low, end: high } = self.cut.channels(panel);
                 // SAFETY: the packed weights of this group and stage, the rows of this panel.
                 let weights = unsafe { packed.at(group * self.packed + stage.weights + low * terms) };
                 let call = Correlate {
@@ -400,11 +456,9 @@ impl<T: Element> Plan<T> {
                 unsafe { self.set.correlate[high - low - 1][wide](&call) };
             };
             // The widest tiles that every panel has a kernel for; what remains gets narrower ones.
-            let widest = |panel: usize| {
-                self.set.correlate[self.panels.start(panel + 1) - self.panels.start(panel) - 1].len() - 1
-            };
+            let widest = |panel: usize| self.set.correlate[self.cut.width(panel) - 1].len() - 1;
             let most = panels.clone().map(widest).min().unwrap_or(0);
-            let walk = |panels: std::ops::Range<usize>| {
+            let walk = |panels: Range<usize>| {
                 let mut first = pieces.start;
                 while first < pieces.end {
                     let wide = most.min((pieces.end - first).ilog2() as usize);
@@ -420,26 +474,56 @@ impl<T: Element> Plan<T> {
         }
     }
 
-    /// Joins the phases of some channels, and hands over what is finished.
-    unsafe fn put_together(&self, unit: usize, rows: std::ops::Range<usize>, buffers: &Buffers<T>) {
-        let first = (unit * self.rows + rows.start) * self.out;
-        if let (Some(buffer), Some(phases)) = (&buffers.phases, &self.phases) {
-            for row in rows.clone() {
-                let to = self.to.wrapping_add((unit * self.rows + row) * self.out);
-                // SAFETY: a channel of the buffer and its place in the result.
-                unsafe { phases.join(buffer.pointer().add(row * phases.plane).cast_const(), to) };
+    /// Joins the phases or transposes the strips of some parts of the channels, and hands over what is finished.
+    unsafe fn put_together(&self, unit: usize, parts: Range<usize>, buffers: &Buffers<T>) {
+        for part in parts {
+            let rows = self.cut.channels(part);
+            let first = (unit * self.rows + rows.start) * self.out;
+            let to = self.to.wrapping_add(first);
+            // SAFETY: channels of the buffer and their place in the result.
+            unsafe {
+                match (&buffers.results, &self.phases, &self.cut) {
+                    (Some(results), Some(phases), _) => {
+                        for row in rows.clone() {
+                            let from = results.pointer().add(row * phases.plane).cast_const();
+                            phases.join(from, to.add((row - rows.start) * self.out));
+                        }
+                    }
+                    (Some(results), None, Cut::Strips { width, .. }) => {
+                        let strip = Strip {
+                            panel: to,
+                            width: self.out,
+                            source: results.pointer().add(rows.start * self.out).cast_const(),
+                            count: self.out,
+                            k: rows.len(),
+                            lane_stride: *width as isize,
+                            k_stride: 1,
+                        };
+                        (<T as Sealed>::set(isa()).pack)(&strip);
+                    }
+                    _ => {}
+                }
             }
-        }
-        if let Some(finish) = self.finish {
-            finish(first, rows.len() * self.out);
+            if let Some(finish) = self.finish {
+                finish(first, rows.len() * self.out);
+            }
         }
     }
 }
 
-/// Memory of a unit: its image, and its results by phase, where they are needed.
+/// A strip of channels and how positions are cut.
+struct StripCall<'a> {
+    group: usize,
+    part: usize,
+    width: usize,
+    positions: &'a Panels,
+    places: &'a [u32],
+}
+
+/// Memory of a unit: its image, and its results by phase or in strips, where they are needed.
 struct Buffers<T: crate::cpu::real::Real> {
     image: Option<Scratch<T>>,
-    phases: Option<Scratch<T>>,
+    results: Option<Scratch<T>>,
 }
 
 // SAFETY: tasks write disjoint parts.

@@ -93,7 +93,7 @@ impl Image {
         let phase = checked(&[sides[0].places, pitch[0]])?;
         let mut plane = checked(&[phase, sides[0].phases.len(), sides[1].phases.len(), sides[2].phases.len()])?;
         // Channels a multiple of a page apart would share one set of the cache.
-        if plane * size_of::<T>() % 4096 == 0 {
+        if (plane * size_of::<T>()).is_multiple_of(4096) {
             plane += 64 / size_of::<T>();
         }
         let total = checked(&[plane, channels])? + SLACK;

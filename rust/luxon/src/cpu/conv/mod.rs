@@ -12,6 +12,7 @@
 use crate::error::{Error, Result};
 
 mod correlate;
+mod cut;
 mod image;
 #[cfg(test)]
 mod tests;

@@ -166,6 +166,8 @@ fn large_and_special_shapes() {
         square(40, 1, 1, 6, axis(28, 5, 1, 2)),
         square(40, 1, 6, 16, axis(14, 5, 1, 0)),
         square(1, 1, 70, 90, axis(7, 3, 1, 1)),
+        square(9, 2, 20, 36, axis(5, 2, 1, 0)),
+        Problem { axes: [axis(4, 2, 1, 0); 3], ..square(9, 1, 9, 17, axis(4, 2, 1, 0)) },
     ] {
         check::<f32>(&p);
         check::<f64>(&p);

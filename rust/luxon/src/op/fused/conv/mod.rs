@@ -116,7 +116,7 @@ impl Conv {
         }
         let (first, second) = (*inputs[0].shape(), *inputs[1].shape());
         let per_group = |count: usize, what: &str| {
-            if count % self.groups == 0 {
+            if count.is_multiple_of(self.groups) {
                 return Ok(count / self.groups);
             }
             Err(refuse(format!("{count} {what} in {} groups", self.groups)))
