@@ -173,6 +173,10 @@ class AutoFiniteDiff:
                 gradients.append(None)
                 continue
             tensor = _core.asarray(leaf)
+            if not _core.isdtype(tensor.dtype, "real floating"):
+                raise TypeError(
+                    f"finite differences: {tensor.dtype} cannot be differentiated, only floating tensors can"
+                )
             base = np.array(tensor)
             slopes = np.zeros(base.shape, np.float64)
             for index in np.ndindex(base.shape):

@@ -136,6 +136,9 @@ class AlternatePrecision(Wrapper):
         dtype: what the inner layer's input and parameters are cast to.
         layer: the inner layer, whose trees are this one's.
 
+    Raises:
+        TypeError: `dtype` is not a floating type.
+
     Example:
         >>> import luxon as lx
         >>> from luxon import nn
@@ -149,7 +152,9 @@ class AlternatePrecision(Wrapper):
     layer: Layer
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+        from ._setup import floating
+
+        object.__setattr__(self, "dtype", floating("AlternatePrecision", self.dtype))
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         from ._setup import cast

@@ -121,6 +121,8 @@ class DebugLayer(Wrapper):
     location: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layer, Layer):
+            raise TypeError(f"DebugLayer needs a layer, got {type(self.layer).__name__}")
         if self.nan_check not in NAN_CHECKS:
             raise ValueError(f"nan_check must be one of {', '.join(NAN_CHECKS)}, got {self.nan_check!r}")
 
@@ -214,6 +216,7 @@ def debug_mode(
         name: the root of the locations, such as `model.head.layer_1`.
 
     Raises:
+        TypeError: `model` is no layer.
         ValueError: a `nan_check` that does not exist.
 
     Example:
@@ -227,6 +230,9 @@ def debug_mode(
         ...     print(error.location, error.place, error.index)
         model.layer_1 input (0, 1)
     """
+
+    if not isinstance(model, Layer):
+        raise TypeError(f"debug_mode needs a layer, got {type(model).__name__}")
 
     def wrap(layer: Layer, path: str) -> Layer:
         return DebugLayer(layer, nan_check, error_check, inf_check, f"{name}.{path}" if path else name)
