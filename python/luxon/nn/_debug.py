@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import _core, tree
 from ._freeze import FrozenLayer
-from ._layer import Layer, Params, States, Wrapper
+from ._layer import Layer, Params, States, Wrapper, abstract_parameters, abstract_states
 from ._setup import rebuild
 
 logger = logging.getLogger("luxon.debug")
@@ -132,6 +133,8 @@ class DebugLayer(Wrapper):
 
     def check(self, value: Any, place: str, path: str = "") -> None:
         """Raises where `value` holds a bad number."""
+        if place in ("parameters", "states"):
+            value = self._own(value)
         found = find_nonfinite(value, self.inf_check)
         if found is not None:
             where = ".".join(part for part in (path, found[0]) if part)
@@ -166,6 +169,13 @@ class DebugLayer(Wrapper):
             y = self._watch(y, "incoming cotangent", "outgoing tangent", "")
         return y, after
 
+    def _own(self, trees: Any) -> Any:
+        """What of the layer's trees is checked here."""
+        return trees
+
+    def _owns(self, path: str) -> bool:
+        return True
+
     def _note(self, x: Any, ps: Params) -> str:
         layer = f"{self.location}: {self.layer.describe()}" if self.location else self.layer.describe()
         return f"debug: {layer}; input {_shapes(x)}; parameters {_shapes(ps)}"
@@ -175,6 +185,8 @@ class DebugLayer(Wrapper):
 
         def one(where: str, leaf: Any) -> Any:
             if not isinstance(leaf, _core.Tensor) or not leaf.is_tracked or leaf.dtype.kind in "biu":
+                return leaf
+            if path == "parameters" and not self._owns(where):
                 return leaf
             full = ".".join(part for part in (path, where) if part)
             return _core.watch(
@@ -186,6 +198,28 @@ class DebugLayer(Wrapper):
         if isinstance(value, _core.Tensor):
             return one("", value)
         return tree.map_with_path(one, value)
+
+
+class _DebugContainer(DebugLayer):
+    """Around a container with parameters or states of its own: the children check theirs themselves."""
+
+    def _own(self, trees: Any) -> Any:
+        return {name: entry for name, entry in trees.items() if self._owns(name)}
+
+    def _owns(self, path: str) -> bool:
+        children = self.layer.inner()
+        return not isinstance(children, Mapping) or path.split(".")[0] not in children
+
+
+def _has_own(layer: Layer) -> bool:
+    """Whether a container has parameters or states that belong to no child."""
+    children = layer.inner()
+    assert isinstance(children, Mapping)
+    try:
+        names = {*abstract_parameters(layer), *abstract_states(layer)}
+    except ValueError:
+        return True  # A size is still open.
+    return not names <= children.keys()
 
 
 def _shapes(value: Any) -> str:
@@ -208,7 +242,8 @@ def debug_mode(
 ) -> Layer:
     """The model with every leaf layer in a `DebugLayer`; its parameters and states fit unchanged.
 
-    The inside of frozen layers is checked too.
+    The inside of frozen layers is checked too, and what a container has of its own, such as a `compact`
+    layer's parameters.
 
     Args:
         model: the model.
@@ -234,7 +269,10 @@ def debug_mode(
     if not isinstance(model, Layer):
         raise TypeError(f"debug_mode needs a layer, got {type(model).__name__}")
 
-    def wrap(layer: Layer, path: str) -> Layer:
-        return DebugLayer(layer, nan_check, error_check, inf_check, f"{name}.{path}" if path else name)
+    def wrap(layer: Layer, path: str, kind: type[DebugLayer] = DebugLayer) -> Layer:
+        return kind(layer, nan_check, error_check, inf_check, f"{name}.{path}" if path else name)
 
-    return rebuild(model, wrap, thawed=FrozenLayer.with_layer)
+    def around(layer: Layer, path: str) -> Layer:
+        return wrap(layer, path, _DebugContainer) if _has_own(layer) else layer
+
+    return rebuild(model, wrap, thawed=FrozenLayer.with_layer, around=around)

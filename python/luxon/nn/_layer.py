@@ -264,24 +264,32 @@ def settled(layer: Layer) -> Layer:
     return rebuild_leaves(layer, one)
 
 
-def rebuild_leaves(layer: Layer, change: Callable[[Layer, str], Layer], path: str = "") -> Layer:
-    """The model with every leaf layer replaced by `change(leaf, path)`."""
+def rebuild_leaves(
+    layer: Layer,
+    change: Callable[[Layer, str], Layer],
+    path: str = "",
+    around: Callable[[Layer, str], Layer] | None = None,
+) -> Layer:
+    """The model with every leaf layer replaced by `change(leaf, path)`, every container by `around` of it."""
     inner = layer.inner()
     if inner is None:
         return change(layer, path)
     if isinstance(inner, Layer):
-        return layer.with_inner(rebuild_leaves(inner, change, path))
+        return layer.with_inner(rebuild_leaves(inner, change, path, around))
 
     def several(children: Children, path: str) -> dict[str, Any]:
         new: dict[str, Any] = {}
         for name, child in children.items():
             where = f"{path}.{name}" if path else name
             new[name] = (
-                rebuild_leaves(child, change, where) if isinstance(child, Layer) else several(child, where)
+                rebuild_leaves(child, change, where, around)
+                if isinstance(child, Layer)
+                else several(child, where)
             )
         return new
 
-    return layer.with_inner(several(inner, path))
+    new = layer.with_inner(several(inner, path))
+    return new if around is None else around(new, path)
 
 
 def is_nest(value: Any) -> bool:

@@ -135,11 +135,11 @@ def stateless_apply(model: Layer, x: Any, ps: Params) -> Any:
     Raises:
         ValueError: `ps` was made for another model; the model has states: use `nn.apply` or `nn.StatefulLayer`.
     """
-    check_parameters(model, ps)
     st = as_tree(model.initial_states(random.key(0)))
     names = st.paths()
     if names:
         raise ValueError(f"stateless_apply: the model has states ({', '.join(names[:5])}); use nn.apply")
+    check_parameters(model, ps)
     return model(x, ps, st)[0]
 
 
@@ -267,15 +267,16 @@ def rebuild(
     change: Callable[[Layer, str], Layer],
     path: str = "",
     thawed: Callable[[FrozenLayer, Layer], Layer] | None = None,
+    around: Callable[[Layer, str], Layer] | None = None,
 ) -> Layer:
-    """The model with every leaf layer replaced by `change(leaf, path)`.
+    """The model with every leaf layer replaced by `change(leaf, path)`, every container by `around` of it.
 
     A frozen layer is a leaf, unless `thawed(frozen, inner)` says how to put its rebuilt inner layer back.
     """
 
     def one(leaf: Layer, where: str) -> Layer:
         if thawed is not None and isinstance(leaf, FrozenLayer):
-            return thawed(leaf, rebuild(leaf.layer, change, where, thawed))
+            return thawed(leaf, rebuild(leaf.layer, change, where, thawed, around))
         return change(leaf, where)
 
-    return rebuild_leaves(layer, one, path)
+    return rebuild_leaves(layer, one, path, around)
