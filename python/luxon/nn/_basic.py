@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import _core
 from ._layer import Layer, Params, States, Wrapper, describe_value
 

@@ -362,7 +362,9 @@ class PairwiseFusion(_Joining):
             y, rest = x, (x,) * len(members)
         joiner_state = st
         for (name, layer), other in zip(members, rest, strict=True):
-            y = self._join((call_child(name, layer, y, ps, st, changed, self), other), ps, joiner_state, changed)
+            y = self._join(
+                (call_child(name, layer, y, ps, st, changed, self), other), ps, joiner_state, changed
+            )
             if self._joiner_name in changed:
                 joiner_state = {self._joiner_name: changed[self._joiner_name]}
         return y, (updated(st, changed) if changed else st)

@@ -47,6 +47,7 @@ def located(call: Callable[..., Any]) -> Callable[..., Any]:
     Which child it was is read off the traceback, so that a container of a user's own calls its children as
     it likes and registers nothing.
     """
+
     @functools.wraps(call)
     def wrapped(self: Any, x: Any, ps: Any, st: Any) -> Any:
         try:

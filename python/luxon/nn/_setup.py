@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
-from ._freeze import FROZEN_PARAMETERS, INNER_STATES, FrozenLayer
 from ._fit import check_parameters
-from ._layer import Layer, Params, States, abstract_parameters, abstract_states, as_tree, rebuild_leaves
+from ._freeze import FROZEN_PARAMETERS, INNER_STATES, FrozenLayer
+from ._layer import Layer, Params, States, abstract_parameters, as_tree, rebuild_leaves
 
 
 def as_key(rng: int | random.Key | np.random.Generator) -> random.Key:

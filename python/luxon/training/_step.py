@@ -114,8 +114,7 @@ def _wrong_call(ad: Any, ts: Any) -> TypeError:
         )
     what = f"the class {ad.__name__}; make one: {ad.__name__}()" if isinstance(ad, type) else repr(ad)
     return TypeError(
-        "ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, "
-        f"got {what}"
+        f"ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, got {what}"
     )
 
 
