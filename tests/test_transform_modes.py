@@ -212,12 +212,13 @@ class TestProducts:
         with pytest.raises(ValueError, match="batch"):
             lx.batched_jacobian(lambda x: x[0], ad, F64(np.ones((2, 3))))
 
-
     def test_backends_nest(self):
         kinds = {
             "tape": lambda f: lambda x: lx.vector_jacobian_product(f, lx.AutoTape(), x, F64(1.0)),
             "forward": lambda f: lambda x: lx.jacobian_vector_product(f, lx.AutoForward(), x, F64(1.0)),
-            "differences": lambda f: lambda x: lx.vector_jacobian_product(f, lx.AutoFiniteDiff(), x, F64(1.0)),
+            "differences": lambda f: (
+                lambda x: lx.vector_jacobian_product(f, lx.AutoFiniteDiff(), x, F64(1.0))
+            ),
             "grad": lx.grad,
         }
         for outer in kinds.values():

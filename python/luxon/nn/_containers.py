@@ -54,13 +54,15 @@ def name_layers(layers: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, 
 class NamedLayers(Container):
     """A container whose children are a mapping fixed at construction; immutable and hashable."""
 
-    __slots__ = ("_children", "_steps", "name")
+    __slots__ = ("_children", "_names", "_steps", "name")
     _children: dict[str, Layer]
+    _names: tuple[str, ...]
     _steps: tuple[tuple[str, Layer], ...]
     name: str | None
 
     def _set(self, children: dict[str, Layer], name: str | None = None) -> None:
         object.__setattr__(self, "_children", children)
+        object.__setattr__(self, "_names", tuple(children))
         object.__setattr__(self, "_steps", tuple(children.items()))
         object.__setattr__(self, "name", name)
 
@@ -141,12 +143,18 @@ class Chain(NamedLayers):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         changed = None
-        for name, layer in self._steps:
-            try:
-                state = st[name]
-                x, after = layer(x, ps[name], state)
-            except Exception as error:
+        try:
+            trees = zip(
+                _core.tree_children(ps, self._names), _core.tree_children(st, self._names), strict=True
+            )
+        except Exception as error:
+            for name in self._names:
                 explain(error, self, name, ps, st)
+            raise
+        for (name, layer), (own, state) in zip(self._steps, trees, strict=True):
+            try:
+                x, after = layer(x, own, state)
+            except Exception as error:
                 add_path(error, name, layer)
                 raise
             if after is not state:

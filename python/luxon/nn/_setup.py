@@ -11,7 +11,7 @@ from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
 from ._fit import check_parameters
 from ._freeze import FROZEN_PARAMETERS, INNER_STATES, FrozenLayer
-from ._layer import Layer, Params, States, abstract_parameters, as_tree, rebuild_leaves
+from ._layer import Layer, Params, States, abstract_parameters, abstract_states, as_tree, rebuild_leaves
 
 
 def as_key(rng: int | random.Key | np.random.Generator) -> random.Key:
@@ -258,7 +258,7 @@ def state_length(model_or_st: Layer | States) -> int:
         6
     """
     if isinstance(model_or_st, Layer):
-        return _count(model_or_st.initial_states(random.key(0)))
+        return _count(abstract_states(model_or_st))
     return _count(model_or_st)
 
 
