@@ -30,6 +30,20 @@ class Custom(nn.Container):
         return x, lx.Tree({"pair": {"left": left, "right": right}, "by_name": {"only": only}})
 
 
+@dataclasses.dataclass(frozen=True)
+class Unrolled(nn.Container):
+    """A user's recurrence: a cell along three steps, its output and its states going round."""
+
+    cell: nn.Layer
+    steps: int = 3
+
+    def __call__(self, x, ps, st):
+        h, inner = lx.zeros_like(x), st["cell"]
+        for _ in range(self.steps):
+            h, inner = self.cell(x + h, ps["cell"], inner)
+        return h, (st if inner is st["cell"] else {**st, "cell": inner})
+
+
 def _compact(inner):
     return nn.compact(lambda m, x: m.inner(x) * m.scale, inner=inner, scale=nn.param(lx.init.ones, (WIDTH,)))
 
@@ -74,6 +88,7 @@ def _containers(inner):
         inner.map(lambda layer: nn.RepeatedLayer(layer, 2)),
         some.tuples(inner, inner).map(lambda two: Custom(Pair(*two), {"only": nn.Dense(WIDTH, WIDTH)})),
         inner.map(_compact),
+        inner.map(Unrolled),
         inner.map(lambda layer: nn.freeze(layer)),
     )
 

@@ -1,5 +1,6 @@
 """Finding NaN."""
 
+import dataclasses
 import logging
 import pickle
 
@@ -258,13 +259,102 @@ def test_locate_backward_and_objective():
     assert error is not None
 
 
-@settings(max_examples=20, deadline=None)
-@given(some.integers(0, 4), some.sampled_from(["weight", "bias"]))
-def test_planted_anywhere(layer, name):
-    model = nn.Chain(*[nn.Dense(3, 3, lx.tanh)] * 5)
-    ps, st = nn.setup(0, model)
-    path = f"layer_{layer + 1}.{name}"
-    ps = ps.replace(path, lx.full(ps[path].shape, lx.nan))
+@dataclasses.dataclass(frozen=True)
+class Broken(nn.Layer):
+    """A layer with a defect in its arithmetic: NaN in the output, or in the gradient only."""
+
+    layer: nn.Layer
+    forward: bool
+
+    def initial_parameters(self, key):
+        return self.layer.initial_parameters(key)
+
+    def initial_states(self, key):
+        return self.layer.initial_states(key)
+
+    def __call__(self, x, ps, st):
+        y, st = self.layer(x, ps, st)
+        if self.forward:
+            return lx.where(lx.arange(y.shape[-1]) == 1, lx.nan, y), st
+        f = lx.custom_vjp(lambda y: y * 1.0)
+        f.defvjp(lambda y: (y * 1.0, None), lambda residuals, dy: (dy * lx.nan,))
+        return f(y), st
+
+
+def located_at(model, x, ps, st):
+    """The error of one step in debug mode, differentiated with respect to everything."""
+    loss = loss_of(nn.debug_mode(model), st)
     with pytest.raises(nn.NonFiniteError) as caught:
+        lx.grad(loss, (0, 1))(ps, x)
+    return caught.value
+
+
+def first_called(model, ps, st):
+    seen = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.args[0])
+    log = logging.getLogger("luxon.debug")
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    try:
         nn.debug_mode(model)(inputs(), ps, st)
-    assert caught.value.location == f"model.layer_{layer + 1}" and caught.value.path == name
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    return seen[0]
+
+
+def floats(trees):
+    leaves = dict(zip(tree.paths(trees), tree.leaves(tree.untie(trees)), strict=True))
+    return [path for path, leaf in leaves.items() if isinstance(leaf, lx.Tensor) and leaf.dtype.kind == "f"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(models, some.data())
+def test_a_planted_nan_is_located(model, data):
+    ps, st = nn.setup(0, model)
+    where = [("parameters", path) for path in floats(ps)] + [("states", path) for path in floats(st)]
+    kind = data.draw(some.sampled_from(["input", "forward", "backward"] + ["tree"] * bool(where)))
+    if kind == "tree":
+        what, path = data.draw(some.sampled_from(where))
+        trees = ps if what == "parameters" else st
+        bad = lx.astype(lx.full(trees[path].shape, lx.nan), trees[path].dtype)
+        ps, st = (ps.replace(path, bad), st) if what == "parameters" else (ps, st.replace(path, bad))
+        error = located_at(model, inputs(), ps, st)
+        # Frozen parameters are parameters, and freezing adds nothing to a path.
+        parts = path.split(".")
+        place = "parameters" if "frozen_params" in parts else what
+        names = ".".join(name for name in parts if name not in ("frozen_params", "states"))
+        assert (error.place, f"{error.location}.{error.path}") == (place, f"model.{names}")
+        return
+    if kind == "input":
+        error = located_at(model, inputs().at[2, 1].set(lx.nan), ps, st)
+        assert (error.place, error.index, error.location) == ("input", (2, 1), first_called(model, ps, st))
+        return
+    places = []
+    nn.layer_map(lambda layer, ps, st, path: (places.append(path), (layer, ps, st))[1], model, ps, st)
+    chosen = data.draw(some.sampled_from(places))
+
+    def break_it(layer, ps, st, path):
+        return (Broken(layer, kind == "forward") if path == chosen else layer), ps, st
+
+    error = located_at(*nn.layer_map(break_it, model, ps, st)[:1], inputs(), ps, st)
+    place = "output" if kind == "forward" else "outgoing cotangent"
+    assert (error.location, error.place) == (chosen, place)
+    assert kind == "backward" or error.index[-1] == 1
+
+
+def test_what_a_container_has_of_its_own_is_checked():
+    model = nn.Chain(nn.compact(lambda m, x: m.inner(x) * m.scale, inner=nn.Dense(3, 3), scale=lx.ones(3)))
+    ps, st = nn.setup(0, model)
+    bad = ps.replace("layer_1.scale", lx.asarray([1.0, lx.nan, 1.0]))
+    error = located_at(model, inputs(), bad, st)
+    assert (error.location, error.place, error.path) == ("model.layer_1", "parameters", "scale")
+    bad = ps.replace("layer_1.inner.bias", lx.full((3,), lx.nan))
+    assert located_at(model, inputs(), bad, st).location == "model.layer_1.inner"
+    f = lx.custom_vjp(lambda x: x * 1.0)
+    f.defvjp(lambda x: (x * 1.0, None), lambda residuals, dy: (dy * lx.nan,))
+    model = nn.compact(lambda m, x: m.inner(x) * f(m.scale), inner=nn.Dense(3, 3), scale=lx.ones(3))
+    error = located_at(model, inputs(), *nn.setup(0, model))
+    assert (error.location, error.place, error.path) == ("model", "outgoing cotangent", "parameters.scale")

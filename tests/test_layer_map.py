@@ -109,7 +109,7 @@ def test_errors():
     ps, st = nn.setup(0, model)
     with pytest.raises(ValueError, match=r"missing b\.layer_1\.weight"):
         nn.layer_map(identity, model, lx.Tree(a=ps.a, b={}), st)
-    with pytest.raises(ValueError, match=r"model\.b do not fit|no entry for model\.b\.layer_1"):
+    with pytest.raises(ValueError, match=r"the states do not fit the model: missing b\.layer_1"):
         nn.layer_map(identity, model, ps, lx.Tree(a={}, b={}))
 
     def wrong(result):
@@ -117,12 +117,48 @@ def test_errors():
             result(layer, ps, st) if path.endswith("layer_1") else (layer, ps, st)
         )
 
-    with pytest.raises(ValueError, match=r"model\.b\.layer_1 do not fit Dense\(3 => 3\): bias is missing"):
+    with pytest.raises(ValueError, match=r"model\.b\.layer_1 do not fit Dense\(3 => 3\): missing bias"):
         nn.layer_map(wrong(lambda layer, ps, st: (layer, lx.Tree(weight=ps.weight), st)), model, ps, st)
     with pytest.raises(ValueError, match=r"weight has shape \(3, 3\), expected \(4, 3\)"):
         nn.layer_map(wrong(lambda layer, ps, st: (nn.Dense(3, 4), ps, st)), model, ps, st)
     with pytest.raises(TypeError, match=r"model\.b\.layer_1 it returned a tuple of 2"):
         nn.layer_map(wrong(lambda layer, ps, st: (layer, ps)), model, ps, st)
+
+
+def test_lists_of_trees_and_open_sizes():
+    model = nn.compact(
+        lambda m, x: m.blocks[1](m.blocks[0](x)), blocks=[nn.Dense(None, 3), nn.Dense(None, 3)]
+    )
+    ps, st = nn.setup(0, model, x_spec=(5, 3))
+    assert nn.layer_map(identity, model, ps, st)[1] is ps
+    listed = {"blocks": list(ps.blocks.values())}, {"blocks": [{}, {}]}
+
+    def double_second(layer, ps, st, path):
+        return layer, (lx.tree.map(lambda w: w * 2, ps) if path == "model.blocks.1" else ps), st
+
+    new, new_ps, new_st = nn.layer_map(double_second, model, *listed)
+    expected = nn.layer_map(double_second, model, ps, st)
+    assert bits(new(inputs(), new_ps, new_st)[0]) == bits(model(inputs(), *expected[1:])[0])
+    with pytest.raises(ValueError, match=r"missing blocks\.1\.bias"):
+        nn.layer_map(identity, model, {"blocks": [ps.blocks["0"], {"weight": lx.ones((3, 3))}]}, st)
+
+
+def test_states_that_do_not_fit():
+    model = nn.Chain(a=nn.Dense(3, 3), b=nn.BatchNorm(3))
+    ps, st = nn.setup(0, model)
+    with pytest.raises(ValueError, match=r"the states do not fit the model: extra c\.n"):
+        nn.layer_map(identity, model, ps, st | {"c": {"n": 1}})
+    with pytest.raises(ValueError, match=r"a\.weight has shape \(9, 9\), expected \(3, 3\)"):
+        nn.layer_map(identity, model, ps.replace("a.weight", lx.ones((9, 9))), st)
+
+    def replace(layer, ps, st, path):
+        new = nn.Dense(3, 3)
+        return (new, nn.setup(0, new)[0], st) if path == "model.b" else (layer, ps, st)
+
+    with pytest.raises(
+        ValueError, match=r"returned for model\.b do not fit Dense\(3 => 3\): extra running_mean"
+    ):
+        nn.layer_map(replace, model, ps, st)
 
 
 def test_ties_follow():

@@ -270,6 +270,11 @@ def test_states_switch():
     assert nn.trainmode(off) == st
     assert nn.testmode(off) is off or nn.testmode(off) == off
     assert nn.update_state(st, "running_mean", 3.0).layer_2.running_mean == 3.0
+    # Any nest does, and a sequence within one is gone through.
+    nest = {"blocks": [{"training": True}, ({"training": True}, 1.0)], "mean": lx.ones(2)}
+    off = nn.testmode(nest)
+    assert off["blocks"] == [{"training": False}, ({"training": False}, 1.0)] and off["mean"] is nest["mean"]
+    assert nest["blocks"][0]["training"] is True
     with pytest.raises(KeyError, match="no state is called 'momentum'"):
         nn.update_state(st, "momentum", 1)
 
@@ -330,6 +335,38 @@ def test_output_shape_and_open_sizes():
     )
     assert nn.output_shape(nn.Embedding(10, 4), lx.ShapeDtype((2, 7), lx.int64)) == (2, 7, 4)
     assert nn.output_shape(custom(), (4, 3)) == (4, 2)
+
+
+def test_shapes_of_a_model_that_no_memory_holds():
+    wide = 10**6
+    model = nn.Chain(nn.Dense(wide, wide), nn.BatchNorm(wide), nn.freeze(nn.Dense(wide, 3), "bias"))
+    assert nn.output_shape(model, (1000, wide)) == (1000, 3)
+    assert nn.parameter_length(model) == wide * wide + wide + 2 * wide + 3 * wide
+    assert nn.state_length(model) == 2 * wide + 3
+    assert "1,000,006,000,000 parameters, plus 2,000,003 non-trainable" in repr(model)
+    assert nn.summary(model, (1000, wide)).non_trainable == 2 * wide + 3
+    # An initialiser that looks at its numbers still works, at their cost.
+    picky = nn.Dense(2, 3, init_weight=lambda key, shape, dtype=None: lx.ones(shape) * float(lx.ones(())))
+    assert nn.parameter_length(picky) == 9 and nn.output_shape(picky, (4, 2)) == (4, 3)
+
+
+def test_a_users_dataclass_prints_as_a_model():
+    assert repr(custom()).splitlines()[:3] == [
+        "Custom(",
+        "    first: Dense(3 => 3),  # 12 parameters",
+        "    pair: (",
+    ]
+
+    @dataclasses.dataclass(frozen=True)
+    class Named(nn.Layer):
+        def __repr__(self):
+            return "my own"
+
+    @dataclasses.dataclass(frozen=True)
+    class Heir(Named):
+        size: int = 3
+
+    assert repr(Named()) == repr(Heir()) == "my own"
 
 
 def test_printing():

@@ -7,6 +7,7 @@ from hypothesis import strategies as some
 
 import luxon as lx
 from luxon import nn, optim, training, tree
+from model_strategies import inputs, models
 
 
 def model():
@@ -102,6 +103,44 @@ def test_training_keeps_ties(names, donate):
         assert ts.parameters.layer_1[name] is ts.parameters.layer_3[name]
     cast = nn.cast(ts.parameters, lx.float64)
     assert tree.ties(cast) == tree.ties(ps)
+
+
+@settings(max_examples=40, deadline=None)
+@given(models, some.data())
+def test_ties_in_random_models_are_kept(net, data):
+    ps, st = nn.setup(0, net)
+    alike = {}
+    for path, leaf in zip(ps.paths(), tree.leaves(ps), strict=True):
+        alike.setdefault(leaf.shape, []).append(path)
+    groups = [paths for paths in alike.values() if len(paths) > 1]
+    if not groups:
+        return
+    chosen = data.draw(some.sampled_from(groups))
+    places = data.draw(some.lists(some.sampled_from(chosen), min_size=2, unique=True))
+    # A value of its own kind at each place, so that the one that stays is known.
+    tied = nn.share_parameters(ps, [places])
+    assert all(tied[path] is ps[places[0]] for path in places) and len(tree.ties(tied)) == 1
+    assert nn.parameter_length(tied) == nn.parameter_length(ps) - (len(places) - 1) * ps[places[0]].size
+    x = inputs()
+
+    def loss(ps):
+        return lx.sum(lx.square(net(x, ps, st)[0]))
+
+    apart, together = (lx.grad(loss)(trees) for trees in (nn.unshare_parameters(tied), tied))
+    total = sum(np.asarray(apart[path], np.float64) for path in places)
+    assert np.allclose(
+        np.asarray(together[places[0]]), total, rtol=1e-3, atol=1e-3 * (1 + np.abs(total).max())
+    )
+    ts = training.TrainState(net, tied, st, optim.AdamW(1e-2))
+    for step in range(3):
+        *_, ts = training.single_train_step(lx.AutoTape(), objective, inputs(step), ts, donate=step > 0)
+    kept = tree.structure(tied)
+    assert tree.structure(ts.parameters) == kept == tree.structure(ts.optimizer_state.exp_avg)
+    assert all(ts.parameters[path] is ts.parameters[places[0]] for path in places)
+    mapped = nn.layer_map(lambda layer, ps, st, path: (layer, ps, st), net, ts.parameters, ts.states)[1]
+    assert tree.structure(mapped) == kept
+    frozen, fps, fst = nn.freeze(net, ts.parameters, ts.states)
+    assert tree.structure(nn.unfreeze(frozen, fps, fst)[1]) == kept
 
 
 def test_files_keep_ties(tmp_path):

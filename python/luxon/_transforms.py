@@ -148,10 +148,10 @@ class AutoFiniteDiff:
 
     def value_and_grad(self, function: Function, argument: Any) -> tuple[tuple[Any, Any], Any]:
         first = function(argument)
-        return first, self._differences(lambda x: float(function(x)[0]), argument)
+        return first, self._differences(lambda x: function(x)[0], argument)
 
     def vjp(self, function: Function, argument: Any, cotangent: Any) -> Any:
-        return self._differences(lambda x: float(_inner(function(x), cotangent)), argument)
+        return self._differences(lambda x: _inner(function(x), cotangent), argument)
 
     def jvp(self, function: Function, argument: Any, tangent: Any) -> Any:
         lengths = [_step(leaf.dtype) for leaf in _floats(argument)]
@@ -165,7 +165,7 @@ class AutoFiniteDiff:
 
         return _core.tree_map(lambda up, down: (up - down) / (2 * step), moved(1.0), moved(-1.0))
 
-    def _differences(self, function: Callable[[Any], float], argument: Any) -> Any:
+    def _differences(self, function: Callable[[Any], Any], argument: Any) -> Any:
         leaves, structure = _core.tree_flatten(argument)
         gradients: list[Any] = []
         for place, leaf in enumerate(leaves):
@@ -173,8 +173,12 @@ class AutoFiniteDiff:
                 gradients.append(None)
                 continue
             tensor = _core.asarray(leaf)
-            base = np.array(tensor)
-            slopes = np.zeros(base.shape, np.float64)
+            if not _core.isdtype(tensor.dtype, "real floating"):
+                raise TypeError(
+                    f"finite differences: {tensor.dtype} cannot be differentiated, only floating tensors can"
+                )
+            base = np.array(_core.stop_gradient(tensor))
+            slopes: list[Any] = []
             for index in np.ndindex(base.shape):
                 center = float(base[index])
                 length = (self.step if self.step is not None else _step(tensor.dtype)) * max(1.0, abs(center))
@@ -182,11 +186,17 @@ class AutoFiniteDiff:
                 for sign in (1.0, -1.0):
                     moved = base.copy()
                     moved[index] = center + sign * length
-                    changed = [*leaves[:place], _core.asarray(moved), *leaves[place + 1 :]]
+                    # A tensor under another differentiation stays under it.
+                    point = (
+                        tensor + _core.asarray(moved - base) if tensor.is_tracked else _core.asarray(moved)
+                    )
+                    changed = [*leaves[:place], point, *leaves[place + 1 :]]
                     ends.append(float(moved[index]))
-                    values.append(function(_core.tree_unflatten(structure, changed)))
-                slopes[index] = (values[0] - values[1]) / (ends[0] - ends[1])
-            gradients.append(_core.asarray(slopes.astype(base.dtype)))
+                    value = function(_core.tree_unflatten(structure, changed))
+                    values.append(_core.astype(_core.asarray(value), "float64"))
+                slopes.append((values[0] - values[1]) / (ends[0] - ends[1]))
+            whole = _core.stack(slopes) if slopes else _core.zeros(0)
+            gradients.append(_core.reshape(_core.astype(whole, tensor.dtype), base.shape))
         return _core.tree_unflatten(structure, gradients)
 
 

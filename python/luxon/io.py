@@ -239,7 +239,7 @@ def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Opti
         >>> lx.io.load_train_state(path, model, optimizer).step
         0
     """
-    from .nn._setup import check_parameters
+    from .nn._fit import check_parameters
     from .training import TrainState
 
     saved = load(path)

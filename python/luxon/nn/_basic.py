@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import _core
 from ._layer import Layer, Params, States, Wrapper, describe_value
 
@@ -136,6 +134,9 @@ class AlternatePrecision(Wrapper):
         dtype: what the inner layer's input and parameters are cast to.
         layer: the inner layer, whose trees are this one's.
 
+    Raises:
+        TypeError: `dtype` is not a floating type.
+
     Example:
         >>> import luxon as lx
         >>> from luxon import nn
@@ -149,7 +150,9 @@ class AlternatePrecision(Wrapper):
     layer: Layer
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+        from ._setup import floating
+
+        object.__setattr__(self, "dtype", floating("AlternatePrecision", self.dtype))
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         from ._setup import cast

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _core, random
 from .._core import Tensor, Tree
 from ._errors import add_path
+from ._fit import explain, tree_at
 from ._layer import (
     Children,
     Layer,
@@ -178,10 +179,14 @@ class Body:
         layer = self._layer
         if name in layer._children:
             return _bound(self, layer._fields[name], name)
-        if name in layer._parameters:
-            return self._ps[name]
-        if name in layer._states:
-            return self._changed[name] if name in self._changed else self._st[name]
+        try:
+            if name in layer._parameters:
+                return self._ps[name]
+            if name in layer._states:
+                return self._changed[name] if name in self._changed else self._st[name]
+        except KeyError as error:
+            explain(error, layer, name, self._ps, self._st)
+            raise
         known = ", ".join(layer._fields)
         raise AttributeError(f"{layer.describe()} has no field {name!r}; it has: {known or 'none'}")
 
@@ -224,21 +229,16 @@ class _BoundLayer:
     def __call__(self, x: Any) -> Any:
         body, path = self._body, self._path
         changed = body._changed
-        before = changed[path] if path in changed else _at(body._st, path)
         try:
-            y, after = self.layer(x, _at(body._ps, path), before)
+            before = changed[path] if path in changed else tree_at(body._st, path)
+            y, after = self.layer(x, tree_at(body._ps, path), before)
         except Exception as error:
+            explain(error, body._layer, path.split(".")[0], body._ps, body._st)
             add_path(error, path, self.layer)
             raise
         if after is not before:
             changed[path] = after
         return y
-
-
-def _at(trees: Any, path: str) -> Any:
-    for name in path.split("."):
-        trees = trees[int(name)] if isinstance(trees, list | tuple) else trees[name]
-    return trees
 
 
 def compact(function: Callable[[Any, Any], Any] | None = None, /, **fields: Any) -> Any:
@@ -250,6 +250,7 @@ def compact(function: Callable[[Any, Any], Any] | None = None, /, **fields: Any)
     the returned `st`.
 
     Raises:
+        TypeError: `function` is none.
         AttributeError: in a call, for a field that does not exist, and for setting a parameter or a layer.
 
     Example:
@@ -265,5 +266,9 @@ def compact(function: Callable[[Any, Any], Any] | None = None, /, **fields: Any)
         ((4, 3), 1)
     """
     if function is None:
-        return lambda function: CompactLayer(function, fields)
+        return lambda function: compact(function, **fields)
+    if isinstance(function, Layer | type) or not callable(function):
+        raise TypeError(
+            f"compact takes a function (m, x), got {function!r}; layers are given as fields, by keyword"
+        )
     return CompactLayer(function, fields)

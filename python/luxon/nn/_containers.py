@@ -14,6 +14,7 @@ from .. import _core
 from .._core import Tree
 from ._basic import WrappedFunction
 from ._errors import add_path
+from ._fit import explain
 from ._layer import Children, Container, Layer, Params, States, Wrapper, describe_value
 
 
@@ -21,6 +22,8 @@ def as_layer(value: Any) -> Layer:
     """A layer as it is, a function as a `WrappedFunction`; anything else is a TypeError."""
     if isinstance(value, Layer):
         return value
+    if isinstance(value, type) and issubclass(value, Layer):
+        raise TypeError(f"expected a layer or a function, got the class {value.__name__}; make one of it")
     if callable(value):
         return WrappedFunction(value)
     raise TypeError(f"expected a layer or a function, got {type(value).__name__}: {value!r}")
@@ -51,13 +54,15 @@ def name_layers(layers: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, 
 class NamedLayers(Container):
     """A container whose children are a mapping fixed at construction; immutable and hashable."""
 
-    __slots__ = ("_children", "_steps", "name")
+    __slots__ = ("_children", "_names", "_steps", "name")
     _children: dict[str, Layer]
+    _names: tuple[str, ...]
     _steps: tuple[tuple[str, Layer], ...]
     name: str | None
 
     def _set(self, children: dict[str, Layer], name: str | None = None) -> None:
         object.__setattr__(self, "_children", children)
+        object.__setattr__(self, "_names", tuple(children))
         object.__setattr__(self, "_steps", tuple(children.items()))
         object.__setattr__(self, "name", name)
 
@@ -138,10 +143,17 @@ class Chain(NamedLayers):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         changed = None
-        for name, layer in self._steps:
-            state = st[name]
+        try:
+            trees = zip(
+                _core.tree_children(ps, self._names), _core.tree_children(st, self._names), strict=True
+            )
+        except Exception as error:
+            for name in self._names:
+                explain(error, self, name, ps, st)
+            raise
+        for (name, layer), (own, state) in zip(self._steps, trees, strict=True):
             try:
-                x, after = layer(x, ps[name], state)
+                x, after = layer(x, own, state)
             except Exception as error:
                 add_path(error, name, layer)
                 raise
@@ -172,12 +184,22 @@ def updated(st: States, changed: dict[str, Any]) -> States:
     return st.replace(changed) if isinstance(st, Tree) else {**st, **changed}
 
 
-def call_child(name: str, layer: Layer, x: Any, ps: Params, st: States, changed: dict[str, Any]) -> Any:
-    """Calls one child; its new state goes into `changed` where it is another object than before."""
-    state = st[name]
+def call_child(
+    name: str,
+    layer: Layer,
+    x: Any,
+    ps: Params,
+    st: States,
+    changed: dict[str, Any],
+    parent: Layer | None = None,
+) -> Any:
+    """Calls one child of `parent`; its new state goes into `changed` where it is another object than before."""
     try:
+        state = st[name]
         y, after = layer(x, ps[name], state)
     except Exception as error:
+        if parent is not None:
+            explain(error, parent, name, ps, st)
         add_path(error, name, layer)
         raise
     if after is not state:
@@ -229,7 +251,7 @@ class _Joining(NamedLayers):
         if joiner is None:
             return outputs
         if isinstance(joiner, Layer):
-            return call_child(self._joiner_name, joiner, outputs, ps, st, changed)
+            return call_child(self._joiner_name, joiner, outputs, ps, st, changed, self)
         return joiner(*outputs)
 
 
@@ -273,7 +295,7 @@ class Parallel(_Joining):
         else:
             inputs = (x,) * len(members)
         outputs = tuple(
-            call_child(name, layer, part, ps, st, changed)
+            call_child(name, layer, part, ps, st, changed, self)
             for (name, layer), part in zip(members, inputs, strict=True)
         )
         y = self._join(outputs, ps, st, changed)
@@ -304,7 +326,7 @@ class BranchLayer(_Joining):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         changed: dict[str, Any] = {}
-        outputs = tuple(call_child(name, layer, x, ps, st, changed) for name, layer in self._members)
+        outputs = tuple(call_child(name, layer, x, ps, st, changed, self) for name, layer in self._members)
         y = self._join(outputs, ps, st, changed)
         return y, (updated(st, changed) if changed else st)
 
@@ -348,7 +370,9 @@ class PairwiseFusion(_Joining):
             y, rest = x, (x,) * len(members)
         joiner_state = st
         for (name, layer), other in zip(members, rest, strict=True):
-            y = self._join((call_child(name, layer, y, ps, st, changed), other), ps, joiner_state, changed)
+            y = self._join(
+                (call_child(name, layer, y, ps, st, changed, self), other), ps, joiner_state, changed
+            )
             if self._joiner_name in changed:
                 joiner_state = {self._joiner_name: changed[self._joiner_name]}
         return y, (updated(st, changed) if changed else st)
@@ -383,7 +407,7 @@ class Maxout(NamedLayers):
         changed: dict[str, Any] = {}
         largest = None
         for name, layer in self._steps:
-            y = call_child(name, layer, x, ps, st, changed)
+            y = call_child(name, layer, x, ps, st, changed, self)
             largest = y if largest is None else _core.maximum(largest, y)
         return largest, (updated(st, changed) if changed else st)
 
@@ -437,8 +461,8 @@ class SkipConnection(Layer):
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         if isinstance(self.connection, Layer):
             changed: dict[str, Any] = {}
-            y = call_child("layer", self.layer, x, ps, st, changed)
-            z = call_child("connection", self.connection, (y, x), ps, st, changed)
+            y = call_child("layer", self.layer, x, ps, st, changed, self)
+            z = call_child("connection", self.connection, (y, x), ps, st, changed, self)
             return z, (updated(st, changed) if changed else st)
         y, st = self.layer(x, ps, st)
         return self.connection(y, x), st

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import _core, tree
 from ._freeze import FrozenLayer
-from ._layer import Layer, Params, States, Wrapper
+from ._layer import Layer, Params, States, Wrapper, abstract_parameters, abstract_states
 from ._setup import rebuild
 
 logger = logging.getLogger("luxon.debug")
@@ -121,6 +122,8 @@ class DebugLayer(Wrapper):
     location: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layer, Layer):
+            raise TypeError(f"DebugLayer needs a layer, got {type(self.layer).__name__}")
         if self.nan_check not in NAN_CHECKS:
             raise ValueError(f"nan_check must be one of {', '.join(NAN_CHECKS)}, got {self.nan_check!r}")
 
@@ -130,6 +133,8 @@ class DebugLayer(Wrapper):
 
     def check(self, value: Any, place: str, path: str = "") -> None:
         """Raises where `value` holds a bad number."""
+        if place in ("parameters", "states"):
+            value = self._own(value)
         found = find_nonfinite(value, self.inf_check)
         if found is not None:
             where = ".".join(part for part in (path, found[0]) if part)
@@ -164,6 +169,13 @@ class DebugLayer(Wrapper):
             y = self._watch(y, "incoming cotangent", "outgoing tangent", "")
         return y, after
 
+    def _own(self, trees: Any) -> Any:
+        """What of the layer's trees is checked here."""
+        return trees
+
+    def _owns(self, path: str) -> bool:
+        return True
+
     def _note(self, x: Any, ps: Params) -> str:
         layer = f"{self.location}: {self.layer.describe()}" if self.location else self.layer.describe()
         return f"debug: {layer}; input {_shapes(x)}; parameters {_shapes(ps)}"
@@ -173,6 +185,8 @@ class DebugLayer(Wrapper):
 
         def one(where: str, leaf: Any) -> Any:
             if not isinstance(leaf, _core.Tensor) or not leaf.is_tracked or leaf.dtype.kind in "biu":
+                return leaf
+            if path == "parameters" and not self._owns(where):
                 return leaf
             full = ".".join(part for part in (path, where) if part)
             return _core.watch(
@@ -184,6 +198,28 @@ class DebugLayer(Wrapper):
         if isinstance(value, _core.Tensor):
             return one("", value)
         return tree.map_with_path(one, value)
+
+
+class _DebugContainer(DebugLayer):
+    """Around a container with parameters or states of its own: the children check theirs themselves."""
+
+    def _own(self, trees: Any) -> Any:
+        return {name: entry for name, entry in trees.items() if self._owns(name)}
+
+    def _owns(self, path: str) -> bool:
+        children = self.layer.inner()
+        return not isinstance(children, Mapping) or path.split(".")[0] not in children
+
+
+def _has_own(layer: Layer) -> bool:
+    """Whether a container has parameters or states that belong to no child."""
+    children = layer.inner()
+    assert isinstance(children, Mapping)
+    try:
+        names = {*abstract_parameters(layer), *abstract_states(layer)}
+    except ValueError:
+        return True  # A size is still open.
+    return not names <= children.keys()
 
 
 def _shapes(value: Any) -> str:
@@ -206,7 +242,8 @@ def debug_mode(
 ) -> Layer:
     """The model with every leaf layer in a `DebugLayer`; its parameters and states fit unchanged.
 
-    The inside of frozen layers is checked too.
+    The inside of frozen layers is checked too, and what a container has of its own, such as a `compact`
+    layer's parameters.
 
     Args:
         model: the model.
@@ -214,6 +251,7 @@ def debug_mode(
         name: the root of the locations, such as `model.head.layer_1`.
 
     Raises:
+        TypeError: `model` is no layer.
         ValueError: a `nan_check` that does not exist.
 
     Example:
@@ -228,7 +266,13 @@ def debug_mode(
         model.layer_1 input (0, 1)
     """
 
-    def wrap(layer: Layer, path: str) -> Layer:
-        return DebugLayer(layer, nan_check, error_check, inf_check, f"{name}.{path}" if path else name)
+    if not isinstance(model, Layer):
+        raise TypeError(f"debug_mode needs a layer, got {type(model).__name__}")
 
-    return rebuild(model, wrap, thawed=FrozenLayer.with_layer)
+    def wrap(layer: Layer, path: str, kind: type[DebugLayer] = DebugLayer) -> Layer:
+        return kind(layer, nan_check, error_check, inf_check, f"{name}.{path}" if path else name)
+
+    def around(layer: Layer, path: str) -> Layer:
+        return wrap(layer, path, _DebugContainer) if _has_own(layer) else layer
+
+    return rebuild(model, wrap, thawed=FrozenLayer.with_layer, around=around)

@@ -46,7 +46,10 @@ def _stack_level() -> int:
 def missing_parameter(layer: Layer, ps: Params, name: str) -> KeyError:
     """The error for parameters that were made for another layer."""
     have = ", ".join(str(key) for key in ps) if hasattr(ps, "__iter__") else type(ps).__name__
-    return KeyError(f"{layer.describe()} has no parameter {name!r}; the given tree has: {have or 'nothing'}")
+    return KeyError(
+        f"{layer.describe()} has no parameter {name!r}; the given tree has: "
+        f"{have or 'nothing'}; a layer is called as layer(x, ps, st), with the parameters made for it"
+    )
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -124,6 +127,11 @@ class Dense(Layer):
         weight = ps["weight"]
         expected = f"(..., {weight.shape[-1]})"
         converted = check_input(self, x, weight, expected)
+        if self.in_features is not None and weight.shape[-1] != self.in_features:
+            raise ValueError(
+                f"{self.describe()} has a weight of shape {tuple(weight.shape)}, expected "
+                f"{(self.out_features, self.in_features)}: these are another model's parameters"
+            ) from None
         if x.ndim == 0 or x.shape[-1] != weight.shape[-1]:
             raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected {expected}") from None
         if converted is x:

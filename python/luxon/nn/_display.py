@@ -14,7 +14,7 @@ from typing import Any
 from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
 from ._freeze import FrozenLayer
-from ._layer import EMPTY, Children, Layer, abstract_leaves, abstract_parameters
+from ._layer import EMPTY, Children, Layer, abstract_parameters, abstract_states
 from ._setup import _count, rebuild
 
 
@@ -67,7 +67,7 @@ class _Probe(Layer):
         settle = getattr(layer, "with_input", None)
         if settle is not None and hasattr(x, "shape"):
             layer = self.layer = settle(tuple(x.shape))
-        states = abstract_leaves(layer.initial_states(random.key(0)))
+        states = abstract_states(layer)
         y, _ = layer(x, abstract_parameters(layer), states)
         self.calls.append(_Call(self.path, layer, x, y))
         return y, st
@@ -145,7 +145,7 @@ class _Counter:
         """Trainable and non-trainable numbers of a leaf layer; None where its sizes are still open."""
         try:
             everything = _count(abstract_parameters(layer))
-            states = _count(layer.initial_states(random.key(0)))
+            states = _count(abstract_states(layer))
         except ValueError:
             return None
         part = self.part(path)
@@ -218,7 +218,7 @@ def model_text(model: Layer) -> str:
         return lines[0].replace(",  #", "  #").rstrip(",")
     lines[-1] = lines[-1].rstrip(",")
     if counter.trained is not None:
-        lines[-1] += f"  # {_counted(_count(counter.trained), _count(model.initial_states(random.key(0))))}"
+        lines[-1] += f"  # {_counted(_count(counter.trained), _count(abstract_states(model)))}"
     return "\n".join(lines)
 
 
@@ -325,4 +325,4 @@ def summary(model: Layer, x_spec: Any) -> Summary:
         shape = _shapes(call.outputs)
         rows[call.path] = SummaryRow(call.path, call.layer.describe(), shape, _count(ps), size, flops)
     trained = _count(counter.trained)
-    return Summary(tuple(rows.values()), trained, _count(settled.initial_states(random.key(0))))
+    return Summary(tuple(rows.values()), trained, _count(abstract_states(settled)))

@@ -6,6 +6,8 @@ every container on the way out extends at the front.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 _MARK = "in layer "
@@ -37,6 +39,55 @@ def _put_in_front(error: BaseException, start: str, text: str) -> bool:
         return False
     error.args = (text + error.args[0],)
     return True
+
+
+def located(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A container's `__call__` that puts the child's name in front of the path of whatever a child raises.
+
+    Which child it was is read off the traceback, so that a container of a user's own calls its children as
+    it likes and registers nothing.
+    """
+
+    @functools.wraps(call)
+    def wrapped(self: Any, x: Any, ps: Any, st: Any) -> Any:
+        try:
+            return call(self, x, ps, st)
+        except Exception as error:
+            found = _failed_child(self, error, ps)
+            if found is not None:
+                add_path(error, *found)
+            raise
+
+    return wrapped
+
+
+def _failed_child(container: Any, error: Exception, ps: Any) -> tuple[str, Any] | None:
+    """Name and layer of the child in whose call an error arose; None where it was the container's own."""
+    children = list(_named_children(container.children(), "", ps))
+    step = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    while step is not None:
+        caller = step.tb_frame.f_locals
+        candidates = [found for found in children if found[1] is caller.get("self")]
+        if candidates:
+            # One layer in several places is told apart by the parameters that it was given.
+            given = caller.get("ps")
+            same = [found for found in candidates if found[2] is not None and found[2] is given]
+            return (same or candidates)[0][:2]
+        step = step.tb_next
+    return None
+
+
+def _named_children(children: Any, path: str, ps: Any) -> Any:
+    """Name, layer and parameters of every child, nests of children included."""
+    for name, child in children.items():
+        try:
+            own = ps[int(name) if isinstance(ps, list | tuple) else name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            own = None
+        if hasattr(child, "inner"):
+            yield path + name, child, own
+        else:
+            yield from _named_children(child, f"{path}{name}.", own)
 
 
 def path_of(error: BaseException) -> str | None:

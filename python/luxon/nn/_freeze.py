@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from .. import random, tree
 from .._core import Tree
-from ._layer import Layer, Params, States, abstract_parameters
+from ._layer import Layer, Params, States, parameter_structure, settled
 
 Which = str | Iterable[str] | None
 """Names or patterns of what to freeze, relative to the layer; None is everything."""
@@ -19,10 +19,32 @@ FROZEN_PARAMETERS = "frozen_params"
 INNER_STATES = "states"
 
 
+def _part(layer: FrozenLayer, st: States, name: str) -> Any:
+    """One of the two entries of a frozen layer's states."""
+    try:
+        return st[name]
+    except (KeyError, TypeError, IndexError):
+        have = ", ".join(map(str, st)) if isinstance(st, Mapping) else type(st).__name__
+        raise ValueError(
+            f"{layer.describe()}: its states have the entries {FROZEN_PARAMETERS} and {INNER_STATES}, these "
+            f"have: {have or 'none'}; freeze(layer, ps, st, which) and setup make them"
+        ) from None
+
+
 def _names(which: Which) -> tuple[str, ...] | None:
     if which is None:
         return None
-    return (which,) if isinstance(which, str) else tuple(which)
+    names = (which,) if isinstance(which, str) else which
+    if isinstance(names, Mapping) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"which must be a name, names or None, got {type(which).__name__}; "
+            "with values the call is freeze(layer, ps, st, which)"
+        )
+    names = tuple(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"which must hold names, got {name!r}")
+    return names
 
 
 def split(ps: Params, which: tuple[str, ...] | None) -> tuple[Tree, Tree]:
@@ -76,19 +98,13 @@ class FrozenLayer(Layer):
             raise ValueError(
                 "FrozenLayer: which is empty, so there is nothing to freeze; None freezes everything"
             )
-        try:
-            ps = abstract_parameters(self.layer)
-        except ValueError:
-            return  # A size is still open: the names are checked by setup.
-        split(ps, self.which)
+        if self._order is not None:
+            split(tree.unflatten(self._order, range(len(self._order))), self.which)
 
     @functools.cached_property
     def _order(self) -> Any:
-        """The structure of the layer's own parameters; None where a size is still open."""
-        try:
-            return tree.structure(abstract_parameters(self.layer))
-        except ValueError:
-            return None
+        """The structure of the layer's own parameters; None where a size is still open and decides about it."""
+        return parameter_structure(self.layer)
 
     def with_layer(self, layer: Layer) -> FrozenLayer:
         """The same freezing of another layer with the same parameters."""
@@ -97,9 +113,14 @@ class FrozenLayer(Layer):
         object.__setattr__(new, "which", self.which)
         return new
 
+    def with_input(self, shape: tuple[int, ...]) -> FrozenLayer:
+        """The layer with the open size of its inner layer taken from an input's shape."""
+        settle = getattr(self.layer, "with_input", None)
+        return self.with_layer(settled(self.layer) if settle is None else settle(shape))
+
     def merged(self, ps: Params, st: States) -> Any:
         """The layer's own parameters."""
-        frozen = st[FROZEN_PARAMETERS]
+        frozen = _part(self, st, FROZEN_PARAMETERS)
         return frozen if self.which is None else tree.merge(ps, frozen, like=self._order)
 
     def initial_parameters(self, key: random.Key) -> Tree:
@@ -110,7 +131,7 @@ class FrozenLayer(Layer):
         return Tree({FROZEN_PARAMETERS: frozen, INNER_STATES: self.layer.initial_states(key)})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        before = st[INNER_STATES]
+        before = _part(self, st, INNER_STATES)
         y, after = self.layer(x, self.merged(ps, st), before)
         if after is before:
             return y, st
@@ -140,8 +161,9 @@ def freeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
         The frozen layer, with the new parameters and states where trees were given.
 
     Raises:
+        TypeError: `which` holds no names.
         ValueError: a name or pattern that matches nothing, listing the nearest that exist; a tie of which
-            only a part is named.
+            only a part is named; trees of another model.
 
     Example:
         >>> from luxon import nn
@@ -158,10 +180,15 @@ def freeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
     if names == ():
         warnings.warn("freeze: which is empty, so nothing was frozen; None freezes everything", stacklevel=2)
         return (layer, ps, st) if given else layer
+    new = FrozenLayer(layer, names)
     if not given:
-        return FrozenLayer(layer, names)
+        return new
+    from ._fit import check_parameters, check_states
+
+    check_parameters(layer, ps, "freeze: the parameters do not fit the model")
+    check_states(layer, st, "freeze: the states do not fit the model")
     frozen, left = split(ps, names)
-    return FrozenLayer(layer, names), left, Tree({FROZEN_PARAMETERS: frozen, INNER_STATES: st})
+    return new, left, Tree({FROZEN_PARAMETERS: frozen, INNER_STATES: st})
 
 
 def _arguments(what: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, Any, Any, bool]:
@@ -218,8 +245,7 @@ def unfreeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
     ps, st, which, _ = _arguments("unfreeze", arguments, keywords)
     if which is not None:
         raise TypeError("unfreeze takes a layer, or a layer with ps and st")
-    merged = layer.merged(ps, st)
-    inner = st[INNER_STATES]
+    merged, inner = layer.merged(ps, st), _part(layer, st, INNER_STATES)
     return (
         layer.layer,
         merged if isinstance(merged, Tree) else Tree(merged),

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from .. import _core, random, tree
-from .._core import Tree
+from .._core import Structure, Tree
+from ._errors import located
 
 Params: TypeAlias = Any
 """A `luxon.Tree`, or any nest of dicts, lists and tuples with the same names."""
@@ -51,6 +52,12 @@ class Layer:
         >>> y.shape
         (2, 3)
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        # `dataclass` would print the fields; a class that has its own __repr__ keeps it.
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
 
     def inner(self) -> Layer | Children | None:
         """What the layer is made of: nothing (a leaf), one layer with the same trees, or children by name."""
@@ -118,6 +125,12 @@ class Container(Layer):
         >>> list(ps.paths())
         ['body.weight', 'body.bias']
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        # The library's own containers name their children themselves.
+        if "__call__" in vars(cls) and not cls.__module__.startswith("luxon."):
+            cls.__call__ = located(cls.__call__)  # type: ignore[method-assign]
 
     def children(self) -> Children:
         """The child layers by name, in declaration order."""
@@ -197,21 +210,86 @@ def abstract_leaves(value: Any) -> Any:
 
 
 def abstract_parameters(layer: Layer) -> Tree:
-    """The layer's parameter tree with abstract leaves, worked out once per layer.
+    """The layer's parameter tree with abstract leaves, worked out once per layer; no value is computed.
 
     Raises:
         ValueError: a size is still open.
     """
+    return _abstract_trees(layer, "initial_parameters")
+
+
+def abstract_states(layer: Layer) -> Tree:
+    """As `abstract_parameters`, for the states."""
+    return _abstract_trees(layer, "initial_states")
+
+
+def _abstract_trees(layer: Layer, method: str) -> Tree:
     try:
         hash(layer)
     except TypeError:  # A container whose field is a list of layers.
-        return _abstract_parameters.__wrapped__(layer)
-    return _abstract_parameters(layer)
+        return _made_abstract.__wrapped__(layer, method)
+    return _made_abstract(layer, method)
 
 
-@functools.lru_cache(maxsize=512)
-def _abstract_parameters(layer: Layer) -> Tree:
-    return as_tree(abstract_leaves(layer.initial_parameters(random.key(0))))
+@functools.lru_cache(maxsize=1024)
+def _made_abstract(layer: Layer, method: str) -> Tree:
+    make = getattr(layer, method)
+    try:
+        made = _core.abstractly(make, random.key(0))
+    except Exception:
+        # An initialiser that looks at its numbers needs some; an error of its own comes again.
+        made = make(random.key(0))
+    return as_tree(abstract_leaves(made))
+
+
+def parameter_structure(layer: Layer) -> Structure | None:
+    """Names and order of the layer's parameters, open sizes or not; None where not even those are known."""
+    try:
+        return tree.structure(abstract_parameters(layer))
+    except ValueError:
+        pass
+    try:
+        return tree.structure(abstract_parameters(settled(layer)))
+    except ValueError:
+        return None
+
+
+def settled(layer: Layer) -> Layer:
+    """The model with any size for those that are open."""
+
+    def one(leaf: Layer, path: str) -> Layer:
+        settle = getattr(leaf, "with_input", None)
+        return leaf if settle is None else settle((1,) * 8)  # type: ignore[no-any-return]
+
+    return rebuild_leaves(layer, one)
+
+
+def rebuild_leaves(
+    layer: Layer,
+    change: Callable[[Layer, str], Layer],
+    path: str = "",
+    around: Callable[[Layer, str], Layer] | None = None,
+) -> Layer:
+    """The model with every leaf layer replaced by `change(leaf, path)`, every container by `around` of it."""
+    inner = layer.inner()
+    if inner is None:
+        return change(layer, path)
+    if isinstance(inner, Layer):
+        return layer.with_inner(rebuild_leaves(inner, change, path, around))
+
+    def several(children: Children, path: str) -> dict[str, Any]:
+        new: dict[str, Any] = {}
+        for name, child in children.items():
+            where = f"{path}.{name}" if path else name
+            new[name] = (
+                rebuild_leaves(child, change, where, around)
+                if isinstance(child, Layer)
+                else several(child, where)
+            )
+        return new
+
+    new = layer.with_inner(several(inner, path))
+    return new if around is None else around(new, path)
 
 
 def is_nest(value: Any) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import tree
-from .._core import Tensor, Tree
-from ._layer import Children, Layer, Params, States, abstract_parameters, as_tree
-from ._setup import check_parameters
+from .._core import Tree
+from ._fit import check_parameters, check_states, entry
+from ._layer import Children, Layer, Params, States, as_tree, nest_items
 
 LayerFunction = Callable[[Layer, Tree, Tree, str], tuple[Layer, Params, States]]
 """`f(layer, ps, st, path) -> (layer, ps, st)`."""
@@ -48,8 +47,9 @@ def layer_map(
     """
     if not isinstance(model, Layer):
         raise TypeError(f"layer_map needs a layer, got {type(model).__name__}")
+    check_parameters(model, ps, "layer_map: the parameters do not fit the model")
+    check_states(model, st, "layer_map: the states do not fit the model")
     ps, st = as_tree(ps), as_tree(st)
-    check_parameters(model, ps)
     return _one(f, model, ps, st, name)
 
 
@@ -68,16 +68,17 @@ def _one(f: LayerFunction, layer: Layer, ps: Tree, st: Tree, path: str) -> tuple
 
 
 def _several(
-    f: LayerFunction, children: Children, ps: Tree, st: Tree, path: str
-) -> tuple[dict[str, Any], Tree, Tree, bool]:
+    f: LayerFunction, children: Children, ps: Any, st: Any, path: str
+) -> tuple[dict[str, Any], Any, Any, bool]:
     new: dict[str, Any] = {}
     new_ps: dict[str, Any] = {}
     new_st: dict[str, Any] = {}
     changed = False
     for name, child in children.items():
         where = f"{path}.{name}"
-        child_ps, child_st = _entry(ps, name, where, "parameters"), _entry(st, name, where, "states")
+        child_ps, child_st = entry(ps, name), entry(st, name)
         if isinstance(child, Layer):
+            child_ps, child_st = as_tree(child_ps), as_tree(child_st)
             new[name], after_ps, after_st = _one(f, child, child_ps, child_st, where)
             changed |= new[name] is not child
         else:
@@ -87,46 +88,33 @@ def _several(
             new_ps[name] = after_ps
         if after_st is not child_st:
             new_st[name] = after_st
-    return new, (ps.replace(new_ps) if new_ps else ps), (st.replace(new_st) if new_st else st), changed
+    return new, _replaced(ps, new_ps), _replaced(st, new_st), changed
 
 
-def _entry(trees: Tree, name: str, where: str, what: str) -> Tree:
-    if name not in trees:
-        raise ValueError(f"layer_map: the {what} do not fit the model: there is no entry for {where}")
-    return as_tree(trees[name])
+def _replaced(trees: Any, new: dict[str, Any]) -> Any:
+    """The Tree (or tuple, where a list of layers has a list of trees) with other entries."""
+    if not new or isinstance(trees, Tree):
+        return trees.replace(new) if new else trees
+    items = [new.get(name, item) for name, item in nest_items(trees)]
+    return type(trees)(*items) if hasattr(trees, "_fields") else type(trees)(items)
 
 
 def _leaf(f: LayerFunction, layer: Layer, ps: Tree, st: Tree, path: str) -> tuple[Layer, Tree, Tree]:
-    result = f(layer, ps, st, path)
+    try:
+        result = f(layer, ps, st, path)
+    except Exception as error:
+        error.add_note(f"layer_map: at {path}, {layer.describe()}")
+        raise
     if not isinstance(result, tuple) or len(result) != 3 or not isinstance(result[0], Layer):
         raise TypeError(f"layer_map: f must return (layer, ps, st); at {path} it returned {_kind(result)}")
     new, new_ps, new_st = result[0], as_tree(result[1]), as_tree(result[2])
+    returned = f"returned for {path} do not fit {new.describe()}"
     if new is not layer or new_ps is not ps:
-        _check_fit(new, new_ps, path)
+        check_parameters(new, new_ps, f"layer_map: the parameters {returned}")
+    if new is not layer or new_st is not st:
+        check_states(new, new_st, f"layer_map: the states {returned}")
     return new, new_ps, new_st
 
 
 def _kind(result: Any) -> str:
     return f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
-
-
-def _check_fit(layer: Layer, ps: Tree, path: str) -> None:
-    """Refuses parameters of other paths or shapes than those of the layer."""
-    try:
-        wanted = abstract_parameters(layer)
-    except ValueError:
-        return  # A size is still open.
-    names, have = tree.paths(wanted), set(ps.paths())
-    for name in (*names, *ps.paths()):
-        if (name in have) != (name in names):
-            state = "is missing" if name in names else "is not one of its parameters"
-            raise ValueError(
-                f"layer_map: the parameters returned for {path} do not fit {layer.describe()}: {name} {state}"
-            )
-    for name in names:
-        leaf, expected = ps[name], wanted[name]
-        if isinstance(leaf, Tensor) and isinstance(expected, Tensor) and leaf.shape != expected.shape:
-            raise ValueError(
-                f"layer_map: the parameters returned for {path} do not fit {layer.describe()}: {name} has "
-                f"shape {tuple(leaf.shape)}, expected {tuple(expected.shape)}"
-            )

@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
+from ._fit import check_parameters
 from ._freeze import FROZEN_PARAMETERS, INNER_STATES, FrozenLayer
-from ._layer import Children, Layer, Params, States, abstract_parameters, as_tree
+from ._layer import Layer, Params, States, abstract_parameters, abstract_states, as_tree, rebuild_leaves
 
 
 def as_key(rng: int | random.Key | np.random.Generator) -> random.Key:
@@ -51,7 +52,7 @@ def setup(
         inserting, removing or freezing a layer changes no other layer's initial values.
 
     Raises:
-        TypeError: `model` is no layer, or `rng` none of the three kinds.
+        TypeError: `model` is no layer, `rng` none of the three kinds, or `dtype` not a floating type.
         ValueError: a size is None and no `x_spec` tells it.
 
     Example:
@@ -70,14 +71,29 @@ def setup(
         from ._display import resolve_sizes
 
         model = resolve_sizes(model, x_spec)
-    wanted = np.dtype("float32" if dtype is None else dtype)
+    wanted = floating("setup", "float32" if dtype is None else dtype)
     ps = as_tree(model.initial_parameters(key))
     st = as_tree(model.initial_states(key))
     return cast(ps, wanted), cast(st, wanted)
 
 
+def floating(what: str, dtype: Any) -> np.dtype[Any]:
+    """A floating dtype, from whatever names one.
+
+    Raises:
+        TypeError: another kind of dtype.
+    """
+    wanted = _core.abstract((), dtype).dtype
+    if not _core.isdtype(wanted, "real floating"):
+        raise TypeError(f"{what}: dtype must be a floating type, got {wanted}")
+    return wanted
+
+
 def cast(value: Any, dtype: Any) -> Any:
     """A tree (or tensor) with every float leaf in another floating type; ties and other leaves stay.
+
+    Raises:
+        TypeError: `dtype` is not a floating type.
 
     Example:
         >>> import luxon as lx
@@ -85,7 +101,7 @@ def cast(value: Any, dtype: Any) -> Any:
         >>> nn.cast(lx.Tree({"a": lx.ones(2), "n": 3}), lx.float64).a.dtype
         dtype('float64')
     """
-    dtype = np.dtype(dtype)
+    dtype = floating("cast", dtype)
 
     def one(leaf: Any) -> Any:
         if (
@@ -102,10 +118,12 @@ def cast(value: Any, dtype: Any) -> Any:
 
 
 def apply(model: Layer, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-    """The same as `model(x, ps, st)`, with a check of the trees first.
+    """The same as `model(x, ps, st)`, with a check of the parameters first.
 
     Raises:
-        ValueError: `ps` was made for another model: the missing and the extra paths.
+        TypeError: `ps` is no tree.
+        ValueError: `ps` was made for another model: the missing and the extra paths, or the first shape that
+            differs.
     """
     check_parameters(model, ps)
     return model(x, ps, st)
@@ -115,29 +133,14 @@ def stateless_apply(model: Layer, x: Any, ps: Params) -> Any:
     """The output of a model without states.
 
     Raises:
-        ValueError: the model has states; use `nn.apply` or `nn.StatefulLayer`.
+        ValueError: `ps` was made for another model; the model has states: use `nn.apply` or `nn.StatefulLayer`.
     """
     st = as_tree(model.initial_states(random.key(0)))
-    names = list(st.paths())
+    names = st.paths()
     if names:
         raise ValueError(f"stateless_apply: the model has states ({', '.join(names[:5])}); use nn.apply")
+    check_parameters(model, ps)
     return model(x, ps, st)[0]
-
-
-def check_parameters(model: Layer, ps: Params) -> None:
-    """Refuses parameters whose paths are not those of the model.
-
-    Raises:
-        ValueError: naming the missing and the extra paths.
-    """
-    wanted, have = tree.paths(abstract_parameters(model)), tree.paths(ps)
-    missing = [path for path in wanted if path not in set(have)]
-    extra = [path for path in have if path not in set(wanted)]
-    if missing or extra:
-        parts = [
-            f"{what} {', '.join(paths)}" for what, paths in (("missing", missing), ("extra", extra)) if paths
-        ]
-        raise ValueError(f"the parameters do not fit the model: {'; '.join(parts)}")
 
 
 def _switch(st: States, training: bool) -> Any:
@@ -197,7 +200,12 @@ def _like(st: Any, entries: dict[str, Any]) -> Any:
 
 
 def set_entries(st: Any, name: str, value: Any, found: list[str] | None = None) -> Any:
-    """Replaces entries called `name` in a nest of mappings, outside frozen parameters."""
+    """Replaces entries called `name` in a nest, outside frozen parameters."""
+    if isinstance(st, list | tuple):
+        items = [set_entries(item, name, value, found) for item in st]
+        if all(new is old for new, old in zip(items, st, strict=True)):
+            return st
+        return type(st)(*items) if hasattr(st, "_fields") else type(st)(items)
     if not isinstance(st, Mapping):
         return st
     if set(st) == {FROZEN_PARAMETERS, INNER_STATES}:
@@ -209,7 +217,7 @@ def set_entries(st: Any, name: str, value: Any, found: list[str] | None = None) 
             changed[key] = value
             if found is not None:
                 found.append(key)
-        elif isinstance(entry, Mapping):
+        else:
             new = set_entries(entry, name, value, found)
             if new is not entry:
                 changed[key] = new
@@ -250,7 +258,7 @@ def state_length(model_or_st: Layer | States) -> int:
         6
     """
     if isinstance(model_or_st, Layer):
-        return _count(model_or_st.initial_states(random.key(0)))
+        return _count(abstract_states(model_or_st))
     return _count(model_or_st)
 
 
@@ -259,26 +267,16 @@ def rebuild(
     change: Callable[[Layer, str], Layer],
     path: str = "",
     thawed: Callable[[FrozenLayer, Layer], Layer] | None = None,
+    around: Callable[[Layer, str], Layer] | None = None,
 ) -> Layer:
-    """The model with every leaf layer replaced by `change(leaf, path)`.
+    """The model with every leaf layer replaced by `change(leaf, path)`, every container by `around` of it.
 
     A frozen layer is a leaf, unless `thawed(frozen, inner)` says how to put its rebuilt inner layer back.
     """
-    if thawed is not None and isinstance(layer, FrozenLayer):
-        return thawed(layer, rebuild(layer.layer, change, path, thawed))
-    inner = layer.inner()
-    if inner is None:
-        return change(layer, path)
-    if isinstance(inner, Layer):
-        return layer.with_inner(rebuild(inner, change, path, thawed))
 
-    def several(children: Children, path: str) -> dict[str, Any]:
-        new: dict[str, Any] = {}
-        for name, child in children.items():
-            where = f"{path}.{name}" if path else name
-            new[name] = (
-                rebuild(child, change, where, thawed) if isinstance(child, Layer) else several(child, where)
-            )
-        return new
+    def one(leaf: Layer, where: str) -> Layer:
+        if thawed is not None and isinstance(leaf, FrozenLayer):
+            return thawed(leaf, rebuild(leaf.layer, change, where, thawed, around))
+        return change(leaf, where)
 
-    return layer.with_inner(several(inner, path))
+    return rebuild_leaves(layer, one, path, around)

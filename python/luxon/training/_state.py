@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .. import optim
+import numpy as np
+
+from .. import optim, tree
 from .._core import Tree
 from .._device import to_device
 from ..nn import Layer, setup
+from ..nn._fit import check_parameters, check_states
 from ..nn._layer import as_tree
 from ..nn._setup import parameter_length, state_length
 
@@ -50,7 +53,10 @@ class TrainState:
             raise TypeError(f"TrainState needs a layer as its model, got {type(model).__name__}")
         if not isinstance(optimizer, optim.Optimizer):
             raise TypeError(f"TrainState needs a rule of luxon.optim, got {type(optimizer).__name__}")
+        check_parameters(model, parameters, "TrainState: the parameters do not fit the model")
+        check_states(model, states, "TrainState: the states do not fit the model")
         parameters = as_tree(parameters)
+        _check_leaves(parameters)
         state = optim.setup(optimizer, parameters)
         parts = (model, parameters, as_tree(states), optimizer, state, 0)
         self.__dict__.update(zip(_PARTS, parts, strict=True))
@@ -87,7 +93,7 @@ class TrainState:
 
     def _with(self, **changes: Any) -> TrainState:
         if not self.__dict__:
-            raise _donated("parts")
+            raise _donated("model")
         return self._of(**{**self.__dict__, **changes})
 
     def __getattr__(self, name: str) -> Any:
@@ -111,9 +117,19 @@ class TrainState:
 
 def _donated(name: str) -> DonatedError:
     return DonatedError(
-        f"this TrainState was donated to the next step, so its {name} no longer exists; use the state that "
-        "the step returned, or call with donate=False"
+        f"this TrainState was donated to the next step, which took its memory: {name} can no longer be read; "
+        "go on with the state that the step returned, or call with donate=False"
     )
+
+
+def _check_leaves(parameters: Tree) -> None:
+    """Refuses numbers and NumPy arrays, which look like parameters and would not be trained."""
+    for path, leaf in zip(tree.paths(parameters, unique=True), tree.leaves(parameters), strict=True):
+        if isinstance(leaf, float | np.ndarray):
+            raise TypeError(
+                f"TrainState: the parameter {path} is of {type(leaf).__name__}, not a tensor; make one with "
+                "luxon.asarray"
+            )
 
 
 _PARTS = ("model", "parameters", "states", "optimizer", "optimizer_state", "step")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from .. import _core, optim, tree
@@ -35,17 +35,38 @@ class _Traced:
         self.objective, self.model, self.states, self.data = objective, model, states, data
 
     def __call__(self, ps: Any) -> tuple[Any, Any]:
-        result = self.objective(self.model, ps, self.states, self.data)
+        objective = self.objective
+        if isinstance(objective, type) or not callable(objective):
+            name = getattr(objective, "__name__", repr(objective))
+            raise TypeError(f"the objective must be a function (model, ps, st, data) or a loss, got {name}")
+        result = objective(self.model, ps, self.states, self.data)
         if type(result) is not tuple or len(result) != 3:
             got = f"{len(result)} results" if isinstance(result, tuple) else type(result).__name__
             raise TypeError(f"the objective must return (loss, st, stats), exactly three; got {got}")
         loss, st, stats = result
         if not isinstance(loss, _core.Tensor) or loss.ndim != 0:
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, _core.Tensor) else type(loss).__name__
-            raise ValueError(
-                f"the loss must be a scalar tensor (shape ()), got {got}; reduce it with mean or sum"
-            )
+            if isinstance(loss, _core.Tensor):
+                got = f"shape {tuple(loss.shape)}; reduce it with mean or sum"
+            else:
+                got = f"{type(loss).__name__}; compute it from the model's output with luxon's functions"
+            raise ValueError(f"the loss must be a scalar tensor (shape ()), got {got}")
+        if st is not self.states:
+            _check_states(st, self.states)
         return loss, (st, stats)
+
+
+def _check_states(st: Any, before: Tree) -> None:
+    """Refuses states with other entries than those that the objective was given."""
+    if not isinstance(st, Mapping):
+        raise TypeError(
+            f"the objective must return (loss, st, stats) with the new states second, got {type(st).__name__}"
+        )
+    if st.keys() != before.keys():
+        have, had = (", ".join(map(str, trees)) or "nothing" for trees in (st, before))
+        raise ValueError(
+            "the objective must return (loss, st, stats) with the new states second; they have the entries "
+            f"{have}, those given have {had}"
+        )
 
 
 def compute_gradients(
@@ -65,7 +86,7 @@ def compute_gradients(
 
     Raises:
         TypeError: the objective does not return three things, or `ad` is no backend.
-        ValueError: the loss is not a scalar.
+        ValueError: the loss is not a scalar, or the new states have other entries than the given ones.
     """
     grads, loss, stats, states = _differentiate(ad, objective, data, ts)
     return grads, loss, stats, ts._with(states=states)
@@ -73,11 +94,8 @@ def compute_gradients(
 
 def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple[Any, Any, Any, Tree]:
     backend = getattr(ad, "value_and_grad", None)
-    if backend is None:
-        raise TypeError(
-            "ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, "
-            f"got {ad!r}"
-        )
+    if backend is None or isinstance(ad, type) or not isinstance(ts, TrainState):
+        raise _wrong_call(ad, ts)
     function, ps = _Traced(objective, ts.model, ts.states, data), ts.parameters
     try:
         (loss, (states, stats)), grads = backend(function, ps)
@@ -86,6 +104,18 @@ def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> 
             raise
         (loss, (states, stats)), grads = _differentiate_trained(backend, function, ps)
     return grads, loss, stats, as_tree(states)
+
+
+def _wrong_call(ad: Any, ts: Any) -> TypeError:
+    if not isinstance(ts, TrainState):
+        return TypeError(
+            f"the training state must be a TrainState, got {type(ts).__name__}; the call is "
+            "compute_gradients(ad, objective, data, ts)"
+        )
+    what = f"the class {ad.__name__}; make one: {ad.__name__}()" if isinstance(ad, type) else repr(ad)
+    return TypeError(
+        f"ad must be AutoTape(), AutoForward(), AutoFiniteDiff() or a backend with value_and_grad, got {what}"
+    )
 
 
 def _is_trained(path: str, leaf: Any) -> bool:
@@ -111,6 +141,11 @@ def apply_gradients(ts: TrainState, grads: Any, donate: bool = False) -> TrainSt
     Raises:
         ValueError: gradients of another structure or shape; nothing has changed then.
     """
+    if not isinstance(ts, TrainState):
+        raise TypeError(
+            f"the training state must be a TrainState, got {type(ts).__name__}; the call is "
+            "apply_gradients(ts, grads)"
+        )
     return _update(ts, ts.states, grads, donate)
 
 

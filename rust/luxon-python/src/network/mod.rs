@@ -11,6 +11,7 @@ use luxon::op::fused::{activation::activation, dense, losses, normalise};
 use luxon::{Error, Scalar, Tensor, Value};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
 
 use crate::convert::{Count, ShapeArg, TensorArg};
 use crate::dtype::DTypeArg;
@@ -276,6 +277,13 @@ fn r#abstract(shape: ShapeArg, dtype: DTypeArg) -> Out<PyTensor> {
     Ok(PyTensor(Tensor::from(Value::abstract_of(dtype.0, &shape)?)))
 }
 
+/// `function(*arguments)` where what it fills with constants or random numbers has shape and dtype only.
+#[pyfunction]
+#[pyo3(signature = (function, *arguments))]
+fn abstractly<'py>(function: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    luxon::runtime::shapes::only(|| function.call1(arguments))
+}
+
 /// Adds the functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
@@ -284,6 +292,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(conv::conv, module)?)?;
     module.add_function(wrap_pyfunction!(conv::conv_transpose, module)?)?;
     add!(
+        abstractly,
         linear,
         layer_norm,
         rms_norm,

@@ -37,6 +37,8 @@ pub struct PyTree {
     pub tree: Tree<Leaf>,
     /// Children that are not leaves, as they were handed out before.
     made: PyOnceLock<Box<[PyOnceLock<Py<PyAny>>]>>,
+    /// The names that a container asked for first, and the children of these names.
+    asked: PyOnceLock<(Py<PyTuple>, Py<PyTuple>)>,
 }
 
 /// Methods that a child of the same name does not hide.
@@ -48,7 +50,7 @@ impl PyTree {
     /// The Python object's contents; `tree` is a mapping.
     #[inline]
     pub fn new(tree: Tree<Leaf>) -> PyTree {
-        PyTree { tree, made: PyOnceLock::new() }
+        PyTree { tree, made: PyOnceLock::new(), asked: PyOnceLock::new() }
     }
 
     /// The child at a position.
@@ -74,6 +76,24 @@ impl PyTree {
         let made =
             self.made.get_or_init(py, || self.tree.structure().children().iter().map(|_| PyOnceLock::new()).collect());
         &made[position]
+    }
+
+    /// The children of these names. A container asks with the same tuple at every call.
+    pub fn several<'py>(&self, names: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+        let py = names.py();
+        if let Some((_, children)) = self.asked.get(py).filter(|(known, _)| known.is(names)) {
+            return Ok(children.bind(py).clone());
+        }
+        let mut children = Vec::with_capacity(names.len());
+        for name in names {
+            let name = name.cast::<PyString>()?;
+            let text = name.to_str()?;
+            let Some(position) = self.structure().position(text) else { return Err(missing(self.structure(), text)) };
+            children.push(self.child(py, position)?);
+        }
+        let children = PyTuple::new(py, children)?;
+        let _ = self.asked.set(py, (names.clone().unbind(), children.clone().unbind()));
+        Ok(children)
     }
 
     /// The part at a dotted path.

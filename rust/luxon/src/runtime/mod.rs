@@ -1,5 +1,6 @@
-//! What kernels need from the process: threads, interruption and memory.
+//! What kernels need from the process: threads, interruption, memory, and whether to compute at all.
 
 pub mod interrupt;
 pub mod memory;
+pub mod shapes;
 pub mod threads;
