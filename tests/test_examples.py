@@ -63,15 +63,16 @@ def test_pinn_burgers(tmp_path: pathlib.Path) -> None:
     printed = run_example("pinn_burgers.py", tmp_path, "--steps", "300", "--refine", "15")
     assert number(r"relative error ([\d.e+-]+)", printed) < 0.1
     assert (tmp_path / "output" / "pinn_burgers.png").stat().st_size > 1000
+
+
 def test_char_lm(tmp_path: pathlib.Path) -> None:
     printed = run_example("char_lm.py", tmp_path, "--small")
-    pairs = float(re.findall(r"pairs ([\d.]+) bits", printed)[-1])
-    assert float(re.findall(r"test ([\d.]+) bits", printed)[-1]) < pairs - 0.1
+    assert number(r"test ([\d.]+) bits", printed) < number(r"pairs ([\d.]+) bits", printed) - 0.1
     assert "▁" in printed and "\nThe " in printed
 
 
 def test_lstm_sunspots(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("statsmodels")
     printed = run_example("lstm_sunspots.py", tmp_path, "--small")
-    persistence = float(re.findall(r"persistence ([\d.]+)", printed)[-1])
-    assert float(re.findall(r"error since \d+: ([\d.]+)", printed)[-1]) < 0.7 * persistence
+    persistence = number(r"persistence ([\d.]+)", printed)
+    assert number(r"error since \d+: ([\d.]+)", printed) < 0.7 * persistence
