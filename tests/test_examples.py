@@ -67,13 +67,12 @@ def test_pinn_burgers(tmp_path: pathlib.Path) -> None:
 
 def test_char_lm(tmp_path: pathlib.Path) -> None:
     printed = run_example("char_lm.py", tmp_path, "--small")
-    pairs = float(re.findall(r"pairs ([\d.]+) bits", printed)[-1])
-    assert float(re.findall(r"test ([\d.]+) bits", printed)[-1]) < pairs - 0.1
+    assert number(r"test ([\d.]+) bits", printed) < number(r"pairs ([\d.]+) bits", printed) - 0.1
     assert "▁" in printed and "\nThe " in printed
 
 
 def test_lstm_sunspots(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("statsmodels")
     printed = run_example("lstm_sunspots.py", tmp_path, "--small")
-    persistence = float(re.findall(r"persistence ([\d.]+)", printed)[-1])
-    assert float(re.findall(r"error since \d+: ([\d.]+)", printed)[-1]) < 0.7 * persistence
+    persistence = number(r"persistence ([\d.]+)", printed)
+    assert number(r"error since \d+: ([\d.]+)", printed) < 0.7 * persistence
