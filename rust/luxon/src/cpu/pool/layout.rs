@@ -98,16 +98,34 @@ impl Phases {
     /// `x` is a plane of the input sizes, `to` memory from [`Phases::scratch`].
     #[inline(always)]
     pub unsafe fn take_apart<S: Simd, T: Real>(&self, x: *const T, to: *mut T, fill: T) {
-        // SAFETY: the caller's promise; `walk` stays within both.
-        unsafe {
-            self.walk(|row, line, [low, high], stride| match row {
-                None => fill_run(to.add(line), self.pitch, fill),
-                Some(row) => {
-                    fill_run(to.add(line), low, fill);
-                    fill_run(to.add(line + high), self.pitch - high, fill);
-                    pick::<S, T>(x.add(row), to.add(line + low), high - low, stride);
+        let [depth, height, width] = self.axes;
+        for d in 0..depth.input {
+            for p in 0..height.stride {
+                for q in 0..width.stride {
+                    // The columns of this phase that lie on the input.
+                    let low = width.before.saturating_sub(q).div_ceil(width.stride).min(self.pitch);
+                    let end = (width.before + width.input).saturating_sub(q).div_ceil(width.stride);
+                    let high = end.clamp(low, self.pitch);
+                    for j in 0..self.rows {
+                        let line = d * self.slice + ((p * width.stride + q) * self.rows + j) * self.pitch;
+                        let row = (j * height.stride + p).wrapping_sub(height.before);
+                        // SAFETY: the caller's promise; what lies on the input is inside the plane, and lines are
+                        // inside the layout.
+                        unsafe {
+                            let to = to.add(line);
+                            if row >= height.input || low >= high {
+                                fill_run(to, self.pitch, fill);
+                                continue;
+                            }
+                            let first =
+                                (d * height.input + row) * width.input + (low * width.stride + q - width.before);
+                            fill_run(to, low, fill);
+                            fill_run(to.add(high), self.pitch - high, fill);
+                            pick::<S, T>(x.add(first), to.add(low), high - low, width.stride);
+                        }
+                    }
                 }
-            });
+            }
         }
     }
 
@@ -157,31 +175,6 @@ impl Phases {
                     }
                 }
                 fill_run(x.add(known), width.input - known, T::ZERO);
-            }
-        }
-    }
-
-    /// Calls `visit` for every row of every block: the offset of its first element on the input (none for a
-    /// row of padding), the row's offset in the layout, the columns that lie on the input, and the stride.
-    #[inline(always)]
-    fn walk(&self, mut visit: impl FnMut(Option<usize>, usize, [usize; 2], usize)) {
-        let [depth, height, width] = self.axes;
-        for d in 0..depth.input {
-            for p in 0..height.stride {
-                for q in 0..width.stride {
-                    let low = width.before.saturating_sub(q).div_ceil(width.stride).min(self.pitch);
-                    let end = (width.before + width.input).saturating_sub(q).div_ceil(width.stride);
-                    let high = end.clamp(low, self.pitch);
-                    for j in 0..self.rows {
-                        let line = d * self.slice + ((p * width.stride + q) * self.rows + j) * self.pitch;
-                        let row = (j * height.stride + p).checked_sub(height.before);
-                        let row = row.filter(|&row| row < height.input && low < high);
-                        let first = row.map(|row| {
-                            (d * height.input + row) * width.input + (low * width.stride + q - width.before)
-                        });
-                        visit(first, line, [low, high], width.stride);
-                    }
-                }
             }
         }
     }

@@ -74,6 +74,35 @@ unsafe fn load_sum<S: Simd, T: Real>(a: *const T, b: *const T, length: usize) ->
     a
 }
 
+/// Lanes of the first `G` of a row's gates, `n` elements apart. A function, not a closure: what is not inlined for
+/// certain is compiled for the baseline.
+#[inline(always)]
+unsafe fn gates<S: Simd, T: Real, const G: usize>(row: *const T, n: usize, at: usize, length: usize) -> [[T; WIDE]; G] {
+    let mut lanes = [[T::ZERO; WIDE]; G];
+    for (index, lanes) in lanes.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *lanes = unsafe { load::<S, T>(row.add(index * n + at), length) };
+    }
+    lanes
+}
+
+/// The sums of gates from two rows.
+#[inline(always)]
+unsafe fn gate_sums<S: Simd, T: Real, const G: usize>(
+    a: *const T,
+    b: *const T,
+    n: usize,
+    at: usize,
+    length: usize,
+) -> [[T; WIDE]; G] {
+    let mut lanes = [[T::ZERO; WIDE]; G];
+    for (index, lanes) in lanes.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *lanes = unsafe { load_sum::<S, T>(a.add(index * n + at), b.add(index * n + at), length) };
+    }
+    lanes
+}
+
 /// Writes lanes, unless there is no place for them.
 #[inline(always)]
 unsafe fn put<S: Simd, T: Real>(to: *mut T, at: usize, lanes: &[T; WIDE], length: usize) {
@@ -130,11 +159,7 @@ impl<T: Real> StepForward<T> {
             let (p, z) = (self.product.add(row * 4 * n), self.z.row(row));
             let (h, c, kept) = (self.h.add(row * n), self.c.add(row * n), self.kept.row(row));
             chunks!(WIDE, n, |at, length| {
-                let gate = |index: usize| {
-                    let at = index * n + at;
-                    load_sum::<S, T>(p.add(at), z.add(at), length)
-                };
-                let [mut i, mut f, mut g, mut o] = [gate(0), gate(1), gate(2), gate(3)];
+                let [mut i, mut f, mut g, mut o] = gate_sums::<S, T, 4>(p, z, n, at, length);
                 sigmoid(&mut i);
                 sigmoid(&mut f);
                 tanh(&mut g);
@@ -169,11 +194,7 @@ impl<T: Real> StepForward<T> {
             let (p, z) = (self.product.add(row * 3 * n), self.z.row(row));
             let (h, kept) = (self.h.add(row * n), self.kept.row(row));
             chunks!(WIDE, n, |at, length| {
-                let gate = |index: usize| {
-                    let at = index * n + at;
-                    load_sum::<S, T>(p.add(at), z.add(at), length)
-                };
-                let [mut reset, mut update] = [gate(0), gate(1)];
+                let [mut reset, mut update] = gate_sums::<S, T, 2>(p, z, n, at, length);
                 sigmoid(&mut reset);
                 sigmoid(&mut update);
                 let product = load::<S, T>(p.add(2 * n + at), length);
@@ -279,8 +300,7 @@ impl<T: Real> StepBackward<T> {
             let (dh, dc, kept) = (self.dh.add(row * n), self.dc.add(row * n), self.kept.row(row));
             let (dproduct, dz) = (self.dproduct.add(row * 4 * n), self.dz.row(row));
             chunks!(WIDE, n, |at, length| {
-                let gate = |index: usize| load::<S, T>(kept.add(index * n + at), length);
-                let [mut i, mut f, mut g, mut o] = [gate(0), gate(1), gate(2), gate(3)];
+                let [mut i, mut f, mut g, mut o] = gates::<S, T, 4>(kept, n, at, length);
                 let old = load::<S, T>(self.memory_before.row(row).add(at), length);
                 let mut out = old;
                 for k in 0..WIDE {
@@ -319,8 +339,7 @@ impl<T: Real> StepBackward<T> {
             let (dproduct, dz) = (self.dproduct.add(row * 3 * n), self.dz.row(row));
             let every = self.every_dproduct.row(row);
             chunks!(WIDE, n, |at, length| {
-                let gate = |index: usize| load::<S, T>(kept.add(index * n + at), length);
-                let [mut reset, mut update, mut new, mut product] = [gate(0), gate(1), gate(2), gate(3)];
+                let [mut reset, mut update, mut new, mut product] = gates::<S, T, 4>(kept, n, at, length);
                 let old = load::<S, T>(before.add(at), length);
                 let mut slope = load::<S, T>(dh.add(at), length);
                 Self::add::<S>(&mut slope, self.dy.row(row), at, length);
