@@ -88,7 +88,7 @@ def test_open_sizes():
     frozen, fps, fst = nn.freeze(model, ps, st, "layer_1.weight")
     assert bits(frozen(inputs(), fps, fst)[0]) == bits(model(inputs(), ps, st)[0])
     assert nn.unfreeze(frozen, fps, fst)[1].paths() == ps.paths()
-    with pytest.raises(ValueError, match="layer_1.bis"):
+    with pytest.raises(ValueError, match=r"layer_1\.bis"):
         nn.freeze(model, "layer_1.bis")
     assert training.TrainState(model, ps, st, optim.Adam()).parameters is ps
     assert nn.apply(model, inputs(), ps, st)[0].shape == (5, 3)
@@ -98,7 +98,7 @@ def test_trees_of_another_model():
     model = chain()
     ps, st = nn.setup(0, model)
     for trees in ((st, ps), (lx.Tree(body=ps.body), st), (ps, lx.Tree(body=st.body))):
-        with pytest.raises(ValueError, match="freeze: the .* do not fit the model"):
+        with pytest.raises(ValueError, match=r"freeze: the \w+ do not fit the model"):
             nn.freeze(model, *trees, "body")
     frozen = nn.freeze(model, "body")
     with pytest.raises(ValueError, match="entries frozen_params and states, these have: body, head"):

@@ -285,7 +285,7 @@ def test_a_donated_state_is_named():
         lambda: training.adjust(ts, 0.1),
         lambda: ts.step,
     ):
-        with pytest.raises(lx.DonatedError, match="took its memory.*the state that the step returned"):
+        with pytest.raises(lx.DonatedError, match=r"took its memory.*the state that the step returned"):
             use()
 
 

@@ -72,7 +72,8 @@ def _failed_child(container: Any, error: Exception, ps: Any) -> tuple[str, Any] 
             # One layer in several places is told apart by the parameters that it was given.
             given = caller.get("ps")
             same = [found for found in candidates if found[2] is not None and found[2] is given]
-            return (same or candidates)[0][:2]
+            name, layer, _ = (same or candidates)[0]
+            return name, layer
         step = step.tb_next
     return None
 

@@ -259,7 +259,7 @@ def settled(layer: Layer) -> Layer:
 
     def one(leaf: Layer, path: str) -> Layer:
         settle = getattr(leaf, "with_input", None)
-        return leaf if settle is None else settle((1,) * 8)  # type: ignore[no-any-return]
+        return leaf if settle is None else settle((1,) * 8)
 
     return rebuild_leaves(layer, one)
 
