@@ -215,8 +215,9 @@ def test_moments_are_carried():
     *_, thawed = training.single_train_step(lx.AutoTape(), objective, inputs(9), thawed)
     with pytest.raises(TypeError, match="needs a frozen layer"):
         training.unfreeze(ts)
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning) as caught:
         assert training.freeze(ts, []) is ts
+    assert caught[0].filename == __file__
 
 
 def test_no_gradient_and_no_slot():

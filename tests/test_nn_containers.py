@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import luxon as lx
-from luxon import nn
+from luxon import nn, tree
 
 
 def setup(model, seed=0, **keywords):
@@ -304,13 +304,33 @@ def test_errors_say_where():
         nn.Dense(2, 3)(x(1, 2), {"scale": 1}, {})
 
 
-def test_other_float_inputs_are_cast_with_a_warning():
-    layer = nn.Dense(2, 3)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Dense(2, 2),
+        nn.Bilinear((2, 2), 2),
+        nn.Scale(2),
+        nn.BatchNorm(2),
+        nn.LayerNorm(2),
+        nn.RMSNorm(2),
+        nn.GroupNorm(2, 1),
+        nn.InstanceNorm(2, affine=True),
+        nn.Conv((1,), 2, 2),
+        nn.ConvTranspose((1,), 2, 2),
+        nn.WeightNorm(nn.Dense(2, 2), "weight"),
+        nn.Recurrence(nn.LSTMCell(2, 2)),
+        nn.MultiHeadAttention(2, 1),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_other_float_inputs_are_cast_with_a_warning(layer):
     ps, st = setup(layer)
-    data = lx.ones((4, 2), dtype=lx.float64)
+    shape = (4, 2, 2)
     with pytest.warns(UserWarning, match="float64 input is cast") as caught:
-        y, _ = layer(data, ps, st)
-    assert y.dtype == np.float32 and caught[0].filename == __file__
+        y, _ = layer(lx.ones(shape, dtype=lx.float64), ps, st)
+    assert tree.leaves(y)[0].dtype == np.float32 and caught[0].filename == __file__
+    with pytest.raises(TypeError, match=r"got int64 input of shape \(4, 2, 2\)"):
+        layer(lx.ones(shape, dtype=lx.int64), ps, st)
 
 
 def test_lengths():

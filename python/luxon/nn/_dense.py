@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import _core, init, random
 from .._core import Tree
+from ._errors import stack_level
 from ._layer import Layer, Params, States, describe_value
 
 identity = _core.identity
@@ -28,19 +29,9 @@ def check_input(layer: Layer, x: Any, weight: Any, expected: str) -> Any:
     warnings.warn(
         f"{layer.describe()}: {x.dtype} input is cast to the parameters' {weight.dtype}; cast the data once, "
         "before the training loop",
-        stacklevel=_stack_level(),
+        stacklevel=stack_level(),
     )
     return _core.astype(x, weight.dtype)
-
-
-def _stack_level() -> int:
-    """How far up the first frame outside the package is, so that a warning shows once per call site."""
-    import sys
-
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("luxon"):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def missing_parameter(layer: Layer, ps: Params, name: str) -> KeyError:
@@ -211,7 +202,12 @@ class Bilinear(Layer):
             if part.ndim == 0 or part.shape[-1] != size:
                 sizes = ", ".join(f"(..., {size})" for size in self.in_features)
                 raise ValueError(f"{self.describe()} got {x1.shape} and {x2.shape}, expected {sizes}")
-        y = _core.einsum("...i,oij,...j->...o", x1, ps["weight"], x2)
+        weight = ps["weight"]
+        x1, x2 = (
+            part if part.dtype == weight.dtype else check_input(self, part, weight, f"(..., {size})")
+            for part, size in zip((x1, x2), self.in_features, strict=True)
+        )
+        y = _core.einsum("...i,oij,...j->...o", x1, weight, x2)
         if self.use_bias:
             y = y + ps["bias"]
         return self.activation(y), st
@@ -254,7 +250,10 @@ class Scale(Layer):
         return Tree({"weight": weight, "bias": self.init_bias(key.fold_in("bias"), self.shape)})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        y = x * ps["weight"]
+        weight = ps["weight"]
+        if x.dtype != weight.dtype:
+            x = check_input(self, x, weight, "that broadcasts")
+        y = x * weight
         if self.use_bias:
             y = y + ps["bias"]
         return self.activation(y), st

@@ -7,6 +7,7 @@ every container on the way out extends at the front.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -97,3 +98,11 @@ def path_of(error: BaseException) -> str | None:
         if note.startswith(_MARK):
             return str(note).removeprefix(_MARK).split(":")[0]
     return None
+
+
+def stack_level() -> int:
+    """How far up the first frame outside the package is, so that a warning shows once per call site."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("luxon"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 from .. import random, tree
 from .._core import Tree
+from ._errors import stack_level
 from ._layer import Layer, Params, States, parameter_structure, settled
 
 Which = str | Iterable[str] | None
@@ -178,7 +179,10 @@ def freeze(layer: Layer, *arguments: Any, **keywords: Any) -> Any:
     ps, st, which, given = _arguments("freeze", arguments, keywords)
     names = _names(which)
     if names == ():
-        warnings.warn("freeze: which is empty, so nothing was frozen; None freezes everything", stacklevel=2)
+        warnings.warn(
+            "freeze: which is empty, so nothing was frozen; None freezes everything",
+            stacklevel=stack_level(),
+        )
         return (layer, ps, st) if given else layer
     new = FrozenLayer(layer, names)
     if not given:
