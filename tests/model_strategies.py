@@ -40,7 +40,7 @@ class Unrolled(nn.Container):
     def __call__(self, x, ps, st):
         h, inner = lx.zeros_like(x), st["cell"]
         for _ in range(self.steps):
-            h, inner = self.cell(x + h, ps["cell"], inner)
+            h, inner = self.cell(lx.tanh(x + h), ps["cell"], inner)
         return h, (st if inner is st["cell"] else {**st, "cell": inner})
 
 
@@ -84,7 +84,8 @@ def _containers(inner):
         several.map(lambda layers: nn.BranchLayer(*layers, fusion=lambda *parts: sum(parts[1:], parts[0]))),
         several.map(lambda layers: nn.PairwiseFusion(lx.add, *layers)),
         inner.map(lambda layer: nn.SkipConnection(layer, lx.add)),
-        inner.map(lambda layer: nn.SkipConnection(layer, nn.Bilinear((WIDTH, WIDTH), WIDTH))),
+        # Bounded, or a few of them around each other overflow.
+        inner.map(lambda layer: nn.SkipConnection(layer, nn.Bilinear((WIDTH, WIDTH), WIDTH, lx.tanh))),
         inner.map(lambda layer: nn.RepeatedLayer(layer, 2)),
         some.tuples(inner, inner).map(lambda two: Custom(Pair(*two), {"only": nn.Dense(WIDTH, WIDTH)})),
         inner.map(_compact),

@@ -151,6 +151,11 @@ def test_nested_differentiation():
         plain, checked = nested(model), nested(debug)
         assert tree.all_close(plain, checked, rtol=1e-12)
     assert tree.all_close(hessian_times(debug), twice(debug), rtol=1e-9)
+    broken = nn.debug_mode(net(poisoned_backward()))
+    for nested in (hessian_times, twice):
+        with pytest.raises(nn.NonFiniteError) as caught:
+            nested(broken)
+        assert (caught.value.location, caught.value.place) == ("model.body.layer_2", "outgoing cotangent")
 
 
 def test_unused_parameters_stay_none():

@@ -95,3 +95,14 @@ def test_sizes_are_checked(make):
     for dim, text in [(3, "even"), (0, "positive"), (2.0, "positive integer")]:
         with pytest.raises(ValueError, match=text):
             make(dim)
+
+
+def test_indices_outside_the_table_are_refused():
+    model = nn.Chain(words=nn.Embedding(3, 2))
+    ps, st = nn.setup(0, model)
+    for bad in (3, -1):
+        with pytest.raises(IndexError, match=f"index {bad} is out of bounds") as caught:
+            model(lx.asarray([[0, bad], [1, 2]]), ps, st)
+        assert caught.value.__notes__ == ["in layer words: Embedding(3 => 2)"]
+    assert model(lx.zeros((0, 2), dtype="int64"), ps, st)[0].shape == (0, 2, 2)
+    assert nn.output_shape(model, lx.ShapeDtype((4, 5), "int64")) == (4, 5, 2)

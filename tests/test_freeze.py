@@ -227,6 +227,21 @@ def test_no_gradient_and_no_slot():
     assert "plus 32 non-trainable" in repr(ts)
 
 
+def test_no_work_in_the_backward_pass():
+    walked = []
+    watched = lx.custom_vjp(lambda w: w * 1.0)
+    watched.defvjp(lambda w: (w * 1.0, None), lambda residuals, dy: (walked.append(1), (dy,))[1])
+    model = nn.Chain(*[nn.compact(lambda m, x: x * watched(m.w), w=nn.param(lx.init.ones, 3))] * 2)
+    ps, st = nn.setup(0, model)
+    for which, count in ((["layer_1"], 1), (None, 0)):
+        frozen, fps, fst = nn.freeze(model, ps, st, which)
+        dx = lx.grad(lambda x, frozen=frozen, fps=fps, fst=fst: lx.sum(frozen(x, fps, fst)[0]))(inputs())
+        assert bits(dx) == bits(lx.ones((5, 3))) and walked == []
+        lx.grad(lambda fps, frozen=frozen, fst=fst: lx.sum(frozen(inputs(), fps, fst)[0]))(fps)
+        assert len(walked) == count
+        walked.clear()
+
+
 def test_frozen_ties_stay_tied():
     model = nn.Chain(nn.Dense(3, 3), nn.Dense(3, 3), nn.Dense(3, 3))
     ps, st = nn.setup(0, model)

@@ -3,12 +3,15 @@
 import dataclasses
 import pickle
 import typing
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 import luxon as lx
 from luxon import nn, tree
+from model_strategies import models
 
 
 def setup(model, seed=0, **keywords):
@@ -89,6 +92,10 @@ def test_rng_kinds():
     generator = np.random.default_rng(0)
     first, second = setup(nn.Dense(2, 3), generator)[0], setup(nn.Dense(2, 3), generator)[0]
     assert bits(first.weight) != bits(second.weight)
+    # One draw each, whatever the model's size.
+    other = np.random.default_rng(0)
+    other.integers(0, 2**63, size=2)
+    assert generator.bit_generator.state == other.bit_generator.state
     for bad in (1.5, True, None):
         with pytest.raises(TypeError, match="rng must be"):
             setup(nn.Dense(2, 3), bad)
@@ -262,6 +269,16 @@ def test_calls_are_pure():
     assert first[1].layer_3.key != st.layer_3.key
 
 
+@settings(max_examples=40, deadline=None)
+@given(models)
+def test_random_models_are_pure(model):
+    ps, st = setup(model)
+    before = tree.flatten((ps, st))
+    (y, after), (z, again) = model(x(5, 3), ps, st), model(x(5, 3), ps, st)
+    assert bits(y) == bits(z) and after == again and list(after) == list(st)
+    assert all(new is old for new, old in zip(tree.leaves((ps, st)), before[0], strict=True))
+
+
 def test_states_switch():
     model = nn.Chain(nn.Dense(2, 8), nn.BatchNorm(8), nn.Chain(nn.Dropout(0.5)))
     _, st = setup(model)
@@ -329,6 +346,11 @@ def test_other_float_inputs_are_cast_with_a_warning(layer):
     with pytest.warns(UserWarning, match="float64 input is cast") as caught:
         y, _ = layer(lx.ones(shape, dtype=lx.float64), ps, st)
     assert tree.leaves(y)[0].dtype == np.float32 and caught[0].filename == __file__
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            layer(lx.ones(shape, dtype=lx.float64), ps, st)
+    assert len({(warning.lineno, str(warning.message)) for warning in caught}) == len(caught)
     with pytest.raises(TypeError, match=r"got int64 input of shape \(4, 2, 2\)"):
         layer(lx.ones(shape, dtype=lx.int64), ps, st)
 

@@ -101,8 +101,8 @@ def test_training_keeps_ties(names, donate):
     assert tree.ties(ts.parameters) == tree.ties(ps)
     for name in names:
         assert ts.parameters.layer_1[name] is ts.parameters.layer_3[name]
-    cast = nn.cast(ts.parameters, lx.float64)
-    assert tree.ties(cast) == tree.ties(ps)
+    for moved in (nn.cast(ts.parameters, lx.float64), lx.to_device(ts.parameters, "cpu")):
+        assert tree.ties(moved) == tree.ties(ps)
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,6 +2,7 @@
 //!
 //! They resolve axes and dtypes and broadcast; the operations themselves check every index.
 
+use crate::dtype::Kind;
 use crate::error::{Error, Result};
 use crate::layout::{Axes, Shape, broadcast_shapes, resolve_axis, show};
 use crate::op::apply;
@@ -122,13 +123,23 @@ fn along(op: &str, shape: &Shape, indices: &Shape, axis: usize) -> Result<(Shape
 /// Rows of a table `weight` of shape (n, dim) at integer `indices` of any shape: shape `indices.shape + (dim,)`.
 ///
 /// # Errors
-/// [`Error::Shape`] for a table that is not 2-d, and those of [`Tensor::take`].
+/// [`Error::Shape`] for a table that is not 2-d, [`Error::Index`] for an index outside `0..n`, and those of
+/// [`Tensor::take`].
 pub fn embedding(weight: &Tensor, indices: &Tensor) -> Result<Tensor> {
     if weight.rank() != 2 {
         return Err(Error::shape(
             "embedding",
             format_args!("the table must have shape (n, dim), got {}", show(weight.shape())),
         ));
+    }
+    // `take` counts negative positions from the end; a -1 among class numbers is a marker that was forgotten.
+    let readable = !indices.value().is_abstract() && indices.value().device().is_none();
+    if readable && indices.dtype().kind() == Kind::Int && indices.value().count() > 0 {
+        let lowest = indices.min(None, false)?.item()?.as_i64();
+        if lowest < 0 {
+            let rows = weight.shape()[0];
+            return Err(Error::index("embedding", format_args!("index {lowest} is out of bounds for {rows} rows")));
+        }
     }
     weight.take(indices, 0)
 }
