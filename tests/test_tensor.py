@@ -331,8 +331,8 @@ def test_control_c_stops_a_kernel():
         # A job in the background starts with the signal ignored, and Python then installs no handler.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "x = lx.ones((3000, 3000))\n"
-        "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
+        "    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "    while True: x @ x\n"
         "except KeyboardInterrupt: print('stopped')\n"
         "print(float(lx.sum(lx.ones(5))))\n"
