@@ -303,6 +303,11 @@ def test_apply_checks_the_parameters():
     with pytest.raises(ValueError, match=r"missing layer_2.bias; extra layer_3.weight, layer_3.bias"):
         nn.apply(model, x(4, 2), ps, st)
     ps, st = setup(model)
+    # The order of names is free, and so are ties.
+    turned = {name: dict(reversed(list(ps[name].items()))) for name in reversed(list(ps))}
+    assert bits(nn.apply(model, x(4, 2), turned, st)[0]) == bits(model(x(4, 2), ps, st)[0])
+    with pytest.raises(ValueError, match=r"layer_2\.weight has shape \(7, 3\), expected \(1, 3\)"):
+        nn.apply(model, x(4, 2), {**turned, "layer_2": {"weight": lx.ones((7, 3)), "bias": lx.ones(1)}}, st)
     assert bits(nn.apply(model, x(4, 2), ps, st)[0]) == bits(nn.stateless_apply(model, x(4, 2), ps))
     with pytest.raises(ValueError, match="has states"):
         nn.stateless_apply(nn.BatchNorm(3), x(4, 3), {})

@@ -221,8 +221,8 @@ class PeriodicEmbedding(Layer):
         >>> from luxon import nn
         >>> layer = nn.PeriodicEmbedding((1,), (4.0,))
         >>> ps, st = nn.setup(0, layer)
-        >>> lx.round(layer(lx.asarray([7.0, 1.0]), ps, st)[0]).tolist()
-        [7.0, 1.0, 0.0]
+        >>> layer(lx.asarray([7.0, 0.0]), ps, st)[0].tolist()
+        [7.0, 0.0, 1.0]
     """
 
     indices: tuple[int, ...]

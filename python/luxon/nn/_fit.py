@@ -32,7 +32,8 @@ def check_parameters(model: Layer, ps: Params, subject: str = "the parameters do
     wanted = parameter_structure(model)
     if wanted is None:
         return  # A size is still open.
-    if tree.structure(ps) != wanted:
+    same = tree.structure(ps) == wanted
+    if not same:
         missing, extra = _difference(tree.unflatten(wanted, range(len(wanted))), ps)
         if missing or extra:
             raise ValueError(f"{subject}: {_listed(missing, extra)}{_swapped(model, ps)}")
@@ -40,12 +41,15 @@ def check_parameters(model: Layer, ps: Params, subject: str = "the parameters do
         expected = abstract_parameters(model)
     except ValueError:
         return
-    leaves = dict(zip(tree.paths(ps), tree.leaves(tree.untie(ps)), strict=True))
-    for path, leaf in zip(tree.paths(expected), tree.leaves(tree.untie(expected)), strict=True):
-        given = leaves[path]
+    leaves = tree.leaves(ps)
+    if not same:  # Names in another order, or ties.
+        at = dict(zip(tree.paths(ps), tree.leaves(tree.untie(ps)), strict=True))
+        leaves = [at[path] for path in tree.paths(expected, unique=True)]
+    for place, (given, leaf) in enumerate(zip(leaves, tree.leaves(expected), strict=True)):
         if isinstance(given, Tensor) and isinstance(leaf, Tensor) and given.shape != leaf.shape:
             raise ValueError(
-                f"{subject}: {path} has shape {tuple(given.shape)}, expected {tuple(leaf.shape)}"
+                f"{subject}: {tree.paths(expected, unique=True)[place]} has shape {tuple(given.shape)}, expected "
+                f"{tuple(leaf.shape)}"
             )
 
 
@@ -62,6 +66,8 @@ def check_states(model: Layer, st: States, subject: str = "the states do not fit
     try:
         wanted = abstract_states(model)
     except ValueError:
+        return
+    if tree.structure(st) == tree.structure(wanted):
         return
     missing, extra = _difference(wanted, st, open_entries=True)
     if missing or extra:

@@ -225,10 +225,9 @@ def abstract_states(layer: Layer) -> Tree:
 
 def _abstract_trees(layer: Layer, method: str) -> Tree:
     try:
-        hash(layer)
-    except TypeError:  # A container whose field is a list of layers.
+        return _made_abstract(layer, method)
+    except TypeError:  # A container whose field is a list of layers has no hash.
         return _made_abstract.__wrapped__(layer, method)
-    return _made_abstract(layer, method)
 
 
 @functools.lru_cache(maxsize=1024)

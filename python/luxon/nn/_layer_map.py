@@ -108,10 +108,9 @@ def _leaf(f: LayerFunction, layer: Layer, ps: Tree, st: Tree, path: str) -> tupl
     if not isinstance(result, tuple) or len(result) != 3 or not isinstance(result[0], Layer):
         raise TypeError(f"layer_map: f must return (layer, ps, st); at {path} it returned {_kind(result)}")
     new, new_ps, new_st = result[0], as_tree(result[1]), as_tree(result[2])
-    returned = f"returned for {path} do not fit {new.describe()}"
-    if new is not layer or new_ps is not ps:
+    if new is not layer or new_ps is not ps or new_st is not st:
+        returned = f"returned for {path} do not fit {new.describe()}"
         check_parameters(new, new_ps, f"layer_map: the parameters {returned}")
-    if new is not layer or new_st is not st:
         check_states(new, new_st, f"layer_map: the states {returned}")
     return new, new_ps, new_st
 
