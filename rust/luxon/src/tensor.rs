@@ -196,21 +196,28 @@ impl Tensor {
     #[inline]
     pub(crate) fn empty(dtype: DType, shape: &Shape) -> Result<Tensor> {
         let count = layout::count(shape)?;
-        Tensor::with_layout(dtype, Layout::contiguous(*shape), count)
+        Tensor::with_layout(dtype, &Layout::contiguous(*shape), count)
     }
 
-    /// A host tensor with arbitrary contents in a contiguous layout of `count` elements.
+    /// A host tensor with arbitrary contents in a contiguous layout of `count` elements, from the start of its
+    /// memory.
     #[inline]
-    pub(crate) fn with_layout(dtype: DType, layout: Layout, count: usize) -> Result<Tensor> {
-        let storage = Storage::host(count * dtype.size())?;
+    pub(crate) fn with_layout(dtype: DType, layout: &Layout, count: usize) -> Result<Tensor> {
+        let bytes = count * dtype.size();
+        let buffer = if bytes <= INLINE_BYTES { None } else { Some(Arc::new(Buffer::allocate(bytes)?)) };
         let mut value = Arc::<Value>::new_uninit();
         // SAFETY: the allocation is not shared yet, and every field is written. Written in place, the value
         // is not moved; it is large for the cost of a small operation.
         let value = unsafe {
             let place = Arc::get_mut(&mut value).map_or(std::ptr::null_mut(), std::mem::MaybeUninit::as_mut_ptr);
             (&raw mut (*place).dtype).write(dtype);
-            (&raw mut (*place).layout).write(layout);
-            (&raw mut (*place).storage).write(storage);
+            (&raw mut (*place).layout.shape).write(layout.shape);
+            (&raw mut (*place).layout.strides).write(layout.strides);
+            (&raw mut (*place).layout.offset).write(0);
+            match buffer {
+                None => (&raw mut (*place).storage).write(Storage::Inline([0; INLINE_BYTES / 8])),
+                Some(buffer) => (&raw mut (*place).storage).write(Storage::Host(buffer)),
+            }
             value.assume_init()
         };
         Ok(Tensor { value, node: None })

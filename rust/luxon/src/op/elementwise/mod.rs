@@ -10,7 +10,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::cpu::map;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Shape, broadcast_shapes};
+use crate::layout::{Shape, broadcast_shapes};
 use crate::op::linear::sum_to;
 use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply_map};
 use crate::tensor::{Tensor, Value};
@@ -255,8 +255,7 @@ pub(super) fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
     let dtype = output_dtype(map, values);
     let mut output = if even {
         // The first input's layout serves: its count was checked when it was made.
-        let layout = Layout { offset: 0, ..*first.layout() };
-        Tensor::with_layout(dtype, layout, layout.count())?
+        Tensor::with_layout(dtype, first.layout(), first.count())?
     } else {
         Tensor::empty(dtype, &output_shape(map, values)?)?
     };
@@ -481,6 +480,7 @@ mod tests {
             | Kernel::FloorDivide => (0.6, 2.3),
             Kernel::Acosh => (1.2, 3.0),
             Kernel::Logit => (0.1, 0.9),
+            Kernel::XLog1pY => (-0.8, 2.2),
             Kernel::Asin | Kernel::Acos | Kernel::Atanh | Kernel::Erfinv | Kernel::Log1p => (-0.8, 0.8),
             _ => (-2.1, 2.2),
         }
