@@ -12,22 +12,10 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from digits import load_data
 
 import luxon as lx
 from luxon import losses, nn, optim, training
-
-
-def load_data() -> tuple[tuple[lx.Tensor, lx.Tensor], tuple[lx.Tensor, lx.Tensor]]:
-    """Training and test images (n, 64), scaled to [0, 1], with their labels (n,)."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(images))
-    images, labels = (images[order] / 16).astype(np.float32), labels[order].astype(np.int64)
-    held_out = len(images) // 5
-    test = lx.asarray(images[:held_out]), lx.asarray(labels[:held_out])
-    train = lx.asarray(images[held_out:]), lx.asarray(labels[held_out:])
-    return train, test
 
 
 def make_model(classes: int) -> nn.Chain:

@@ -36,6 +36,17 @@ def test_digits(tmp_path: pathlib.Path) -> None:
     assert "▁" in printed
 
 
+def test_lenet_digits(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    printed = run_example("lenet_digits.py", tmp_path, "--epochs", "8")
+    assert number(r"test accuracy ([\d.]+)%", printed) >= 96.0
+    assert number(r"support vectors ([\d.]+)%", printed) >= 98.0
+    assert (tmp_path / "output" / "lenet_digits.png").stat().st_size > 1000
+    assert (tmp_path / "output" / "lenet_digits.safetensors").stat().st_size > 100_000
+    assert "loaded again they give" in printed and "▁" in printed
+
+
 def test_surgery(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("sklearn")
     printed = run_example("surgery.py", tmp_path, "--epochs", "8")

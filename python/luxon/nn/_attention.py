@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from .. import _core
@@ -33,6 +34,8 @@ class MultiHeadAttention(Container):
 
     Shapes: (batch, time, dim) each, to (batch, queries, dim); weights are (batch, heads, queries, keys), after
     dropout. A query that attends to nothing gets the zero vector before the last projection.
+
+    FLOPs: 4 * dim for each pair of a query and a key, causal or not, and the projections' own.
 
     Parameters: children q_proj, k_proj, v_proj, out_proj, each a Dense; k_proj and v_proj have
     kv_heads * dim / heads rows. States: the children's; with dropout there is one more, attention_dropout.
@@ -115,6 +118,19 @@ class MultiHeadAttention(Container):
                 got = tuple(part.shape) if hasattr(part, "shape") else type(part).__name__
                 raise ValueError(f"{self.describe()} got {got}, expected (batch, time, {self.dim})")
         return q, k, v, parts[3] if len(parts) == 4 else None
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Floating-point operations of self-attention, without those of the projections."""
+        del y_shape
+        return self._pairs(x_shape, x_shape[-2])
+
+    def flops_of_call(self, x: Any, y: Any) -> int:
+        q, k, _, _ = self._inputs(x)
+        return self._pairs(tuple(q.shape), k.shape[-2])
+
+    def _pairs(self, q_shape: tuple[int, ...], keys: int) -> int:
+        """Scores and weighted sums of values: a product of a query with a key, and one of a weight with a value."""
+        return 4 * self.dim * math.prod(q_shape[:-1]) * keys
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         q, k, v, mask = self._inputs(x)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 from .. import _core
+from ._dense import check_tensor
 from ._layer import Layer, Params, States, Wrapper, describe_value
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class WrappedFunction(Layer):
     """A function as a layer: y = f(x).
+
+    FLOPs: unknown.
 
     Example:
         >>> import luxon as lx
@@ -34,21 +38,31 @@ class WrappedFunction(Layer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class NoOpLayer(Layer):
-    """The identity."""
+    """The identity: y = x, whatever x is. FLOPs: none.
+
+    Example:
+        >>> import luxon as lx
+        >>> from luxon import nn
+        >>> nn.NoOpLayer()(lx.ones(2), {}, {})[0].tolist()
+        [1.0, 1.0]
+    """
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         return x, st
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ReshapeLayer(Layer):
-    """Every sample reshaped: (batch, ...) to (batch, *shape).
+    """Every sample reshaped: (batch, ...) to (batch, *shape). FLOPs: none.
 
     Args:
         shape: sizes without the batch axis; one may be -1.
 
     Raises:
-        ValueError: the number of elements differs.
+        ValueError: the number of elements differs, or there is no batch axis.
 
     Example:
         >>> import luxon as lx
@@ -63,12 +77,19 @@ class ReshapeLayer(Layer):
         object.__setattr__(self, "shape", tuple(self.shape))
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        expected = "(batch, ...)"
+        check_tensor(self, x, expected)
+        if x.ndim == 0:
+            raise ValueError(f"{self.describe()} got (), expected {expected}")
         return _core.reshape(x, (x.shape[0], *self.shape)), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FlattenLayer(Layer):
-    """All axes from `start` on made one: (batch, a, b) to (batch, a * b) by default.
+    """All axes from `start` on made one: (batch, a, b) to (batch, a * b) by default. FLOPs: none.
 
     Raises:
         ValueError: the input has fewer than `start` axes.
@@ -83,18 +104,20 @@ class FlattenLayer(Layer):
     start: int = 1
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        check_tensor(self, x, "(batch, ...)")
         if x.ndim < self.start:
-            raise ValueError(f"FlattenLayer(start={self.start}) got shape {x.shape}, with too few axes")
-        kept = x.shape[: self.start]
-        size = 1
-        for length in x.shape[self.start :]:
-            size *= length
-        return _core.reshape(x, (*kept, size)), st
+            raise ValueError(
+                f"{self.describe()} got {tuple(x.shape)}, expected at least {self.start} axes before those made one"
+            )
+        return _core.reshape(x, (*x.shape[: self.start], math.prod(x.shape[self.start :]))), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class SelectDim(Layer):
-    """One index of one axis, which disappears.
+    """One index of one axis, which disappears. FLOPs: none.
 
     Raises:
         IndexError: no such axis or index.
@@ -110,20 +133,44 @@ class SelectDim(Layer):
     index: int
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        check_tensor(self, x, "(...)")
         axis = self.axis + x.ndim if self.axis < 0 else self.axis
         if not 0 <= axis < x.ndim:
-            raise IndexError(f"SelectDim(axis={self.axis}) got shape {x.shape}, which has no such axis")
+            raise IndexError(f"{self.describe()} got {tuple(x.shape)}, which has no axis {self.axis}")
+        if not -x.shape[axis] <= self.index < x.shape[axis]:
+            raise IndexError(
+                f"{self.describe()} got {tuple(x.shape)}, whose axis {self.axis} has no index {self.index}"
+            )
         return x[(slice(None),) * axis + (self.index,)], st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ReverseSequence(Layer):
-    """The input with one axis reversed, time by default."""
+    """The input with one axis reversed, time by default. FLOPs: none.
+
+    Raises:
+        IndexError: no such axis.
+
+    Example:
+        >>> import luxon as lx
+        >>> from luxon import nn
+        >>> nn.ReverseSequence()(lx.asarray([[1.0, 2.0, 3.0]]), {}, {})[0].tolist()
+        [[3.0, 2.0, 1.0]]
+    """
 
     axis: int = 1
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        check_tensor(self, x, "(...)")
+        if not -x.ndim <= self.axis < x.ndim:
+            raise IndexError(f"{self.describe()} got {tuple(x.shape)}, which has no axis {self.axis}")
         return _core.flip(x, axis=self.axis), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -288,7 +288,7 @@ class Parallel(_Joining):
         if isinstance(x, tuple):
             if len(x) != len(members):
                 raise ValueError(
-                    f"Parallel got a tuple of {len(x)} inputs for {len(members)} layers; give one per layer, "
+                    f"{self.describe()} got a tuple of {len(x)} inputs for {len(members)} layers; give one per layer, "
                     "or anything but a tuple to feed all"
                 )
             inputs = x
@@ -363,7 +363,7 @@ class PairwiseFusion(_Joining):
         if isinstance(x, tuple):
             if len(x) != len(members) + 1:
                 raise ValueError(
-                    f"PairwiseFusion with {len(members)} layers needs {len(members) + 1} inputs, got {len(x)}"
+                    f"{self.describe()} with {len(members)} layers needs {len(members) + 1} inputs, got a tuple of {len(x)}"
                 )
             y, rest = x[0], x[1:]
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +16,25 @@ from ._layer import Layer, Params, States, describe_value
 identity = _core.identity
 
 
-def check_input(layer: Layer, x: Any, weight: Any, expected: str) -> Any:
-    """The input in the parameters' dtype: floats are cast, with one warning a place; others are refused."""
+def check_tensor(layer: Layer, x: Any, expected: str) -> None:
+    """Refuses an input that is no array."""
     if not hasattr(x, "dtype"):
         raise TypeError(f"{layer.describe()} got {type(x).__name__}, expected a tensor of shape {expected}")
+
+
+def check_floating(layer: Layer, x: Any) -> None:
+    """Refuses an input that is no array of a floating dtype, where there are no parameters to say which."""
+    check_tensor(layer, x, "(...)")
+    if not _core.isdtype(x.dtype, "real floating"):
+        raise TypeError(
+            f"{layer.describe()} got {x.dtype} input of shape {tuple(x.shape)}; it takes floating types: convert "
+            "with astype"
+        )
+
+
+def check_input(layer: Layer, x: Any, weight: Any, expected: str) -> Any:
+    """The input in the parameters' dtype: floats are cast, with one warning a place; others are refused."""
+    check_tensor(layer, x, expected)
     if x.dtype == weight.dtype:
         return x
     if x.dtype.kind not in "fV" or not _core.isdtype(x.dtype, "real floating"):
@@ -136,10 +152,7 @@ class Dense(Layer):
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         del y_shape
-        rows = 1
-        for size in x_shape[:-1]:
-            rows *= size
-        return rows * self.out_features * (2 * x_shape[-1] + int(self.use_bias))
+        return math.prod(x_shape[:-1]) * self.out_features * (2 * x_shape[-1] + int(self.use_bias))
 
 
 def check_size(layer: Layer, name: str, value: int | None, optional: bool = False) -> None:
@@ -158,9 +171,16 @@ class Bilinear(Layer):
         in_features: the sizes of the two inputs' last axes.
         out_features: size of the output's last axis.
 
-    Input: a pair (x1, x2) of shapes (..., in1), (..., in2), or one tensor used for both.
+    Input: a pair (x1, x2), or one tensor used for both.
 
-    Parameters: weight (out, in1, in2), bias (out,). Uniform in +-1/sqrt(in1) by default, as in PyTorch.
+    Shapes: (..., in1) and (..., in2) to (..., out). FLOPs: 2 * out * in2 * (in1 + 1) per row, plus the bias.
+
+    Parameters: weight (out, in1, in2), bias (out,). Uniform in +-1/sqrt(in1) by default, as in PyTorch. States:
+    none.
+
+    Raises:
+        ValueError: the last axes are not in1 and in2, or the others differ.
+        TypeError: an integer input, or a tuple that is no pair.
 
     Example:
         >>> import luxon as lx
@@ -197,23 +217,37 @@ class Bilinear(Layer):
         return Tree({"weight": weight, "bias": (self.init_bias or bounded)(key.fold_in("bias"), shape[:1])})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        x1, x2 = x if isinstance(x, tuple) else (x, x)
-        for part, size in ((x1, self.in_features[0]), (x2, self.in_features[1])):
-            if part.ndim == 0 or part.shape[-1] != size:
-                sizes = ", ".join(f"(..., {size})" for size in self.in_features)
-                raise ValueError(f"{self.describe()} got {x1.shape} and {x2.shape}, expected {sizes}")
-        weight = ps["weight"]
-        x1, x2 = (
-            part if part.dtype == weight.dtype else check_input(self, part, weight, f"(..., {size})")
+        pair = x if isinstance(x, tuple) else (x, x)
+        if len(pair) != 2:
+            raise TypeError(f"{self.describe()} got a tuple of {len(pair)}, expected a tensor or a pair")
+        expected = " and ".join(f"(..., {size})" for size in self.in_features)
+        x1, x2 = (check_input(self, part, ps["weight"], expected) for part in pair)
+        if any(
+            part.ndim == 0 or part.shape[-1] != size
             for part, size in zip((x1, x2), self.in_features, strict=True)
-        )
-        y = _core.einsum("...i,oij,...j->...o", x1, weight, x2)
+        ):
+            raise ValueError(
+                f"{self.describe()} got {tuple(x1.shape)} and {tuple(x2.shape)}, expected {expected}"
+            )
+        try:
+            y = _core.einsum("...i,oij,...j->...o", x1, ps["weight"], x2)
+        except ValueError:
+            raise ValueError(
+                f"{self.describe()} got {tuple(x1.shape)} and {tuple(x2.shape)}, of which the axes before the last "
+                "do not broadcast"
+            ) from None
         if self.use_bias:
             y = y + ps["bias"]
         return self.activation(y), st
 
     def describe(self) -> str:
-        return f"Bilinear({self.in_features} => {self.out_features})"
+        activation = "" if self.activation is identity else f", {describe_value(self.activation)}"
+        return f"Bilinear({self.in_features} => {self.out_features}{activation}{'' if self.use_bias else ', use_bias=False'})"
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        del x_shape
+        first, second = self.in_features
+        return math.prod(y_shape) * (2 * second * (first + 1) + int(self.use_bias))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -222,8 +256,17 @@ class Scale(Layer):
 
     Args:
         shape: the parameters' shape, which broadcasts against the input's trailing axes.
+        activation: an elementwise function.
+        use_bias: whether there is a bias.
+        init_weight, init_bias: `init(key, shape, dtype)`.
 
-    Parameters: weight (ones), bias (zeros), both of `shape`.
+    Shapes: (..., *shape) to the same. FLOPs: two per element, one without the bias.
+
+    Parameters: weight (ones), bias (zeros), both of `shape`. States: none.
+
+    Raises:
+        ValueError: an input that does not broadcast with `shape`.
+        TypeError: an integer input.
 
     Example:
         >>> import luxon as lx
@@ -250,10 +293,16 @@ class Scale(Layer):
         return Tree({"weight": weight, "bias": self.init_bias(key.fold_in("bias"), self.shape)})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        weight = ps["weight"]
-        if x.dtype != weight.dtype:
-            x = check_input(self, x, weight, "that broadcasts")
-        y = x * weight
+        expected = f"(..., {', '.join(str(size) for size in self.shape)})"
+        x = check_input(self, x, ps["weight"], expected)
+        try:
+            y = x * ps["weight"]
+        except ValueError:
+            raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected {expected}") from None
         if self.use_bias:
             y = y + ps["bias"]
         return self.activation(y), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        del x_shape
+        return math.prod(y_shape) * (1 + int(self.use_bias))

@@ -14,7 +14,7 @@ from typing import Any
 from .. import _core, random, tree
 from .._core import ShapeDtype, Tree
 from ._freeze import FrozenLayer
-from ._layer import EMPTY, Children, Layer, abstract_parameters, abstract_states
+from ._layer import EMPTY, Children, Layer, Wrapper, abstract_parameters, abstract_states
 from ._setup import _count, rebuild
 
 
@@ -39,7 +39,7 @@ def as_abstract(spec: Any) -> Any:
 
 @dataclasses.dataclass
 class _Call:
-    """What a leaf layer got and gave in an abstract call."""
+    """What a leaf layer, or a container that computes something itself, got and gave in an abstract call."""
 
     path: str
     layer: Layer
@@ -73,8 +73,23 @@ class _Probe(Layer):
         return y, st
 
 
+class _Tally(Wrapper):
+    """Stands around a container that computes something itself, and notes the shapes of its calls."""
+
+    def __init__(self, layer: Layer, path: str, calls: list[_Call]) -> None:
+        self.layer, self.path, self.calls = layer, path, calls
+
+    def describe(self) -> str:
+        return self.layer.describe()
+
+    def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, Any]:
+        y, st = self.layer(x, ps, st)
+        self.calls.append(_Call(self.path, self.layer, x, y))
+        return y, st
+
+
 def abstract_call(model: Layer, x_spec: Any) -> tuple[Any, list[_Call], Layer]:
-    """Output, calls of leaf layers, and the model with open sizes settled."""
+    """Output, calls of the layers that compute, and the model with open sizes settled."""
     calls: list[_Call] = []
     probes: dict[str, _Probe] = {}
 
@@ -82,8 +97,11 @@ def abstract_call(model: Layer, x_spec: Any) -> tuple[Any, list[_Call], Layer]:
         probes[path] = _Probe(layer, path, calls)
         return probes[path]
 
+    def tally(layer: Layer, path: str) -> Layer:
+        return layer if type(layer).flops is Layer.flops else _Tally(layer, path, calls)
+
     # What is frozen has the same shapes, so frozen layers are looked through.
-    probed = rebuild(model, probe, thawed=lambda frozen, inner: inner)
+    probed = rebuild(model, probe, thawed=lambda frozen, inner: inner, around=tally)
     key = random.key(0)
     y, _ = probed(as_abstract(x_spec), probed.initial_parameters(key), probed.initial_states(key))
     settled = rebuild(model, lambda layer, path: probes[path].layer, thawed=FrozenLayer.with_layer)
@@ -224,7 +242,7 @@ def model_text(model: Layer) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class SummaryRow:
-    """One leaf layer of a summary; parameters and bytes are those that are trained."""
+    """One layer of a summary; parameters and bytes are those that are trained."""
 
     path: str
     layer: str
@@ -236,7 +254,7 @@ class SummaryRow:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A table of a model's leaf layers, as `nn.summary` makes it; prints as text."""
+    """A table of the layers of a model that compute, as `nn.summary` makes it; prints as text."""
 
     rows: tuple[SummaryRow, ...]
     trainable: int
@@ -281,19 +299,10 @@ class Summary:
     __repr__ = __str__
 
 
-def _flops(call: _Call) -> int | None:
-    # A recurrent cell is called with its carry beside the input, and gives it beside the output.
-    shapes = [
-        tuple(first.shape)
-        for first in tree.leaves((call.inputs,))[:1] + tree.leaves((call.outputs,))[:1]
-        if hasattr(first, "shape")
-    ]
-    return call.layer.flops(*shapes) if len(shapes) == 2 else None
-
-
 def summary(model: Layer, x_spec: Any) -> Summary:
     """A table of the model: path, layer, output shape, parameters, bytes and FLOPs of every leaf layer.
 
+    A container that computes something beside its children, attention for one, has a row after theirs.
     A layer that is called several times, a recurrent cell for one, has one row with the FLOPs of all its calls.
 
     Args:
@@ -314,13 +323,15 @@ def summary(model: Layer, x_spec: Any) -> Summary:
     counter = _Counter(settled)
     rows: dict[str, SummaryRow] = {}
     for call in calls:
-        flops, known = _flops(call), rows.get(call.path)
+        flops, known = call.layer.flops_of_call(call.inputs, call.outputs), rows.get(call.path)
         if known is not None:
             # A layer that is called several times has one row: its parameters once, its FLOPs every time.
             flops = None if flops is None or known.flops is None else known.flops + flops
             rows[call.path] = dataclasses.replace(known, output_shape=_shapes(call.outputs), flops=flops)
             continue
         ps = counter.part(call.path)
+        if isinstance(inner := call.layer.inner(), Mapping):
+            ps = Tree({name: entry for name, entry in ps.items() if name not in inner})
         size = sum(leaf.nbytes for leaf in tree.leaves(ps) if isinstance(leaf, _core.Tensor))
         shape = _shapes(call.outputs)
         rows[call.path] = SummaryRow(call.path, call.layer.describe(), shape, _count(ps), size, flops)

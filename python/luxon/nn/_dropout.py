@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from .. import _core, functional, random
 from .._core import Tree
 from ._containers import updated
+from ._dense import check_floating
 from ._layer import Layer, Params, States
 
 
@@ -28,11 +30,15 @@ class Dropout(Layer):
         p: the probability, in [0, 1]; 1 gives exact zeros.
         axes: the axes along which the mask varies; it is shared along the others. None is all.
 
+    Shapes: any to the same. FLOPs: one per element.
+
     States: key, training. The same state gives the same mask; the returned state has the next key. With
     p = 0, and in testing, the input passes and the state stays.
 
     Raises:
         ValueError: p outside [0, 1].
+        TypeError: an integer input, in training.
+        IndexError: an axis that is not there, in training.
 
     Example:
         >>> import luxon as lx
@@ -61,8 +67,12 @@ class Dropout(Layer):
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         if self.p == 0.0 or not st["training"]:
             return x, st
+        check_floating(self, x)
         key, following = st["key"].split(2)
         return _core.dropout(key, x, self.p, self.axes), updated(st, {"key": following})
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(x_shape)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -74,11 +84,14 @@ class AlphaDropout(Layer):
     Args:
         p: the probability, in [0, 1]; 1 gives exact zeros.
 
+    Shapes: any to the same. FLOPs: two per element.
+
     States: key, training. The same state gives the same mask; the returned state has the next key. With
     p = 0, and in testing, the input passes and the state stays.
 
     Raises:
         ValueError: p outside [0, 1].
+        TypeError: an integer input, in training.
 
     Example:
         >>> import luxon as lx
@@ -101,8 +114,12 @@ class AlphaDropout(Layer):
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         if self.p == 0.0 or not st["training"]:
             return x, st
+        check_floating(self, x)
         key, following = st["key"].split(2)
         return functional.alpha_dropout(key, x, self.p), updated(st, {"key": following})
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 2 * math.prod(x_shape)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -113,12 +130,16 @@ class VariationalHiddenDropout(Layer):
         p: the probability, in [0, 1]; 1 gives exact zeros.
         axes: the axes along which the mask varies; it is shared along the others. None is all.
 
+    Shapes: any to the same. FLOPs: one per element.
+
     States: key, training, mask (None at first), update_mask. Where `update_mask` is true or there is no mask
     yet, a new one is drawn: the returned state has it, the next key, and update_mask false. Otherwise the mask
     and the state stay. `nn.update_state(st, "update_mask", True)` asks for a new mask.
 
     Raises:
         ValueError: p outside [0, 1], or an input that the kept mask does not fit.
+        TypeError: an integer input, in training.
+        IndexError: an axis that is not there, in training.
 
     Example:
         >>> import luxon as lx
@@ -146,6 +167,7 @@ class VariationalHiddenDropout(Layer):
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         if self.p == 0.0 or not st["training"]:
             return x, st
+        check_floating(self, x)
         mask = st["mask"]
         if mask is None or st["update_mask"]:
             key, following = st["key"].split(2)
@@ -160,8 +182,14 @@ class VariationalHiddenDropout(Layer):
             )
         return _core.where(mask != 0.0, x * _core.astype(mask, x.dtype), 0.0), st
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return math.prod(x_shape)
+
     def _new_mask(self, key: random.Key, x: Any) -> Any:
         """0 where an element is dropped, 1 / (1 - p) where it is kept."""
-        kept = range(x.ndim) if self.axes is None else {axis % max(x.ndim, 1) for axis in self.axes}
+        for axis in self.axes or ():
+            if not -x.ndim <= axis < x.ndim:
+                raise IndexError(f"{self.describe()} got {tuple(x.shape)}, which has no axis {axis}")
+        kept = range(x.ndim) if self.axes is None else {axis % x.ndim for axis in self.axes}
         shape = tuple(size if axis in kept else 1 for axis, size in enumerate(x.shape))
         return _core.dropout(key, _core.ones(shape, dtype=x.dtype), self.p)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _core, init, random
 from .._core import Tree
-from ._dense import check_size
+from ._dense import check_floating, check_size, check_tensor
 from ._layer import Layer, Params, States
 
 
@@ -23,7 +23,9 @@ class Embedding(Layer):
         dim: their length.
         padding_index: a row that starts as zeros and gets no gradient.
 
-    Parameters: weight (n, dim), standard normal.
+    Shapes: (...) to (..., dim). FLOPs: none.
+
+    Parameters: weight (n, dim), standard normal. States: none.
 
     Raises:
         IndexError: an index outside [0, n).
@@ -56,12 +58,16 @@ class Embedding(Layer):
         return Tree({"weight": weight})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        check_tensor(self, x, "(...), of integers")
         if not _core.isdtype(x.dtype, "integral"):
             raise TypeError(f"{self.describe()} got {x.dtype} input of shape {x.shape}, expected integers")
         weight = ps["weight"]
         if self.padding_index is not None:
             weight = weight.at[self.padding_index].set(_core.stop_gradient(weight[self.padding_index]))
         return _core.embedding(weight, x), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
 
     def describe(self) -> str:
         return f"Embedding({self.n} => {self.dim})"
@@ -116,7 +122,7 @@ class SinusoidalPositionalEmbedding(Layer):
         return Tree({"sigmas": _core.asarray(sigmas, dtype="float32")})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        angles = _core.expand_dims(_floating(x), axis=-1) * st["sigmas"]
+        angles = _core.expand_dims(_floating(self, x), axis=-1) * st["sigmas"]
         scale = math.sqrt(2 / self.dim) if self.scale is None else self.scale
         return _core.concat([_core.sin(angles), _core.cos(angles)], axis=-1) * scale, st
 
@@ -144,6 +150,7 @@ class RotaryPositionalEmbedding(Layer):
     Raises:
         ValueError: another number of features, or a longer sequence.
         IndexError: a position that is not prepared.
+        TypeError: an integer input.
 
     Example:
         >>> import luxon as lx
@@ -172,6 +179,7 @@ class RotaryPositionalEmbedding(Layer):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         x, positions = x if isinstance(x, tuple) else (x, None)
+        check_floating(self, x)
         if x.ndim < 2 or x.shape[-1] != self.dim:
             raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected (..., time, {self.dim})")
         time = x.shape[-2]
@@ -240,13 +248,13 @@ class PeriodicEmbedding(Layer):
         return Tree({"k": _core.asarray([2.0 / period for period in self.periods], dtype="float32")})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
+        x = _floating(self, x)
         features = x.shape[-1] if x.ndim else 0
         if any(not -features <= index < features for index in self.indices):
             raise IndexError(f"{self.describe()} got {tuple(x.shape)}, which lacks some of these features")
         chosen = [index % features for index in self.indices]
         if len(set(chosen)) < len(chosen):
             raise ValueError(f"{self.describe()} got {tuple(x.shape)}: a feature is named twice")
-        x = _floating(x)
         rest = [index for index in range(features) if index not in chosen]
         kept = _core.take(x, _core.asarray(rest, dtype="int64"), axis=-1)
         angles = _core.take(x, _core.asarray(chosen, dtype="int64"), axis=-1)
@@ -257,8 +265,9 @@ class PeriodicEmbedding(Layer):
         return 2 * math.prod(x_shape[:-1]) * len(self.indices)
 
 
-def _floating(x: Any) -> Any:
+def _floating(layer: Layer, x: Any) -> Any:
     """Positions as numbers that sines can be taken of."""
+    check_tensor(layer, x, "(...)")
     return x if _core.isdtype(x.dtype, "real floating") else _core.astype(x, "float32")
 
 

@@ -90,9 +90,24 @@ class Layer:
         raise TypeError(f"{type(self).__name__} does not define __call__(x, ps, st)")
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int | None:
-        """Floating-point operations of one call, a multiply-add being two; None where nobody counted them."""
+        """Floating-point operations of one call, a multiply-add being two; None where nobody counted them.
+
+        A container that overrides this says what it does beside its children.
+
+        Args:
+            x_shape, y_shape: shapes of input and output, of their first tensors where there are several.
+        """
         del x_shape, y_shape
         return None
+
+    def flops_of_call(self, x: Any, y: Any) -> int | None:
+        """`flops` of the call that took x and gave y, tensors or nests of them; None where one has none.
+
+        To override where the first tensors' shapes do not tell all.
+        """
+        # A recurrent cell is called with its carry beside the input, and gives it beside the output.
+        shapes = [tuple(first.shape) for first in _first_tensor(x) + _first_tensor(y)]
+        return self.flops(*shapes) if len(shapes) == 2 else None
 
     def describe(self) -> str:
         """The one-line form that printing a model shows."""
@@ -175,6 +190,10 @@ class Wrapper(Layer):
 
     def describe(self) -> str:
         return type(self).__name__
+
+
+def _first_tensor(value: Any) -> list[Any]:
+    return [leaf for leaf in tree.leaves((value,))[:1] if hasattr(leaf, "shape")]
 
 
 def _initial(inner: Layer | Children | None, key: random.Key, method: str) -> Tree:

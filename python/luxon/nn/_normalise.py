@@ -10,7 +10,7 @@ from typing import Any
 from .. import _core, random
 from .._core import Tree
 from ._containers import updated
-from ._dense import check_input, identity
+from ._dense import check_floating, check_input, check_tensor, identity
 from ._layer import EMPTY, Layer, Params, States, describe_value
 
 
@@ -78,12 +78,15 @@ class _ChannelNorm(_Norm):
 
 def _by_channel(layer: Layer, x: Any, ps: Params, channels: int | None, affine: bool) -> tuple[Any, Any, Any]:
     """The input, checked and in the parameters' dtype, with weight and bias where there are any."""
+    expected = f"(batch, {channels}, ...)"
+    check_tensor(layer, x, expected)
     if x.ndim < 2 or x.shape[1] != (channels or x.shape[1]):
-        raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected (batch, {channels}, ...)")
+        raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected {expected}")
     if not affine:
+        check_floating(layer, x)
         return x, None, None
     weight, bias = ps["weight"], ps["bias"]
-    return check_input(layer, x, weight, f"(batch, {x.shape[1]}, ...)"), weight, bias
+    return check_input(layer, x, weight, expected), weight, bias
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -372,9 +375,11 @@ class RMSNorm(_Norm):
 
 
 def _trailing(layer: Layer, x: Any, shape: tuple[int, ...], weight: Any) -> Any:
+    expected = f"(..., {', '.join(str(size) for size in shape)})"
+    check_tensor(layer, x, expected)
     if tuple(x.shape[-len(shape) :]) != shape:
-        expected = ", ".join(str(size) for size in shape)
-        raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected (..., {expected})")
-    if weight is not None and x.dtype != weight.dtype:
-        return check_input(layer, x, weight, f"(..., {', '.join(str(size) for size in shape)})")
-    return x
+        raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected {expected}")
+    if weight is None:
+        check_floating(layer, x)
+        return x
+    return check_input(layer, x, weight, expected)

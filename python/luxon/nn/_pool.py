@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from .. import _core
 from .._typing import Padding
+from ._dense import check_tensor
 from ._layer import Layer, Params, States
 
 
@@ -20,12 +22,13 @@ def _freeze(layer: Any, *names: str) -> None:
         object.__setattr__(layer, name, tuples(getattr(layer, name)))
 
 
-def spatial(layer: Layer, x: Any) -> tuple[int, ...]:
-    """The spatial axes of an input."""
-    if x.ndim < 3:
-        raise ValueError(
-            f"{layer.describe()} got shape {tuple(x.shape)}, expected (batch, channels, spatial...)"
-        )
+def spatial(layer: Layer, x: Any, sizes: Any = None) -> tuple[int, ...]:
+    """The spatial axes of an input, as many as there are `sizes` where that is a tuple."""
+    axes = len(sizes) if isinstance(sizes, tuple) else None
+    if not hasattr(x, "ndim") or x.ndim < 3 or (axes is not None and x.ndim != axes + 2):
+        expected = "(batch, channels, spatial...)" if axes is None else f"(batch, channels{', size' * axes})"
+        check_tensor(layer, x, expected)
+        raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected {expected}")
     return tuple(range(2, x.ndim))
 
 
@@ -63,7 +66,7 @@ class MaxPool(Layer):
         _freeze(self, "window", "stride", "padding", "dilation")
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.window)
         return _core.max_pool(x, self.window, self.stride, self.padding, self.dilation, self.ceil_mode), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
@@ -103,7 +106,7 @@ class MeanPool(Layer):
         _freeze(self, "window", "stride", "padding")
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.window)
         y = _core.mean_pool(x, self.window, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
         return y, st
 
@@ -142,7 +145,7 @@ class LPPool(Layer):
         _freeze(self, "window", "stride")
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.window)
         return _core.lp_pool(x, self.window, self.p, self.stride, self.ceil_mode), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
@@ -166,7 +169,7 @@ class GlobalMaxPool(Layer):
         return _core.max(x, axis=spatial(self, x), keepdims=True), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-        return _count(x_shape)
+        return math.prod(x_shape)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -184,7 +187,7 @@ class GlobalMeanPool(Layer):
         return _core.mean(x, axis=spatial(self, x), keepdims=True), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-        return _count(x_shape)
+        return math.prod(x_shape)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -212,7 +215,7 @@ class GlobalLPPool(Layer):
         return _core.adaptive_lp_pool(x, (1,) * len(spatial(self, x)), self.p), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-        return 2 * _count(x_shape)
+        return 2 * math.prod(x_shape)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -243,7 +246,7 @@ class AdaptiveMaxPool(Layer):
         _freeze(self, "output")
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.output)
         return _core.adaptive_max_pool(x, self.output), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
@@ -275,7 +278,7 @@ class AdaptiveMeanPool(Layer):
         _freeze(self, "output")
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.output)
         return _core.adaptive_mean_pool(x, self.output), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
@@ -309,27 +312,20 @@ class AdaptiveLPPool(Layer):
         _freeze(self, "output")
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.output)
         return _core.adaptive_lp_pool(x, self.output, self.p), st
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         return 2 * _adaptive_flops(x_shape, y_shape)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
 def _window_flops(window: int | tuple[int, ...], y_shape: tuple[int, ...]) -> int:
     sizes = (window,) * (len(y_shape) - 2) if isinstance(window, int) else window
-    return _count(sizes) * _count(y_shape)
+    return math.prod(sizes) * math.prod(y_shape)
 
 
 def _adaptive_flops(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
-    covered = _count(x_shape[:2])
+    covered = math.prod(x_shape[:2])
     for size, windows in zip(x_shape[2:], y_shape[2:], strict=True):
         covered *= sum(-(-(o + 1) * size // windows) - o * size // windows for o in range(windows))
     return covered

@@ -106,6 +106,26 @@ class _Cell(Layer):
 
         Returns (y, carry), the carry None where it is not wanted.
         """
+        x, parts = self._checked(x, ps, carry, time_major)
+        biases = (ps["bias_ih"], ps["bias_hh"]) if self.use_bias else (None, None)
+        y, hidden, memory = _core.recurrent(
+            self._kind() or "tanh",
+            x,
+            ps["weight_ih"],
+            ps["weight_hh"],
+            *biases,
+            *(parts or ()),
+            time_major=time_major,
+            reverse=reverse,
+            sequence=sequence,
+            carry=wants_carry,
+        )
+        return y, self._packed(hidden, memory) if wants_carry else None
+
+    def _checked(
+        self, x: Any, ps: Params, carry: Any, time_major: bool = False
+    ) -> tuple[Any, tuple[Any, ...] | None]:
+        """The input in the parameters' dtype, and the tensors of the carry (None where it is zeros), which fit."""
         for name in self._names():
             if name not in ps:
                 raise missing_parameter(self, ps, name)
@@ -117,27 +137,16 @@ class _Cell(Layer):
                 f"{self.describe()} got {tuple(x.shape)}, expected (..., {weight.shape[-1]}) with a batch axis"
             )
         batch = x.shape[1] if time_major and x.ndim == 3 else x.shape[0]
-        parts = self._first_carry(batch, ps) if carry is None else self._parts(carry)
-        for part in () if carry is None else parts or ():
+        if carry is None:
+            return x, self._first_carry(batch, ps)
+        parts = self._parts(carry)
+        for part in parts:
             if tuple(part.shape) != (batch, self.out_features):
                 raise ValueError(
                     f"{self.describe()} got a carry of shape {tuple(part.shape)} for input {tuple(x.shape)}, "
                     f"expected ({batch}, {self.out_features})"
                 )
-        biases = (ps["bias_ih"], ps["bias_hh"]) if self.use_bias else (None, None)
-        y, hidden, memory = _core.recurrent(
-            self._kind() or "tanh",
-            x,
-            weight,
-            ps["weight_hh"],
-            *biases,
-            *(parts or ()),
-            time_major=time_major,
-            reverse=reverse,
-            sequence=sequence,
-            carry=wants_carry,
-        )
-        return y, self._packed(hidden, memory) if wants_carry else None
+        return x, parts
 
     def _names(self) -> tuple[str, ...]:
         biases = ("bias_ih", "bias_hh") if self.use_bias else ()
@@ -216,21 +225,10 @@ class RNNCell(_Cell):
     def run(self, x: Any, ps: Params, carry: Any, **options: Any) -> tuple[Any, Any]:
         if self._kind() is not None:
             return super().run(x, ps, carry, **options)
-        for name in self._names():
-            if name not in ps:
-                raise missing_parameter(self, ps, name)
-        weight_ih, weight_hh = ps["weight_ih"], ps["weight_hh"]
-        if not hasattr(x, "dtype") or x.dtype != weight_ih.dtype:
-            x = check_input(self, x, weight_ih, f"(batch, {weight_ih.shape[-1]})")
-        hidden = self._first_carry(x.shape[0], ps) if carry is None else self._parts(carry)
-        sum_ = _core.linear(x, weight_ih, ps["bias_ih"] if self.use_bias else None)
+        x, hidden = self._checked(x, ps, carry)
+        sum_ = _core.linear(x, ps["weight_ih"], ps["bias_ih"] if self.use_bias else None)
         if hidden is not None:
-            if tuple(hidden[0].shape) != (x.shape[0], self.out_features):
-                raise ValueError(
-                    f"{self.describe()} got a carry of shape {tuple(hidden[0].shape)} for input "
-                    f"{tuple(x.shape)}, expected ({x.shape[0]}, {self.out_features})"
-                )
-            sum_ = sum_ + _core.linear(hidden[0], weight_hh, ps["bias_hh"] if self.use_bias else None)
+            sum_ = sum_ + _core.linear(hidden[0], ps["weight_hh"], ps["bias_hh"] if self.use_bias else None)
         elif self.use_bias:
             sum_ = sum_ + ps["bias_hh"]
         y = self.activation(sum_)
@@ -407,6 +405,8 @@ class Recurrence(Wrapper):
     Shapes: (batch, time, in) to (batch, out), or with `return_sequence` (batch, time, out); with `time_major`
     the first two axes change places.
 
+    FLOPs: the cell's, for each step.
+
     luxon's own cells run as one fused operation over the whole sequence; every other cell, and a cell that is
     wrapped (by `debug_mode`, for one), is called once a step. The results are the same up to rounding.
 
@@ -471,6 +471,8 @@ class StatefulRecurrentCell(Wrapper):
 
     Args:
         cell: a layer that takes x or (x, carry) and returns ((y, carry), st).
+
+    Shapes: the cell's, without the carry. FLOPs: the cell's.
 
     Parameters: the cell's. States: `cell`, the cell's own, and `carry`, an empty tree until the first call;
     `nn.reset_carry(st)` makes it one again.
@@ -556,6 +558,7 @@ class BidirectionalRNN(Container):
         time_major: whether time is the first axis; else it is the second, after the batch.
 
     Shapes: (batch, time, in) to (batch, time, 2 out) for "concat", (batch, time, out) for "sum" and "mean".
+    FLOPs: those of both cells, for each step.
 
     Parameters and states: two children, `forward` and `backward`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from .. import _core
@@ -21,6 +22,8 @@ class Upsample(Layer):
         align_corners: whether the first and last elements stay at the ends.
 
     Shapes: (batch, channels, n...) to (batch, channels, floor(n * scale)...) or (batch, channels, size...).
+    FLOPs: none with "nearest"; else two per tap (two taps, four with "bicubic") of each output of each axis in
+    turn, about.
 
     Raises:
         ValueError: neither or both of scale and size, or a mode that does not fit the number of axes.
@@ -44,8 +47,17 @@ class Upsample(Layer):
             object.__setattr__(self, name, tuples(getattr(self, name)))
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        spatial(self, x)
+        spatial(self, x, self.size if self.scale is None else self.scale)
         return _core.upsample(x, self.scale, self.size, self.mode, self.align_corners), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        if self.mode == "nearest":
+            return 0
+        taps, sizes, total = 4 if self.mode == "bicubic" else 2, list(x_shape), 0
+        for axis in range(2, len(sizes)):
+            sizes[axis] = y_shape[axis]
+            total += 2 * taps * math.prod(sizes)
+        return total
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -72,6 +84,9 @@ class PixelShuffle(Layer):
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         return _core.pixel_shuffle(x, self.r), st
 
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PixelUnshuffle(Layer):
@@ -96,6 +111,9 @@ class PixelUnshuffle(Layer):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         return _core.pixel_unshuffle(x, self.r), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -130,7 +148,10 @@ class Pad(Layer):
         pairs = ((width, width),) * axes if isinstance(width, int) else width
         if len(pairs) != axes or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
             raise ValueError(
-                f"{self.describe()} got shape {tuple(x.shape)}, expected a pair (before, after) for each of "
+                f"{self.describe()} got {tuple(x.shape)}, expected a pair (before, after) for each of "
                 f"its {axes} spatial axes"
             )
         return _core.pad(x, ((0, 0), (0, 0), *pairs), mode=self.mode), st
+
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        return 0

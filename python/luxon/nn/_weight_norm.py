@@ -21,6 +21,8 @@ class WeightNorm(Layer):
         which: names (or patterns) of the weights, relative to the layer.
         axis: the axis that |v| is not taken over, which gives a length per entry of it; None gives one length.
 
+    Shapes: the layer's. FLOPs: the layer's, and about four per element of the weights.
+
     Parameters: `normalized`, which has w_g (the lengths, with the other axes of size 1) and w_v (the shape of
     w) for each weight w, and `unnormalized`, the layer's other parameters. States: the layer's own. The initial
     w is what the layer alone would start with. To tools that walk a model it is a leaf.
@@ -126,8 +128,10 @@ class WeightNorm(Layer):
         axis = "" if self.axis == 0 else f", axis={self.axis}"
         return f"WeightNorm({self.layer.describe()}, {', '.join(self.which)}{axis})"
 
-    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+    def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int | None:
         """Floating-point operations of one call: the layer's, and about 4 per element of a weight."""
-        inner = getattr(self.layer, "flops", None)
+        inner = self.layer.flops(x_shape, y_shape)
+        if inner is None:
+            return None
         weights = sum(int(weight.size) for _, weight in self._chosen(abstract_parameters(self.layer)))
-        return 4 * weights + (0 if inner is None else int(inner(x_shape, y_shape)))
+        return 4 * weights + inner
