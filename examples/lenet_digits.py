@@ -45,17 +45,17 @@ def make_model() -> nn.Chain:
         features=nn.Chain(
             nn.Conv((3, 3), 1, 16, padding="same", use_bias=False),
             nn.BatchNorm(16, lx.relu),
-            nn.Conv((3, 3), 16, 16, padding="same", use_bias=False),
-            nn.BatchNorm(16, lx.relu),
-            nn.MaxPool(2),
             nn.Conv((3, 3), 16, 32, padding="same", use_bias=False),
             nn.BatchNorm(32, lx.relu),
+            nn.MaxPool(2),
+            nn.Conv((3, 3), 32, 64, padding="same", use_bias=False),
+            nn.BatchNorm(64, lx.relu),
             nn.MaxPool(2),
         ),
         flatten=nn.FlattenLayer(),
         classifier=nn.Chain(
-            nn.Dense(128, 96, lx.relu),
-            nn.Dropout(0.3),
+            nn.Dense(256, 96, lx.relu),
+            nn.Dropout(0.4),
             nn.Dense(96, 64, lx.relu),
             nn.Dense(64, digits.CLASSES),
         ),
@@ -101,7 +101,7 @@ def save_figure(
 
 def main() -> float:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("output"))
     arguments = parser.parse_args()
@@ -114,9 +114,9 @@ def main() -> float:
 
     per_epoch = len(x) // arguments.batch
     steps = arguments.epochs * per_epoch
-    rate = optim.schedules.one_cycle(6e-3, steps + 1)
+    rate = optim.schedules.one_cycle(3e-3, steps + 1)
     ts = training.TrainState.create(0, model, optim.AdamW(rate, weight_decay=0.02))
-    objective = losses.CrossEntropyLoss(label_smoothing=0.05)
+    objective = losses.CrossEntropyLoss(label_smoothing=0.1)
     generator = np.random.default_rng(0)
     test = lx.asarray(test_x)
     curve, accuracies = [], []

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _core
 from ._containers import call_child, updated
-from ._dense import Dense, check_size
+from ._dense import Dense, check_size, check_tensor
 from ._dropout import Dropout
 from ._layer import Container, Layer, Params, States
 
@@ -115,8 +115,9 @@ class MultiHeadAttention(Container):
         v = parts[2] if len(parts) > 2 else k
         for part in (q, k, v):
             if getattr(part, "ndim", 0) < 3:
-                got = tuple(part.shape) if hasattr(part, "shape") else type(part).__name__
-                raise ValueError(f"{self.describe()} got {got}, expected (batch, time, {self.dim})")
+                expected = f"(batch, time, {self.dim})"
+                check_tensor(self, part, expected)
+                raise ValueError(f"{self.describe()} got {tuple(part.shape)}, expected {expected}")
         return q, k, v, parts[3] if len(parts) == 4 else None
 
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:

@@ -179,7 +179,7 @@ class AlternatePrecision(Wrapper):
 
     Args:
         dtype: what the inner layer's input and parameters are cast to.
-        layer: the inner layer, whose trees are this one's.
+        layer: the inner layer (or function), whose trees are this one's.
 
     Raises:
         TypeError: `dtype` is not a floating type.
@@ -197,8 +197,10 @@ class AlternatePrecision(Wrapper):
     layer: Layer
 
     def __post_init__(self) -> None:
+        from ._containers import as_layer
         from ._setup import floating
 
+        object.__setattr__(self, "layer", as_layer(self.layer))
         object.__setattr__(self, "dtype", floating("AlternatePrecision", self.dtype))
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -103,7 +104,10 @@ def abstract_call(model: Layer, x_spec: Any) -> tuple[Any, list[_Call], Layer]:
     # What is frozen has the same shapes, so frozen layers are looked through.
     probed = rebuild(model, probe, thawed=lambda frozen, inner: inner, around=tally)
     key = random.key(0)
-    y, _ = probed(as_abstract(x_spec), probed.initial_parameters(key), probed.initial_states(key))
+    with warnings.catch_warnings():
+        # Parameters are float32 here, whatever precision a layer is called in.
+        warnings.simplefilter("ignore")
+        y, _ = probed(as_abstract(x_spec), probed.initial_parameters(key), probed.initial_states(key))
     settled = rebuild(model, lambda layer, path: probes[path].layer, thawed=FrozenLayer.with_layer)
     return y, calls, settled
 

@@ -9,7 +9,7 @@ from typing import Any
 from .. import _core, init, random
 from .._core import Tree
 from ._containers import updated
-from ._dense import check_input, check_size, missing_parameter
+from ._dense import check_input, check_size, check_tensor, missing_parameter
 from ._errors import add_path
 from ._freeze import INNER_STATES, FrozenLayer
 from ._layer import Container, Layer, Params, States, Wrapper, describe_value
@@ -353,8 +353,8 @@ def _sequence(
     frozen, else one call of the cell a step."""
     if getattr(x, "ndim", 0) < 3:
         axes = "(time, batch, ...)" if time_major else "(batch, time, ...)"
-        got = tuple(x.shape) if hasattr(x, "shape") else type(x).__name__
-        raise ValueError(f"a recurrence over {cell.describe()} got {got}, expected {axes}")
+        check_tensor(cell, x, axes)
+        raise ValueError(f"a recurrence over {cell.describe()} got {tuple(x.shape)}, expected {axes}")
     axis = 0 if time_major else 1
     steps = x.shape[axis]
     if steps == 0:
