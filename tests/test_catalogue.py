@@ -907,7 +907,7 @@ def test_every_layer_is_here_and_documented():
         if inspect.isclass(kind := getattr(nn, name)) and issubclass(kind, nn.Layer)
     }
     assert {type(case.layer).__name__ for case in CASES} == layers - TOOLS
-    assert {name for name in re.findall(r"^nn\.(\w+)", SIGNATURES, re.MULTILINE)} == layers - TOOLS
+    assert set(re.findall(r"^nn\.(\w+)", SIGNATURES, re.MULTILINE)) == layers - TOOLS
     for name in layers - TOOLS:
         text = inspect.getdoc(getattr(nn, name))
         assert "Example:" in text, name

@@ -1,4 +1,8 @@
-"""First and second derivatives of losses, activations, norms and dropouts against central differences."""
+"""First and second derivatives of losses, activations and layers against central differences.
+
+Those of pooling, resampling, positional embeddings, sequences and attention beyond what is here are in the tests of
+these families, of convolution with all its settings as well.
+"""
 
 import numpy as np
 import pytest
@@ -111,6 +115,24 @@ def layer(layer, *shape, st=None):
     return lambda ps, x: layer(x, ps, states)[0], ps, RNG.normal(size=shape)
 
 
+def squared(layer, *shape):
+    """A linear layer without parameters after squaring."""
+    return lambda x: layer(lx.square(x), {}, {})[0], RNG.normal(size=shape)
+
+
+def pairs(kind, *shapes):
+    """A layer of a pair as a function of its parameters and both inputs."""
+    function, ps, _ = layer(kind)
+    return lambda ps, *x: function(ps, x), ps, *(RNG.normal(size=shape) for shape in shapes)
+
+
+def carried(cell, *carry):
+    """A cell as a function of its parameters, its input and its carry's parts."""
+    function, ps, x = layer(cell, 2, 3)
+    joined = {0: lambda x: x, 1: lambda x, h: (x, h), 2: lambda x, *parts: (x, parts)}[len(carry)]
+    return lambda ps, *x: function(ps, joined(*x)), ps, x, *(RNG.normal(size=shape) for shape in carry)
+
+
 LAYERS = {
     "BatchNorm": layer(nn.BatchNorm(2, lx.tanh), 3, 2, 2),
     "BatchNorm of vectors": layer(nn.BatchNorm(3, affine=False), 4, 3),
@@ -128,6 +150,47 @@ LAYERS = {
     "Dropout": layer(nn.Dropout(0.4), 3, 4),
     "AlphaDropout": layer(nn.AlphaDropout(0.4), 3, 4),
     "VariationalHiddenDropout": layer(nn.VariationalHiddenDropout(0.4), 3, 4),
+    "Dense": layer(nn.Dense(3, 2, lx.gelu), 2, 3),
+    "Bilinear": pairs(nn.Bilinear((3, 2), 2, lx.tanh), (2, 3), (2, 2)),
+    "Scale": layer(nn.Scale((2, 1), lx.silu), 3, 2, 2),
+    "Embedding": (
+        lambda ps, x: nn.Embedding(4, 3, 1)(CLASSES, ps, {})[0] * x,
+        {"weight": A[0].reshape(4, 1) * C[0, :3]},
+        A[:, :3],
+    ),
+    "Conv": layer(nn.Conv((2, 2), 2, 2, lx.tanh, padding=1, stride=2), 1, 2, 3, 3),
+    "Conv edge": layer(
+        nn.Conv((3,), 2, 4, padding=2, padding_mode="edge", groups=2, flip_kernel=True), 1, 2, 4
+    ),
+    "Conv of volumes": layer(nn.Conv((2, 1, 2), 1, 2, use_bias=False), 1, 1, 3, 2, 2),
+    "ConvTranspose": layer(nn.ConvTranspose((3, 2), 2, 2, lx.tanh, stride=2, output_padding=1), 1, 2, 2, 2),
+    "GlobalMaxPool": layer(nn.GlobalMaxPool(), 1, 2, 2, 3),
+    "PixelUnshuffle": squared(nn.PixelUnshuffle(2), 1, 2, 2, 4),
+    "RNNCell": carried(nn.RNNCell(3, 2, train_state=True)),
+    "RNNCell of another function": carried(nn.RNNCell(3, 2, lx.softplus), (2, 2)),
+    "LSTMCell": carried(nn.LSTMCell(3, 2), (2, 2), (2, 2)),
+    "LSTMCell from trained states": carried(nn.LSTMCell(3, 2, train_state=True, train_memory=True)),
+    "GRUCell": carried(nn.GRUCell(3, 2), (2, 2)),
+    "StatefulRecurrentCell": layer(nn.StatefulRecurrentCell(nn.GRUCell(3, 2)), 2, 3),
+    "BidirectionalRNN": layer(nn.BidirectionalRNN(nn.GRUCell(3, 2), nn.LSTMCell(3, 2)), 2, 3, 3),
+    "MultiHeadAttention": layer(nn.MultiHeadAttention(4, 2, causal=True, use_bias=True, kv_heads=1), 1, 3, 4),
+    "MultiHeadAttention with dropout": layer(nn.MultiHeadAttention(4, 2, dropout=0.3), 1, 3, 4),
+    "FlattenLayer": squared(nn.FlattenLayer(), 2, 2, 2),
+    "ReshapeLayer": squared(nn.ReshapeLayer((2, -1)), 2, 4),
+    "SelectDim": squared(nn.SelectDim(1, -1), 2, 3),
+    "ReverseSequence": squared(nn.ReverseSequence(), 2, 3),
+    "NoOpLayer": squared(nn.NoOpLayer(), 2),
+    "WrappedFunction": layer(nn.WrappedFunction(lx.sin), 3),
+    "AlternatePrecision": layer(nn.AlternatePrecision("float64", nn.Dense(3, 2, lx.tanh)), 2, 3),
+    "Chain": layer(nn.Chain(nn.Dense(3, 4, lx.tanh), nn.LayerNorm(4), nn.Dense(4, 2)), 2, 3),
+    "Parallel": layer(nn.Parallel(lx.multiply, nn.Dense(3, 2), nn.Dense(3, 2, lx.tanh)), 2, 3),
+    "BranchLayer": layer(nn.BranchLayer(nn.Dense(3, 2), nn.Dense(3, 2), fusion=nn.Bilinear((2, 2), 1)), 2, 3),
+    "PairwiseFusion": layer(nn.PairwiseFusion(lx.multiply, nn.Dense(3, 3, lx.tanh), nn.Dense(3, 3)), 2, 3),
+    "SkipConnection": layer(nn.SkipConnection(nn.Dense(3, 3, lx.tanh), lx.multiply), 2, 3),
+    "RepeatedLayer": layer(nn.RepeatedLayer(nn.Dense(3, 3, lx.tanh), 3), 2, 3),
+    "Maxout": layer(nn.Maxout(lambda: nn.Dense(3, 2), 3), 2, 3),
+    "FrozenLayer": layer(nn.FrozenLayer(nn.Dense(3, 2, lx.tanh), "bias"), 2, 3),
+    "DebugLayer": layer(nn.DebugLayer(nn.Dense(3, 2, lx.tanh)), 2, 3),
     "embedding": (lambda w: functional.embedding(w, CLASSES), A.repeat(2, 0)),
 }
 
