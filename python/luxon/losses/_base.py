@@ -14,8 +14,8 @@ Reduction = str | Callable[[Tensor], Tensor]
 """How values are joined: "mean", "sum", "none", or a function of them."""
 
 
-def reduce(values: Tensor, reduction: Reduction, like: Any = None) -> Tensor:
-    """The values joined; in the dtype `like` where that is given."""
+def reduce(name: str, values: Tensor, reduction: Reduction, like: Any = None) -> Tensor:
+    """The values of a loss joined; in the dtype `like` where that is given."""
     if callable(reduction):
         result = reduction(values)
     elif reduction == "mean":
@@ -25,7 +25,7 @@ def reduce(values: Tensor, reduction: Reduction, like: Any = None) -> Tensor:
     elif reduction == "none":
         result = values
     else:
-        raise ValueError(f"reduction must be 'mean', 'sum', 'none' or a function, got {reduction!r}")
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum', 'none' or a function, got {reduction!r}")
     return result if like is None or result.dtype == like else _core.astype(result, like)
 
 

@@ -113,7 +113,7 @@ def binary_cross_entropy(
     if pos_weight is not None:
         positive = positive * pos_weight
     values = -(t * positive + (1.0 - t) * negative)
-    return reduce(values if weight is None else values * weight, reduction, result_dtype(prediction))
+    return reduce("binary_cross_entropy", values if weight is None else values * weight, reduction, result_dtype(prediction))
 
 
 def focal(
@@ -143,7 +143,7 @@ def focal(
     p, t = tensors("focal", prediction, target)
     q = p + machine_epsilon(p)
     values = -_core.sum(t * _modulation(q, gamma) * _core.log(q), axis=axis)
-    return reduce(values, reduction, result_dtype(prediction))
+    return reduce("focal", values, reduction, result_dtype(prediction))
 
 
 def _modulation(q: Tensor, gamma: float) -> Tensor | float:
@@ -183,7 +183,7 @@ def binary_focal(
     q = t * p + (1.0 - t) * (1.0 - p)
     # A certain and wrong prediction would leave less than nothing.
     q = _core.where(q < eps, eps, q)
-    return reduce(-(_modulation(q, gamma) * _core.log(q)), reduction, result_dtype(prediction))
+    return reduce("binary_focal", -(_modulation(q, gamma) * _core.log(q)), reduction, result_dtype(prediction))
 
 
 def kl_divergence(
@@ -222,7 +222,7 @@ def kl_divergence(
     logs = (safe if log_target else _core.log(safe)) - (p if log_prediction else _core.log(p))
     weight = _core.exp(safe) if log_target else safe
     values = _core.sum(_core.where(live, weight * logs, 0.0), axis=axis)
-    return reduce(values, reduction, result_dtype(prediction, target))
+    return reduce("kl_divergence", values, reduction, result_dtype(prediction, target))
 
 
 def hinge(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -242,7 +242,7 @@ def hinge(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> 
         0.55
     """
     p, t = tensors("hinge", prediction, target)
-    return reduce(_core.relu(1.0 - t * p), reduction, result_dtype(prediction))
+    return reduce("hinge", _core.relu(1.0 - t * p), reduction, result_dtype(prediction))
 
 
 def squared_hinge(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -262,7 +262,7 @@ def squared_hinge(prediction: Tensor, target: Tensor, reduction: Reduction = "me
         0.625
     """
     p, t = tensors("squared_hinge", prediction, target)
-    return reduce(_core.square(_core.relu(1.0 - t * p)), reduction, result_dtype(prediction))
+    return reduce("squared_hinge", _core.square(_core.relu(1.0 - t * p)), reduction, result_dtype(prediction))
 
 
 def dice(prediction: Tensor, target: Tensor, smooth: float = 1.0, reduction: Reduction = "mean") -> Tensor:
@@ -290,7 +290,7 @@ def dice(prediction: Tensor, target: Tensor, smooth: float = 1.0, reduction: Red
 
     overlap = 2.0 * total(p * t) + smooth
     values = 1.0 - overlap / (total(p * p) + total(t * t) + smooth)
-    return reduce(values, reduction, result_dtype(prediction))
+    return reduce("dice", values, reduction, result_dtype(prediction))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -33,7 +33,7 @@ def siamese_contrastive(
     check_not_negative("siamese_contrastive", margin=margin)
     d, t = tensors("siamese_contrastive", prediction, target)
     values = (1.0 - t) * _core.square(d) + t * _core.square(_core.relu(margin - d))
-    return reduce(values, reduction, result_dtype(prediction, target))
+    return reduce("siamese_contrastive", values, reduction, result_dtype(prediction, target))
 
 
 def cosine_embedding(
@@ -70,7 +70,7 @@ def cosine_embedding(
     cosine = _core.sum(a * b, axis=-1) / _core.sqrt(squares)
     apart = _core.where(target == -1, _core.relu(cosine - margin), 0.0)
     values = _core.where(target == 1, 1.0 - cosine, apart)
-    return reduce(values, reduction, result_dtype(x1, x2))
+    return reduce("cosine_embedding", values, reduction, result_dtype(x1, x2))
 
 
 def margin_ranking(
@@ -94,7 +94,7 @@ def margin_ranking(
     """
     a, b, t = tensors("margin_ranking", x1, x2, target, names=("x1", "x2", "target"))
     values = _core.relu(margin - t * (a - b))
-    return reduce(values, reduction, result_dtype(x1, x2))
+    return reduce("margin_ranking", values, reduction, result_dtype(x1, x2))
 
 
 def triplet_margin(
@@ -140,7 +140,7 @@ def triplet_margin(
     if swap:
         far = _core.minimum(far, distance(b, c))
     values = _core.relu(margin + distance(a, b) - far)
-    return reduce(values, reduction, result_dtype(anchor, positive, negative))
+    return reduce("triplet_margin", values, reduction, result_dtype(anchor, positive, negative))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ def msle(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> T
     p, t = tensors("msle", prediction, target)
     eps = machine_epsilon(p)
     values = _core.square(_core.log(p + eps) - _core.log(t + eps))
-    return reduce(values, reduction, result_dtype(prediction, target))
+    return reduce("msle", values, reduction, result_dtype(prediction, target))
 
 
 def log_cosh(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -141,7 +141,7 @@ def log_cosh(prediction: Tensor, target: Tensor, reduction: Reduction = "mean") 
         999.307
     """
     p, t = tensors("log_cosh", prediction, target)
-    return reduce(_core.log_cosh(p - t), reduction, result_dtype(prediction, target))
+    return reduce("log_cosh", _core.log_cosh(p - t), reduction, result_dtype(prediction, target))
 
 
 def poisson_nll(
@@ -179,7 +179,7 @@ def poisson_nll(
         n = _core.where(large, t, 1.0)
         stirling = n * _core.log(n) - n + 0.5 * _core.log(2.0 * math.pi * n)
         values = values + _core.where(large, stirling, 0.0)
-    return reduce(values, reduction, result_dtype(prediction, target))
+    return reduce("poisson_nll", values, reduction, result_dtype(prediction, target))
 
 
 def gaussian_nll(
@@ -219,7 +219,7 @@ def gaussian_nll(
     values = 0.5 * (_core.log(v) + _core.square(m - t) / v)
     if full:
         values = values + 0.5 * math.log(2.0 * math.pi)
-    return reduce(values, reduction, result_dtype(mean, target, variance))
+    return reduce("gaussian_nll", values, reduction, result_dtype(mean, target, variance))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

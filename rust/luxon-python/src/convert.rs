@@ -5,6 +5,8 @@
 //! order of the checks is the order of likelihood: an operator's usual operand is recognised by one
 //! comparison of type pointers.
 
+use std::fmt::Display;
+
 use luxon::op::elementwise::Operand;
 use luxon::{DType, Error, Scalar, Tensor};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
@@ -343,7 +345,7 @@ impl Count {
 }
 
 /// One int, or a tuple or list of ints; `what` is named when it is neither.
-pub fn index_list(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<isize>> {
+pub fn index_list(object: &Bound<'_, PyAny>, what: impl Display + Copy) -> PyResult<Vec<isize>> {
     if is_list(object) {
         return object.try_iter()?.map(|item| integer(&item?, what)).collect();
     }
@@ -351,7 +353,7 @@ pub fn index_list(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<isize>>
 }
 
 /// An int (anything with `__index__`, but no bool).
-pub fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<isize> {
+pub fn integer(object: &Bound<'_, PyAny>, what: impl Display) -> PyResult<isize> {
     if !object.is_instance_of::<PyBool>() {
         match object.extract::<isize>() {
             Ok(value) => return Ok(value),

@@ -150,9 +150,9 @@ fn ravel(x: TensorArg) -> Out<PyTensor> {
 #[pyo3(signature = (x, /, indices_or_sections, axis=0))]
 fn split(x: TensorArg, indices_or_sections: &Bound<'_, PyAny>, axis: isize) -> Out<Vec<PyTensor>> {
     let parts = if is_list(indices_or_sections) {
-        x.split(Sections::At(&index_list(indices_or_sections, "indices_or_sections")?), axis)?
+        x.split(Sections::At(&index_list(indices_or_sections, "split: indices_or_sections")?), axis)?
     } else {
-        let count = integer(indices_or_sections, "indices_or_sections")?;
+        let count = integer(indices_or_sections, "split: indices_or_sections")?;
         let count =
             usize::try_from(count).map_err(|_| Error::value("split", format_args!("there are no {count} parts")))?;
         x.split(Sections::Equal(count), axis)?
@@ -196,8 +196,13 @@ fn tile(py: Python<'_>, x: TensorArg, repetitions: ShapeArg) -> Out<PyTensor> {
 
 /// The tensor turned k times by 90 degrees in the plane of two axes, from the first towards the second.
 #[pyfunction]
-#[pyo3(signature = (x, k=1, axes=(0, 1)), text_signature = "(x, k=1, axes=(0, 1))")]
-fn rot90(x: TensorArg, k: isize, axes: (isize, isize)) -> Out<PyTensor> {
+#[pyo3(signature = (x, k=1, axes=None), text_signature = "(x, k=1, axes=(0, 1))")]
+fn rot90(x: TensorArg, k: isize, axes: Option<&Bound<'_, PyAny>>) -> Out<PyTensor> {
+    let axes = match axes.map(|axes| index_list(axes, "rot90: axes")).transpose()?.as_deref() {
+        None => (0, 1),
+        Some(&[first, second]) => (first, second),
+        Some(given) => return Err(Error::value("rot90", format_args!("axes must be two, got {given:?}")).into()),
+    };
     Ok(x.rot90(k, axes)?.into())
 }
 

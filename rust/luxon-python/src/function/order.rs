@@ -40,7 +40,7 @@ fn argsort(py: Python<'_>, x: TensorArg, axis: isize, descending: bool, stable: 
 
 /// The k largest (or smallest) elements along an axis, the best first, and their positions.
 #[pyfunction]
-#[pyo3(signature = (x, k, /, axis=-1, *, largest=true), text_signature = "(x, k, /, axis=-1, *, largest=True)")]
+#[pyo3(signature = (x, k, /, axis=-1, largest=true), text_signature = "(x, k, /, axis=-1, largest=True)")]
 fn top_k<'py>(py: Python<'py>, x: TensorArg, k: Count, axis: isize, largest: bool) -> Out<Bound<'py, PyAny>> {
     let k = k.of("top_k", "k")?;
     let (values, indices) = released(py, sorting(&x), || x.top_k(k, axis, largest))?;

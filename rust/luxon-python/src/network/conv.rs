@@ -14,29 +14,32 @@ use crate::tensor::PyTensor;
 /// Counts that must not be negative, one or one for each spatial axis.
 struct Counts(Vec<usize>);
 
-fn count(value: isize, what: &str) -> PyResult<usize> {
-    usize::try_from(value).map_err(|_| raise(Error::Value(format!("{what} must not be negative, got {value}"))))
+fn count(op: &str, value: isize, what: &str) -> PyResult<usize> {
+    usize::try_from(value)
+        .map_err(|_| raise(Error::value(op, format_args!("{what} must not be negative, got {value}"))))
 }
 
 impl Counts {
-    fn of(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Counts> {
-        Ok(Counts(index_list(object, what)?.into_iter().map(|value| count(value, what)).collect::<PyResult<_>>()?))
+    fn of(op: &str, object: &Bound<'_, PyAny>, what: &str) -> PyResult<Counts> {
+        let values = index_list(object, format_args!("{op}: {what}"))?;
+        Ok(Counts(values.into_iter().map(|value| count(op, value, what)).collect::<PyResult<_>>()?))
     }
 }
 
 /// "same", "valid", an int, one int for each spatial axis, or one pair (before, after) for each.
-pub(super) fn margins(object: &Bound<'_, PyAny>) -> PyResult<Margins> {
+pub(super) fn margins(op: &str, object: &Bound<'_, PyAny>) -> PyResult<Margins> {
     if let Ok(text) = object.cast::<PyString>() {
         return match text.to_str()? {
             "same" => Ok(Margins::Same),
             "valid" => Ok(Margins::Pairs(vec![(0, 0)])),
-            other => Err(raise(Error::Value(format!(
-                "padding must be \"same\", \"valid\", an int, ints or pairs of ints, got {other:?}"
-            )))),
+            other => Err(raise(Error::value(
+                op,
+                format_args!("padding must be \"same\", \"valid\", an int, ints or pairs of ints, got {other:?}"),
+            ))),
         };
     }
     let symmetric = |item: &Bound<'_, PyAny>| {
-        let value = count(integer(item, "padding")?, "padding")?;
+        let value = count(op, integer(item, format_args!("{op}: padding"))?, "padding")?;
         Ok((value, value))
     };
     if !is_list(object) {
@@ -47,25 +50,28 @@ pub(super) fn margins(object: &Bound<'_, PyAny>) -> PyResult<Margins> {
         if !is_list(&item) {
             return symmetric(&item);
         }
-        match index_list(&item, "padding")?[..] {
-            [before, after] => Ok((count(before, "padding")?, count(after, "padding")?)),
-            _ => Err(PyTypeError::new_err("padding must have a pair (before, after) for each spatial axis")),
+        match index_list(&item, format_args!("{op}: padding"))?[..] {
+            [before, after] => Ok((count(op, before, "padding")?, count(op, after, "padding")?)),
+            _ => Err(PyTypeError::new_err(format!(
+                "{op}: padding must have a pair (before, after) for each spatial axis"
+            ))),
         }
     };
     Ok(Margins::Pairs(object.try_iter()?.map(pair).collect::<PyResult<_>>()?))
 }
 
 fn options(
+    op: &str,
     stride: &Bound<'_, PyAny>,
     padding: &Bound<'_, PyAny>,
     dilation: &Bound<'_, PyAny>,
     groups: isize,
 ) -> PyResult<ConvOptions> {
     Ok(ConvOptions {
-        stride: Counts::of(stride, "stride")?.0,
-        padding: margins(padding)?,
-        dilation: Counts::of(dilation, "dilation")?.0,
-        groups: count(groups, "groups")?,
+        stride: Counts::of(op, stride, "stride")?.0,
+        padding: margins(op, padding)?,
+        dilation: Counts::of(op, dilation, "dilation")?.0,
+        groups: count(op, groups, "groups")?,
         activation: None,
     })
 }
@@ -91,7 +97,8 @@ pub fn conv<'py>(
     groups: isize,
     activation: Option<&Bound<'py, PyAny>>,
 ) -> Out<Bound<'py, PyAny>> {
-    let mut options = options(&or_int(py, stride, 1)?, &or_int(py, padding, 0)?, &or_int(py, dilation, 1)?, groups)?;
+    let mut options =
+        options("conv", &or_int(py, stride, 1)?, &or_int(py, padding, 0)?, &or_int(py, dilation, 1)?, groups)?;
     let map = match activation {
         None => Some(None),
         Some(function) => fused(py, function)?,
@@ -130,8 +137,14 @@ pub fn conv_transpose<'py>(
     groups: isize,
     activation: Option<&Bound<'py, PyAny>>,
 ) -> Out<Bound<'py, PyAny>> {
-    let mut options = options(&or_int(py, stride, 1)?, &or_int(py, padding, 0)?, &or_int(py, dilation, 1)?, groups)?;
-    let more = Counts::of(&or_int(py, output_padding, 0)?, "output_padding")?.0;
+    let mut options = options(
+        "conv_transpose",
+        &or_int(py, stride, 1)?,
+        &or_int(py, padding, 0)?,
+        &or_int(py, dilation, 1)?,
+        groups,
+    )?;
+    let more = Counts::of("conv_transpose", &or_int(py, output_padding, 0)?, "output_padding")?.0;
     let map = match activation {
         None => Some(None),
         Some(function) => fused(py, function)?,

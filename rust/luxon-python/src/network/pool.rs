@@ -26,7 +26,7 @@ fn spatial_axes(op: &str, entries: &Bound<'_, PyAny>, rank: usize) -> luxon::Res
 
 /// One number for each of `count` axes, from a list of them or a single one.
 fn per_axis(op: &str, what: &str, entries: &Bound<'_, PyAny>, count: usize) -> Out<Vec<usize>> {
-    let given = index_list(entries, what)?;
+    let given = index_list(entries, format_args!("{op}: {what}"))?;
     let sizes = given.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<usize>, _>>();
     let sizes = sizes.map_err(|_| Error::value(op, format_args!("{what} must not be negative, got {given:?}")))?;
     match sizes[..] {
@@ -41,7 +41,7 @@ fn per_axis(op: &str, what: &str, entries: &Bound<'_, PyAny>, count: usize) -> O
 
 /// "same" (none), or amounts before and after each axis.
 fn padding_of(op: &str, padding: &Bound<'_, PyAny>, count: usize) -> Out<Option<Vec<(usize, usize)>>> {
-    match margins(padding)? {
+    match margins(op, padding)? {
         Margins::Same => Ok(None),
         Margins::Pairs(pairs) if pairs.len() == 1 && !is_list(padding) => Ok(Some(vec![pairs[0]; count])),
         Margins::Pairs(pairs) if pairs.len() == count => Ok(Some(pairs)),

@@ -79,7 +79,7 @@ fn refused(entry: &Bound<'_, PyAny>) -> PyErr {
         Err(_) => entry.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string()),
     };
     PyIndexError::new_err(format!(
-        "an index is made of ints, slices, None, ... and tensors of ints or bools, not {what}"
+        "index: an index is made of ints, slices, None, ... and tensors of ints or bools, not {what}"
     ))
 }
 

@@ -146,7 +146,7 @@ impl PyTransformed {
 ///     >>> lx.grad(lambda x: (x * x).sum())(lx.asarray([1.0, 2.0])).tolist()
 ///     [2.0, 4.0]
 #[pyfunction]
-#[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros))]
+#[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros), text_signature = "(function, argnums=0, has_aux=False, unused='zeros')")]
 fn grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) -> PyTransformed {
     PyTransformed { function, transform: Transform::Gradient { argnums, has_aux, unused, value: false } }
 }
@@ -159,7 +159,7 @@ fn grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) ->
 ///     >>> float(value), float(slope)
 ///     (9.0, 6.0)
 #[pyfunction]
-#[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros))]
+#[pyo3(signature = (function, argnums = Argnums::first(), has_aux = false, unused = Unused::Zeros), text_signature = "(function, argnums=0, has_aux=False, unused='zeros')")]
 fn value_and_grad(function: Py<PyAny>, argnums: Argnums, has_aux: bool, unused: Unused) -> PyTransformed {
     PyTransformed { function, transform: Transform::Gradient { argnums, has_aux, unused, value: true } }
 }
