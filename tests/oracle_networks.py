@@ -93,7 +93,7 @@ def adaptive(axes, function):
     def apply(input, output_size, return_indices=False):
         sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,) * axes
         spatial = input.shape[-axes:]
-        sizes = [size if want is None else want for want, size in zip(sizes, spatial, strict=True)]
+        sizes = [size if want is None else want for want, size in zip(sizes, spatial, strict=False)]
         pooled = function(input, tuple(sizes))
         if return_indices:
             raise NotImplementedError("indices of maxima")

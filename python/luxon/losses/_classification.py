@@ -113,7 +113,12 @@ def binary_cross_entropy(
     if pos_weight is not None:
         positive = positive * pos_weight
     values = -(t * positive + (1.0 - t) * negative)
-    return reduce("binary_cross_entropy", values if weight is None else values * weight, reduction, result_dtype(prediction))
+    return reduce(
+        "binary_cross_entropy",
+        values if weight is None else values * weight,
+        reduction,
+        result_dtype(prediction),
+    )
 
 
 def focal(
@@ -183,7 +188,9 @@ def binary_focal(
     q = t * p + (1.0 - t) * (1.0 - p)
     # A certain and wrong prediction would leave less than nothing.
     q = _core.where(q < eps, eps, q)
-    return reduce("binary_focal", -(_modulation(q, gamma) * _core.log(q)), reduction, result_dtype(prediction))
+    return reduce(
+        "binary_focal", -(_modulation(q, gamma) * _core.log(q)), reduction, result_dtype(prediction)
+    )
 
 
 def kl_divergence(
