@@ -325,22 +325,36 @@ impl ShapeArg {
     }
 }
 
-/// A number of things: an int that must not be negative.
-pub struct Count(pub isize);
+/// A number of things: an int that must not be negative, or the name of the type that was given instead. What is
+/// wrong is said by `of`, which knows the operation.
+pub struct Count(Result<isize, String>);
 
 impl<'py> FromPyObject<'_, 'py> for Count {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        integer(&object, "a count").map(Count)
+        match integer(&object, "a count") {
+            Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+                Ok(Count(Err(object.get_type().name()?.to_string())))
+            }
+            value => Ok(Count(Ok(value?))),
+        }
     }
 }
 
 impl Count {
+    /// The number of a default argument.
+    pub const fn new(count: isize) -> Count {
+        Count(Ok(count))
+    }
+
     /// The number, for parameter `name` of operation `op`.
     pub fn of(&self, op: &str, name: &str) -> luxon::Result<usize> {
-        let Count(count) = self;
-        usize::try_from(*count).map_err(|_| Error::value(op, format_args!("{name} must not be negative, got {count}")))
+        match &self.0 {
+            Ok(count) => usize::try_from(*count)
+                .map_err(|_| Error::value(op, format_args!("{name} must not be negative, got {count}"))),
+            Err(kind) => Err(Error::dtype(op, format_args!("{name} must be an int, not {kind}"))),
+        }
     }
 }
 

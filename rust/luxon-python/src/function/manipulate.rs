@@ -265,7 +265,7 @@ fn pad(
 
 /// The differences of neighbours along an axis, taken n times; `prepend` and `append` are joined on before.
 #[pyfunction]
-#[pyo3(signature = (x, /, *, axis=-1, n=Count(1), prepend=None, append=None), text_signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)")]
+#[pyo3(signature = (x, /, *, axis=-1, n=Count::new(1), prepend=None, append=None), text_signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)")]
 fn diff(
     py: Python<'_>,
     x: TensorArg,

@@ -112,7 +112,7 @@ fn optional(tensor: &Option<TensorArg>) -> Option<&Tensor> {
 
 /// Normalisation over the last `axes` axes; see luxon.nn.LayerNorm.
 #[pyfunction]
-#[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5, axes = Count(1)), text_signature = "(x, weight=None, bias=None, eps=1e-5, axes=1)")]
+#[pyo3(signature = (x, weight = None, bias = None, eps = 1e-5, axes = Count::new(1)), text_signature = "(x, weight=None, bias=None, eps=1e-5, axes=1)")]
 fn layer_norm(
     py: Python<'_>,
     x: TensorArg,
@@ -130,7 +130,7 @@ fn layer_norm(
 
 /// Division by the root mean square over the last `axes` axes; see luxon.nn.RMSNorm.
 #[pyfunction]
-#[pyo3(signature = (x, weight = None, eps = 1e-5, axes = Count(1)), text_signature = "(x, weight=None, eps=1e-5, axes=1)")]
+#[pyo3(signature = (x, weight = None, eps = 1e-5, axes = Count::new(1)), text_signature = "(x, weight=None, eps=1e-5, axes=1)")]
 fn rms_norm(py: Python<'_>, x: TensorArg, weight: Option<TensorArg>, eps: f64, axes: Count) -> Out<PyTensor> {
     let axes = axes.of("rms_norm", "axes")?;
     Ok(PyTensor(released(py, x.0.count() as f64, || normalise::rms_norm(&x.0, optional(&weight), axes, eps))?))
