@@ -25,7 +25,7 @@ def check_tensor(layer: Layer, x: Any, expected: str) -> None:
 def check_floating(layer: Layer, x: Any) -> None:
     """Refuses an input that is no array of a floating dtype, where there are no parameters to say which."""
     check_tensor(layer, x, "(...)")
-    if not _core.isdtype(x.dtype, "real floating"):
+    if x.dtype.kind != "f" and not _core.isdtype(x.dtype, "real floating"):
         raise TypeError(
             f"{layer.describe()} got {x.dtype} input of shape {tuple(x.shape)}; it takes floating types: convert "
             "with astype"
@@ -293,12 +293,13 @@ class Scale(Layer):
         return Tree({"weight": weight, "bias": self.init_bias(key.fold_in("bias"), self.shape)})
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        expected = f"(..., {', '.join(str(size) for size in self.shape)})"
-        x = check_input(self, x, ps["weight"], expected)
+        weight = ps["weight"]
+        x = check_input(self, x, weight, "(..., *shape)")
         try:
-            y = x * ps["weight"]
+            y = x * weight
         except ValueError:
-            raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected {expected}") from None
+            expected = ", ".join(str(size) for size in self.shape)
+            raise ValueError(f"{self.describe()} got {tuple(x.shape)}, expected (..., {expected})") from None
         if self.use_bias:
             y = y + ps["bias"]
         return self.activation(y), st

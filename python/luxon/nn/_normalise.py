@@ -78,15 +78,15 @@ class _ChannelNorm(_Norm):
 
 def _by_channel(layer: Layer, x: Any, ps: Params, channels: int | None, affine: bool) -> tuple[Any, Any, Any]:
     """The input, checked and in the parameters' dtype, with weight and bias where there are any."""
-    expected = f"(batch, {channels}, ...)"
-    check_tensor(layer, x, expected)
-    if x.ndim < 2 or x.shape[1] != (channels or x.shape[1]):
+    if not hasattr(x, "dtype") or x.ndim < 2 or x.shape[1] != (channels or x.shape[1]):
+        expected = f"(batch, {channels}, ...)"
+        check_tensor(layer, x, expected)
         raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected {expected}")
     if not affine:
         check_floating(layer, x)
         return x, None, None
     weight, bias = ps["weight"], ps["bias"]
-    return check_input(layer, x, weight, expected), weight, bias
+    return check_input(layer, x, weight, "(batch, channels, ...)"), weight, bias
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -375,11 +375,11 @@ class RMSNorm(_Norm):
 
 
 def _trailing(layer: Layer, x: Any, shape: tuple[int, ...], weight: Any) -> Any:
-    expected = f"(..., {', '.join(str(size) for size in shape)})"
-    check_tensor(layer, x, expected)
-    if tuple(x.shape[-len(shape) :]) != shape:
+    if not hasattr(x, "dtype") or tuple(x.shape[-len(shape) :]) != shape:
+        expected = f"(..., {', '.join(str(size) for size in shape)})"
+        check_tensor(layer, x, expected)
         raise ValueError(f"{layer.describe()} got {tuple(x.shape)}, expected {expected}")
     if weight is None:
         check_floating(layer, x)
         return x
-    return check_input(layer, x, weight, expected)
+    return check_input(layer, x, weight, "(..., *shape)")
