@@ -59,10 +59,12 @@ def test_all_kinds_of_leaves(tmp_path):
 def optimizers():
     rules = [rule for rule in vars(optim).values() if isinstance(rule, type) and issubclass(rule, optim.Rule)]
     every = {rule.__name__: rule() for rule in rules if rule is not optim.Rule}
+    every["Muon"] = optim.partition({"layer_{1,5}.weight": optim.Muon(), "**": optim.Adam()})
     small = optim.schedules.one_cycle(1e-2, total_steps=20)
     every["chain"] = optim.chain(optim.clip_global_norm(1.0), optim.ema(0.9), optim.Adam(small))
-    every["accumulate"] = optim.accumulate(optim.SGD(0.1, momentum=0.9), 3)
+    every["accumulate"] = optim.chain(optim.accumulate(3), optim.SGD(0.1, momentum=0.9))
     every["partition"] = optim.partition({"layer_1": optim.Adam(), "**": optim.SGD(0.1, momentum=0.9)})
+    every["mixed_precision"] = optim.mixed_precision(optim.Adam())
     every["lookahead"] = optim.lookahead(optim.Adam(), 4)
     return every
 

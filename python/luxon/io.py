@@ -197,7 +197,7 @@ def _open(path: str | os.PathLike[str]) -> tuple[_core.SafetensorsFile, dict[str
     if header.get("format") != _FORMAT:
         return file, {"ps": tree.from_paths({name: _Stored(name) for name in file.names})}, header
     try:
-        layout, names = json.loads(header["layout"]), set(file.names)
+        layout, names = dict(json.loads(header["layout"]).items()), set(file.names)
         trees = {part: _assemble(part, layout[part], names) for part in _PARTS if part in layout}
         if "step" in header:
             int(header["step"])
