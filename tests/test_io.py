@@ -121,7 +121,10 @@ def test_a_model_says_what_does_not_fit(tmp_path):
     other = nn.Chain(nn.Dense(4, 4), nn.BatchNorm(4), nn.Dropout(0.5), lx.relu, nn.Dense(4, 2))
     with pytest.raises(ValueError) as caught:
         lx.io.load(tmp_path / "m", model=other)
-    for text in ("layer_1.weight has shape (4, 3), expected (4, 4)", "layer_5.bias has shape (3,), expected (2,)"):
+    for text in (
+        "layer_1.weight has shape (4, 3), expected (4, 4)",
+        "layer_5.bias has shape (3,), expected (2,)",
+    ):
         assert text in str(caught.value)
     lx.io.save(tmp_path / "m", ps=ps, st=lx.Tree({**st, "layer_2": {}}))
     with pytest.raises(ValueError, match=r"states do not fit the model: missing layer_2\.running_mean"):

@@ -223,7 +223,11 @@ def _choose(trees: dict[str, Tree], patterns: str | Iterable[str]) -> dict[str, 
         taken = {name for name in value if found[name] is not None or f"{path}.{name}" in chosen}
         # Entries without leaves, such as those of a Dropout, go along with their neighbours.
         empty = {name for name, item in value.items() if isinstance(item, Mapping | tuple) and not len(item)}
-        return {name: found.get(name) or value[name] for name in value if name in taken | empty} if taken else None
+        return (
+            {name: found.get(name) or value[name] for name in value if name in taken | empty}
+            if taken
+            else None
+        )
 
     pruned = {}
     for part, whole in trees.items():
@@ -272,7 +276,10 @@ def load(
     step = header.get("step") if own else None
     users = {name.removeprefix("user."): text for name, text in header.items() if name.startswith("user.")}
     saved = Saved(
-        *(parts.get(part) for part in _PARTS),
+        ps=parts.get("ps"),
+        st=parts.get("st"),
+        optimizer_state=parts.get("optimizer_state"),
+        loader=parts.get("loader"),
         step=None if step is None else int(step),
         model=header.get("model") if own else None,
         metadata=users if own else dict(header),
@@ -355,5 +362,7 @@ def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Opti
         )
     for name, entry in saved.optimizer_state.items():
         if differs := path_difference(saved.ps, entry):
-            raise ValueError(f"load_train_state: the optimiser's {name} does not fit the parameters: {differs}")
+            raise ValueError(
+                f"load_train_state: the optimiser's {name} does not fit the parameters: {differs}"
+            )
     return TrainState._of(model, saved.ps, saved.st, optimizer, saved.optimizer_state, saved.step)
