@@ -103,6 +103,11 @@ class Layer:
 
         return model_text(self)
 
+    def _repr_html_(self) -> str:
+        from ._display import model_html
+
+        return model_html(self)
+
 
 class Container(Layer):
     """A layer made of further layers, which are its dataclass fields (or nests of layers within them).

@@ -198,9 +198,12 @@ fn check_places(entries: &mut [Entry], available: u64) -> Result<()> {
             let what = if *begin < expected { "overlaps the tensor before it" } else { "leaves a gap before it" };
             return Err(Error::Value(format!("{name:?} begins at byte {begin}, not {expected}: it {what}")));
         }
-        let needs = entry.needs().ok_or_else(|| Error::Value(format!("{name:?}: no file has the bytes of its shape")))?;
+        let needs =
+            entry.needs().ok_or_else(|| Error::Value(format!("{name:?}: no file has the bytes of its shape")))?;
         if end.checked_sub(*begin) != Some(needs) {
-            return Err(Error::Value(format!("{name:?} lies from byte {begin} to {end}, its shape needs {needs} bytes")));
+            return Err(Error::Value(format!(
+                "{name:?} lies from byte {begin} to {end}, its shape needs {needs} bytes"
+            )));
         }
         if *end > available {
             return Err(Error::Value(format!("{name:?} ends at byte {end}, the file at {available}")));

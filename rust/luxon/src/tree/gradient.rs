@@ -51,9 +51,14 @@ impl Tree<Tensor> {
     /// # Errors
     /// [`Error::Value`](crate::Error::Value) where this is a container.
     pub fn tensor(&self) -> Result<&Tensor> {
-        let names = || self.structure().paths().into_iter().take(3).map(|(path, _)| path).collect::<Vec<_>>().join(", ");
+        let names =
+            || self.structure().paths().into_iter().take(3).map(|(path, _)| path).collect::<Vec<_>>().join(", ");
         self.value().ok_or_else(|| {
-            crate::Error::Value(format!("expected a tensor, found a container of {} leaves: {}", self.structure().places(), names()))
+            crate::Error::Value(format!(
+                "expected a tensor, found a container of {} leaves: {}",
+                self.structure().places(),
+                names()
+            ))
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::structure::{Draft, Kind, MAX_DEPTH, Structure};
 use super::Tree;
+use super::structure::{Draft, Kind, MAX_DEPTH, Structure};
 use crate::error::{Error, Result};
 
 /// A mapping under construction: names in the order of their first appearance.
