@@ -223,6 +223,13 @@ def test_bad_files(tmp_path):
         lx.io.save(tmp_path / "no" / "such" / "folder", ps={})
 
 
+def test_names_that_are_no_paths(tmp_path):
+    for names in (["a", "a.b"], ["a..b"], [""], ["a." * 300 + "a"], ["a." * 100_000 + "a"]):
+        lx._core.write_safetensors(tmp_path / "m", [(name, lx.ones(1)) for name in names], {})
+        with pytest.raises(ValueError):
+            lx.io.load(tmp_path / "m")
+
+
 def test_bad_metadata(tmp_path):
     x = lx.ones(1)
     layouts = [

@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Generic, Protocol, TextIO, TypeVar, runtime_checkable
 
 import numpy as np
@@ -116,7 +116,7 @@ class Progress(Generic[T]):
         plain: bool = False,
     ) -> None:
         self.iterable = iterable
-        self.total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+        self.total = len(iterable) if total is None and isinstance(iterable, Sized) else total
         self.label = label
         self.file = sys.stderr if file is None else file
         self._values: dict[str, str] = {}

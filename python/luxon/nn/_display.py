@@ -18,7 +18,6 @@ from ._freeze import FrozenLayer
 from ._layer import EMPTY, Children, Layer, abstract_parameters, abstract_states
 from ._setup import _count, rebuild
 
-
 _Line = tuple[str, ...]
 
 
@@ -262,8 +261,8 @@ class Summary:
 
     def _table(self) -> tuple[_Line, list[_Line], _Line]:
         """Header, one line per layer, and the total."""
-        header = ("path", "layer", "output", "parameters", "bytes", "FLOPs")
-        body = [
+        header: _Line = ("path", "layer", "output", "parameters", "bytes", "FLOPs")
+        body: list[_Line] = [
             (
                 row.path or "(model)",
                 row.layer,
