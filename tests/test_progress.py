@@ -75,12 +75,20 @@ def test_loggers_get_numbers_under_paths() -> None:
         log(record, 0, {"g": "x"})
 
 
-def test_html_of_models_and_summaries() -> None:
+def test_html_of_models_trees_and_summaries() -> None:
     model = nn.Chain(a=nn.Chain(nn.Dense(2, 3), nn.BatchNorm(3)), b=nn.Dense(3, 1), name="<net>")
     shown = model._repr_html_()
     assert shown.count("<details") == shown.count("</details>") == 2
     assert shown.count("<div") == shown.count("</div>") and "Dense(3 =&gt; 1)" in shown
     assert "<net>" not in shown and "Dense" in nn.Dense(2, 3)._repr_html_()
+    ps, _ = nn.setup(0, model)
+    parts = ps._repr_html_()
+    assert (
+        parts.count("<details") == parts.count("</details>") == 5
+        and "<div>weight: float32 (3, 2)</div>" in parts
+    )
+    assert parts.count("<div") == parts.count("</div>") and lx.Tree()._repr_html_()
+    assert lx.Tree(a="<b>")._repr_html_().count("&lt;b&gt;") == 1
     table = nn.summary(model, (4, 2)).to_html()
     assert table.count("<tr>") == table.count("</tr>") == 5 and "<td>Dense(2 =&gt; 3)</td>" in table
     assert "non-trainable" in table

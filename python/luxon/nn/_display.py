@@ -225,20 +225,6 @@ def model_text(model: Layer) -> str:
     return "\n".join(lines)
 
 
-def model_html(model: Layer) -> str:
-    """The printed model, with containers that fold."""
-    parts = []
-    for line in model_text(model).splitlines():
-        text = html.escape(line.strip())
-        if text.endswith("("):
-            parts.append(f"<details open><summary>{text[:-1]}</summary><div style='margin-left: 1.5em'>")
-        elif text.startswith(")"):
-            parts.append(f"</div></details><div>{text.lstrip('),').strip()}</div>")
-        else:
-            parts.append(f"<div>{text}</div>")
-    return f"<div style='font-family: monospace'>{''.join(parts)}</div>"
-
-
 @dataclasses.dataclass(frozen=True)
 class SummaryRow:
     """One leaf layer of a summary; parameters and bytes are those that are trained."""

@@ -104,9 +104,9 @@ class Layer:
         return model_text(self)
 
     def _repr_html_(self) -> str:
-        from ._display import model_html
+        from .._html import folded
 
-        return model_html(self)
+        return folded(repr(self))
 
 
 class Container(Layer):
