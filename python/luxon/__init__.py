@@ -255,6 +255,9 @@ if TYPE_CHECKING:
         optim as optim,
     )
     from . import (
+        progress as progress,
+    )
+    from . import (
         random as random,
     )
     from . import (
@@ -314,6 +317,7 @@ _SUBMODULES = frozenset(
         "losses",
         "nn",
         "optim",
+        "progress",
         "random",
         "special",
         "testing",

@@ -18,9 +18,10 @@ Example:
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Saved", "from_torch", "load", "load_train_state", "save", "save_train_state"]
 
 _FORMAT = "luxon-1"
+_PARTS = ("ps", "st", "optimizer_state", "loader")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Saved:
 
     Attributes:
         ps, st, optimizer_state: the trees, None where they were not saved.
+        loader: the state of a data loader, for its `from_state`.
         step: the step, None where it was not saved.
         model: the printed model, for people.
         metadata: the caller's own text.
@@ -54,9 +57,17 @@ class Saved:
     ps: Tree | None
     st: Tree | None
     optimizer_state: Tree | None
+    loader: Tree | None
     step: int | None
     model: str | None
     metadata: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """Stands for a tensor that has not been read yet."""
+
+    name: str
 
 
 def _describe(leaf: Any, where: str) -> Any:
@@ -106,15 +117,19 @@ def save(
     st: Any = None,
     model: Any = None,
     optimizer_state: Any = None,
+    loader: Any = None,
     step: int | None = None,
     metadata: dict[str, str] | None = None,
 ) -> None:
     """Writes trees into one safetensors file, in place of the one that may be there.
 
+    Killed at any instant, the old file or the new one is there, whole. A namedtuple is kept as a tuple.
+
     Args:
         path: the file.
         ps, st, optimizer_state: trees (or nests); what is None is left out.
         model: kept as its printed form.
+        loader: a data loader, or its `state()`.
         step: the number of updates so far.
         metadata: text of your own.
 
@@ -124,7 +139,9 @@ def save(
     """
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {}
-    for part, value in (("ps", ps), ("st", st), ("optimizer_state", optimizer_state)):
+    if hasattr(loader, "state"):
+        loader = loader.state()
+    for part, value in zip(_PARTS, (ps, st, optimizer_state, loader), strict=True):
         if value is None:
             continue
         value = value if isinstance(value, Tree) else Tree(value)
@@ -147,7 +164,8 @@ def save(
     _core.write_safetensors(os.fspath(path), list(tensors.items()), header)
 
 
-def _assemble(part: str, layout: dict[str, Any], tensors: dict[str, Tensor]) -> Tree:
+def _assemble(part: str, layout: dict[str, Any], names: set[str]) -> Tree:
+    """The tree of a part, with `_Stored` in place of its tensors."""
     static, outline = layout["static"], layout["outline"]
 
     def build(outline: Any) -> Any:
@@ -157,52 +175,141 @@ def _assemble(part: str, layout: dict[str, Any], tensors: dict[str, Tensor]) -> 
             return tuple(build(item) for item in outline)
         if outline in static:
             return _restore(static[outline])
-        if f"{part}.{outline}" not in tensors:
-            raise ValueError(f"load: the file lacks the tensor {part}.{outline}")
-        return tensors[f"{part}.{outline}"]
+        if f"{part}.{outline}" not in names:
+            raise ValueError(f"it lacks the tensor {part}.{outline}")
+        return _Stored(f"{part}.{outline}")
 
     groups: dict[str, list[str]] = {}
     for path, source in _places(outline):
         groups.setdefault(source, []).append(path)
     ties = [group for group in groups.values() if len(group) > 1]
-    loaded = Tree(build(outline))
-    return tree.tie(loaded, ties) if ties else loaded
+    built = Tree(build(outline))
+    return tree.tie(built, ties) if ties else built
 
 
-def load(path: str | os.PathLike[str]) -> Saved:
+def _open(path: str | os.PathLike[str]) -> tuple[_core.SafetensorsFile, dict[str, Tree], dict[str, str]]:
+    """The file, its trees without the tensors, and its other text."""
+    name = os.fspath(path)
+    if not os.path.exists(name):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    file = _core.SafetensorsFile(name)
+    header = file.metadata
+    if header.get("format") != _FORMAT:
+        return file, {"ps": tree.from_paths({name: _Stored(name) for name in file.names})}, header
+    try:
+        layout, names = dict(json.loads(header["layout"]).items()), set(file.names)
+        trees = {part: _assemble(part, layout[part], names) for part in _PARTS if part in layout}
+        if "step" in header:
+            int(header["step"])
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError, ValueError) as error:
+        raise ValueError(f"load: {name}: the metadata is malformed: {error}") from error
+    return file, trees, header
+
+
+def _choose(trees: dict[str, Tree], patterns: str | Iterable[str]) -> dict[str, Tree]:
+    """The parts of the trees that the patterns cover."""
+    chosen = set(tree.match(trees, patterns))
+
+    def prune(value: Any, path: str) -> Any:
+        """What is chosen below `path`; None where that is nothing."""
+        if not isinstance(value, Mapping | tuple):
+            return value if path in chosen else None
+        if isinstance(value, tuple):
+            hits = [f"{path}.{name}" in chosen for name in tree.paths(value)]
+            if any(hits) and not all(hits):
+                raise ValueError(f"load: the patterns take a part of {path}, a sequence, which loads whole")
+            return value if any(hits) else None
+        found = {name: prune(item, f"{path}.{name}") for name, item in value.items()}
+        taken = {name for name in value if found[name] is not None or f"{path}.{name}" in chosen}
+        # Entries without leaves, such as those of a Dropout, go along with their neighbours.
+        empty = {name for name, item in value.items() if isinstance(item, Mapping | tuple) and not len(item)}
+        return (
+            {name: found.get(name) or value[name] for name in value if name in taken | empty}
+            if taken
+            else None
+        )
+
+    pruned = {}
+    for part, whole in trees.items():
+        found = prune(tree.untie(whole), part)
+        if found is None:
+            continue
+        groups = ([path for path in group if f"{part}.{path}" in chosen] for group in tree.ties(whole))
+        ties = [group for group in groups if len(group) > 1]
+        pruned[part] = tree.tie(Tree(found), ties) if ties else Tree(found)
+    return pruned
+
+
+def load(
+    path: str | os.PathLike[str],
+    patterns: str | Iterable[str] | None = None,
+    *,
+    model: Layer | None = None,
+) -> Saved:
     """Reads what `save` wrote.
 
     Files of other programs load too: their tensors become `ps`, nested by the dots in their names.
 
+    Args:
+        path: the file.
+        patterns: load only what these cover, for example `"ps.encoder"` or `"**.weight"` (see `luxon.tree`);
+            nothing else is read.
+        model: a layer that the parameters and states are to fit.
+
     Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is malformed.
+        FileNotFoundError, OSError: the file cannot be read.
+        ValueError: the file is malformed; a pattern covers nothing; the trees do not fit the model, naming
+            missing, extra and differing paths.
     """
-    items, header = _core.read_safetensors(os.fspath(path))
-    tensors = dict(items)
-    if header.get("format") != _FORMAT:
-        return Saved(tree.from_paths(tensors), None, None, None, None, dict(header))
-    try:
-        layout = json.loads(header["layout"])
-        parts = {part: _assemble(part, layout[part], tensors) for part in layout}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"load: {os.fspath(path)}: the metadata is malformed: {error!r}") from error
-    step = header.get("step")
-    own = {name.removeprefix("user."): text for name, text in header.items() if name.startswith("user.")}
-    return Saved(
-        parts.get("ps"),
-        parts.get("st"),
-        parts.get("optimizer_state"),
-        None if step is None else int(step),
-        header.get("model"),
-        own,
+    file, trees, header = _open(path)
+    if patterns is not None:
+        trees = _choose(trees, patterns)
+    leaves = [leaf for part in trees.values() for leaf in tree.leaves(part) if isinstance(leaf, _Stored)]
+    names = list(dict.fromkeys(leaf.name for leaf in leaves))
+    tensors = dict(zip(names, file.read(names), strict=True))
+
+    def fetch(leaf: Any) -> Any:
+        return tensors[leaf.name] if isinstance(leaf, _Stored) else leaf
+
+    parts = {part: tree.map(fetch, whole) for part, whole in trees.items()}
+    own = header.get("format") == _FORMAT
+    step = header.get("step") if own else None
+    users = {name.removeprefix("user."): text for name, text in header.items() if name.startswith("user.")}
+    saved = Saved(
+        ps=parts.get("ps"),
+        st=parts.get("st"),
+        optimizer_state=parts.get("optimizer_state"),
+        loader=parts.get("loader"),
+        step=None if step is None else int(step),
+        model=header.get("model") if own else None,
+        metadata=users if own else dict(header),
     )
+    if model is not None:
+        _check_fit(os.fspath(path), saved, model)
+    return saved
+
+
+def _check_fit(path: str, saved: Saved, model: Layer) -> None:
+    from .nn._fit import check_parameters, check_states
+
+    if saved.ps is None:
+        raise ValueError(f"load: {path} holds no parameters")
+    check_parameters(model, saved.ps, f"load: {path}: the parameters do not fit the model")
+    if saved.st is not None:
+        check_states(model, saved.st, f"load: {path}: the states do not fit the model")
 
 
 def save_train_state(
-    path: str | os.PathLike[str], ts: TrainState, metadata: dict[str, str] | None = None
+    path: str | os.PathLike[str],
+    ts: TrainState,
+    metadata: dict[str, str] | None = None,
+    *,
+    loader: Any = None,
 ) -> None:
     """Writes a training state: parameters, states, the optimiser's state and the step.
+
+    With `loader`, a data loader or its state, the file says also how far the epoch has come:
+    `loader.from_state(lx.io.load(path, "loader").loader)` goes on from there.
 
     Raises:
         TypeError, OSError: as `save`.
@@ -213,6 +320,7 @@ def save_train_state(
         st=ts.states,
         model=ts.model,
         optimizer_state=ts.optimizer_state,
+        loader=loader,
         step=ts.step,
         metadata=metadata,
     )
@@ -239,17 +347,22 @@ def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Opti
         >>> lx.io.load_train_state(path, model, optimizer).step
         0
     """
-    from .nn._fit import check_parameters
+    from .nn._fit import path_difference
     from .training import TrainState
 
     saved = load(path)
     if saved.ps is None or saved.st is None or saved.optimizer_state is None or saved.step is None:
         raise ValueError(f"load_train_state: {os.fspath(path)} holds no training state")
-    check_parameters(model, saved.ps)
+    _check_fit(os.fspath(path), saved, model)
     wanted = set(optimizer.slots()) | {"step"}
     if set(saved.optimizer_state) != wanted:
         raise ValueError(
             f"load_train_state: the file has the optimiser state {', '.join(saved.optimizer_state)}; "
             f"{type(optimizer).__name__} keeps {', '.join(sorted(wanted))}"
         )
+    for name, entry in saved.optimizer_state.items():
+        if differs := path_difference(saved.ps, entry):
+            raise ValueError(
+                f"load_train_state: the optimiser's {name} does not fit the parameters: {differs}"
+            )
     return TrainState._of(model, saved.ps, saved.st, optimizer, saved.optimizer_state, saved.step)

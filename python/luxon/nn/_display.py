@@ -7,6 +7,7 @@ code as in a real call, so that nothing has to be said twice.
 from __future__ import annotations
 
 import dataclasses
+import html
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ from .._core import ShapeDtype, Tree
 from ._freeze import FrozenLayer
 from ._layer import EMPTY, Children, Layer, Wrapper, abstract_parameters, abstract_states
 from ._setup import _count, rebuild
+
+_Line = tuple[str, ...]
 
 
 def as_abstract(spec: Any) -> Any:
@@ -258,15 +261,17 @@ class SummaryRow:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A table of the layers of a model that compute, as `nn.summary` makes it; prints as text."""
+    """A table of the layers of a model that compute, as `nn.summary` makes it; prints as text, and as a table in
+    notebooks."""
 
     rows: tuple[SummaryRow, ...]
     trainable: int
     non_trainable: int
 
-    def __str__(self) -> str:
-        header = ("path", "layer", "output", "parameters", "bytes", "FLOPs")
-        body = [
+    def _table(self) -> tuple[_Line, list[_Line], _Line]:
+        """Header, one line per layer, and the total."""
+        header: _Line = ("path", "layer", "output", "parameters", "bytes", "FLOPs")
+        body: list[_Line] = [
             (
                 row.path or "(model)",
                 row.layer,
@@ -286,21 +291,48 @@ class Summary:
             f"{sum(row.bytes for row in self.rows):,}",
             f"{flops:,}",
         )
+        return header, body, total
+
+    def _plus(self) -> str:
+        return f"plus {self.non_trainable:,} non-trainable" if self.non_trainable else ""
+
+    def __str__(self) -> str:
+        header, body, total = self._table()
         widths = [max(len(line[column]) for line in (header, *body, total)) for column in range(6)]
 
-        def text(line: tuple[str, ...]) -> str:
+        def text(line: _Line) -> str:
             cells = [
                 cell.ljust(width) if column < 3 else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ]
             return "  ".join(cells).rstrip()
 
-        rule = "-" * len(text(tuple("x" * width for width in widths)))
-        plus = f"plus {self.non_trainable:,} non-trainable" if self.non_trainable else ""
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        plus = self._plus()
         lines = [text(header), rule, *(text(line) for line in body), rule, text(total)]
         return "\n".join([*lines, plus] if plus else lines)
 
     __repr__ = __str__
+
+    def to_html(self) -> str:
+        """The table as HTML.
+
+        Example:
+            >>> from luxon import nn
+            >>> "<td>Dense(2 =&gt; 8)</td>" in nn.summary(nn.Dense(2, 8), (5, 2)).to_html()
+            True
+        """
+        header, body, total = self._table()
+
+        def row(line: _Line, cell: str = "td") -> str:
+            return "<tr>" + "".join(f"<{cell}>{html.escape(text)}</{cell}>" for text in line) + "</tr>"
+
+        lines = "".join(map(row, body))
+        plus = f"<caption style='caption-side: bottom'>{self._plus()}</caption>" if self._plus() else ""
+        foot = f"<tfoot>{row(total, 'th')}</tfoot>"
+        return f"<table>{plus}<thead>{row(header, 'th')}</thead><tbody>{lines}</tbody>{foot}</table>"
+
+    _repr_html_ = to_html
 
 
 def summary(model: Layer, x_spec: Any) -> Summary:

@@ -26,7 +26,7 @@ def check_parameters(model: Layer, ps: Params, subject: str = "the parameters do
 
     Raises:
         TypeError: no tree.
-        ValueError: naming the missing and the extra paths, or the first shape that differs.
+        ValueError: naming the missing and the extra paths, or the shapes that differ.
     """
     _check_tree(ps, "parameters")
     wanted = parameter_structure(model)
@@ -45,12 +45,19 @@ def check_parameters(model: Layer, ps: Params, subject: str = "the parameters do
     if not same:  # Names in another order, or ties.
         at = dict(zip(tree.paths(ps), tree.leaves(tree.untie(ps)), strict=True))
         leaves = [at[path] for path in tree.paths(expected, unique=True)]
-    for place, (given, leaf) in enumerate(zip(leaves, tree.leaves(expected), strict=True)):
-        if isinstance(given, Tensor) and isinstance(leaf, Tensor) and given.shape != leaf.shape:
-            raise ValueError(
-                f"{subject}: {tree.paths(expected, unique=True)[place]} has shape {tuple(given.shape)}, expected "
-                f"{tuple(leaf.shape)}"
-            )
+    differing = [
+        place
+        for place, (given, leaf) in enumerate(zip(leaves, tree.leaves(expected), strict=True))
+        if isinstance(given, Tensor) and isinstance(leaf, Tensor) and given.shape != leaf.shape
+    ]
+    if differing:
+        paths, wants = tree.paths(expected, unique=True), tree.leaves(expected)
+        listed = [
+            f"{paths[place]} has shape {tuple(leaves[place].shape)}, expected {tuple(wants[place].shape)}"
+            for place in differing[:SHOWN]
+        ]
+        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise ValueError(f"{subject}: {'; '.join(listed)}{more}")
 
 
 def check_states(model: Layer, st: States, subject: str = "the states do not fit the model") -> None:
@@ -83,6 +90,11 @@ def explain(error: Exception, layer: Layer, name: str, ps: Params, st: States) -
         if not isinstance(trees, Mapping) or name not in trees:
             what = "parameters" if trees is ps else "states"
             check(layer, trees, f"the {what} do not fit {layer.describe()}")
+
+
+def path_difference(wanted: Any, given: Any) -> str:
+    """The paths that `given` lacks or has too many, for a message; empty where they are the same."""
+    return _listed(*_difference(wanted, given))
 
 
 def tree_at(trees: Any, path: str) -> Any:

@@ -118,6 +118,11 @@ class Layer:
 
         return model_text(self)
 
+    def _repr_html_(self) -> str:
+        from .._html import folded
+
+        return folded(repr(self))
+
 
 class Container(Layer):
     """A layer made of further layers, which are its dataclass fields (or nests of layers within them).

@@ -385,6 +385,11 @@ impl PyTree {
         text::show(&self.tree, py)
     }
 
+    /// The printed tree with parts that fold, for notebooks.
+    fn _repr_html_<'py>(slf: &Bound<'py, PyTree>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import(intern!(slf.py(), "luxon._html"))?.call_method1(intern!(slf.py(), "folded"), (slf.repr()?,))
+    }
+
     fn __dir__<'py>(slf: &Bound<'py, PyTree>) -> PyResult<Bound<'py, PyAny>> {
         let names = slf.py().get_type::<PyTree>().call_method1(intern!(slf.py(), "__dir__"), (slf.get_type(),));
         let all = match names {

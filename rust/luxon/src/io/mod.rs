@@ -1,3 +1,8 @@
 //! Files.
 
+mod header;
 pub mod safetensors;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,74 +1,47 @@
 //! Named tensors in a safetensors file, readable by every library that knows the format.
 //!
 //! A write is atomic: a temporary file in the same folder is filled, synced and renamed, and the folder
-//! synced; killed at any instant, the old or the new file is there. A read checks the header against the
-//! file's size before anything is allocated, and never runs code.
+//! synced; killed at any instant, the old or the new file is there. A [`Reader`] checks the whole header
+//! against the file's size first, reads only the tensors it is asked for, each straight into its own memory,
+//! and never runs code.
+//!
+//! ```
+//! use luxon::io::safetensors::{self, Metadata, Reader};
+//! use luxon::{DType, Tensor};
+//! let path = std::env::temp_dir().join(format!("luxon-example-{}.safetensors", std::process::id()));
+//! let weight = Tensor::ones(&[2, 3], DType::F32)?;
+//! safetensors::write(&path, &[("weight".into(), weight)], &Metadata::new())?;
+//! let mut file = Reader::open(&path)?;
+//! assert_eq!(file.names().collect::<Vec<_>>(), ["weight"]);
+//! assert_eq!(file.read("weight")?.shape()[..], [2, 3]);
+//! # std::fs::remove_file(path).map_err(|error| luxon::Error::File(error.to_string()))?;
+//! # Ok::<(), luxon::Error>(())
+//! ```
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use safetensors::{Dtype, SafeTensors, View};
-
+use super::header::{self, Entry, Header, LONGEST};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::layout::Shape;
 use crate::tensor::{Tensor, Value};
+use crate::tree::near;
 
-/// Text that travels with the tensors.
-pub type Metadata = HashMap<String, String>;
+pub use super::header::Metadata;
 
-/// A contiguous host value as the format sees it.
-struct Entry {
-    value: Value,
-}
-
-impl Entry {
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the value is contiguous, in host memory, and lives as long as the entry.
-        unsafe { std::slice::from_raw_parts(self.value.pointer(), self.value.count() * self.value.dtype().size()) }
-    }
-}
-
-impl View for Entry {
-    fn dtype(&self) -> Dtype {
-        match self.value.dtype() {
-            DType::Bool => Dtype::BOOL,
-            DType::U8 => Dtype::U8,
-            DType::I32 => Dtype::I32,
-            DType::I64 => Dtype::I64,
-            DType::BF16 => Dtype::BF16,
-            DType::F16 => Dtype::F16,
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.value.shape()
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.bytes())
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes().len()
-    }
-}
+/// The bytes that give the header's length.
+const PREFIX: u64 = 8;
 
 fn failed(what: &str, path: &Path, error: impl std::fmt::Display) -> Error {
     Error::File(format!("{what} {}: {error}", path.display()))
 }
 
-/// A name in the same folder that nobody else uses.
-fn temporary(path: &Path) -> PathBuf {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}-{number}.partial", std::process::id()))
+/// The bytes of a contiguous host value.
+fn bytes_of(value: &Value) -> &[u8] {
+    // SAFETY: callers pass contiguous values in host memory; the memory lives as long as the value.
+    unsafe { std::slice::from_raw_parts(value.pointer(), value.count() * value.dtype().size()) }
 }
 
 /// Writes the tensors, in place of the file that may be there.
@@ -76,118 +49,200 @@ fn temporary(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::File`] where the file system refuses, [`Error::Value`] for a name given twice.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: &Metadata) -> Result<()> {
-    let mut names = std::collections::HashSet::new();
-    let mut entries = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        if !names.insert(name) {
-            return Err(Error::value("save", format_args!("the name {name:?} is given twice")));
-        }
-        entries.push((name, Entry { value: tensor.to_host()?.value().to_contiguous()? }));
-    }
-    let partial = temporary(path);
-    let written = safetensors::serialize_to_file(entries, Some(metadata.clone()), &partial)
-        .map_err(|error| failed("could not write", path, error))
-        .and_then(|()| replace(&partial, path).map_err(|error| failed("could not write", path, error)));
+    let refused = |error: io::Error| failed("could not write", path, error);
+    // Who writes to a link means the file behind it.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let (text, values) = prepare(tensors, metadata)?;
+    let (file, partial) = temporary(&target).map_err(refused)?;
+    let written = fill(BufWriter::new(&file), &text, &values)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&partial, &target))
+        .and_then(|()| sync_folder(&target));
     if written.is_err() {
         // The error that matters is the first one; a leftover partial file is only untidy.
         let _ = fs::remove_file(&partial);
     }
-    written
+    written.map_err(refused)
 }
 
-fn replace(partial: &Path, path: &Path) -> std::io::Result<()> {
-    File::open(partial)?.sync_all()?;
-    fs::rename(partial, path)?;
+/// The bytes of a file with these tensors.
+///
+/// # Errors
+/// [`Error::Value`] for a name given twice, [`Error::Memory`].
+pub fn to_bytes(tensors: &[(String, Tensor)], metadata: &Metadata) -> Result<Vec<u8>> {
+    let (text, values) = prepare(tensors, metadata)?;
+    let mut bytes = Vec::new();
+    fill(&mut bytes, &text, &values).map_err(|error| Error::File(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The header, and the values in the order of the file: wide elements first, so that all are aligned.
+fn prepare(tensors: &[(String, Tensor)], metadata: &Metadata) -> Result<(String, Vec<Value>)> {
+    let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
+    order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size()));
+    let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::value("save", format_args!("the name {:?} is given twice", pair[0])));
+    }
+    let (mut entries, mut values, mut at) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len()), 0);
+    for (name, tensor) in order {
+        let value = tensor.to_host()?.value().to_contiguous()?;
+        let entry = Entry::of(name, value.dtype(), tensor.shape(), at, bytes_of(&value).len() as u64);
+        at = entry.end;
+        entries.push(entry);
+        values.push(value);
+    }
+    Ok((header::print(metadata, &entries)?, values))
+}
+
+fn fill(mut to: impl Write, text: &str, values: &[Value]) -> io::Result<()> {
+    to.write_all(&(text.len() as u64).to_le_bytes())?;
+    to.write_all(text.as_bytes())?;
+    for value in values {
+        to.write_all(bytes_of(value))?;
+    }
+    to.flush()
+}
+
+/// A new file in the same folder, under a name that nobody else uses.
+fn temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().ok_or_else(|| io::Error::other("it is no file's name"))?.to_string_lossy();
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let partial = path.with_file_name(format!(".{name}.{}-{number}.partial", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&partial) {
+            // A killed process of the same number left it behind.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return Ok((opened?, partial)),
+        }
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
-/// Reads every tensor of a file, in the order of the file, and its metadata.
+/// Tensors with their names.
+pub type Named = Vec<(String, Tensor)>;
+
+/// Every tensor of a file, in its order, and its metadata.
 ///
 /// # Errors
-/// [`Error::File`] where the file cannot be read or is malformed.
-pub fn read(path: &Path) -> Result<(Vec<(String, Tensor)>, Metadata)> {
-    let bytes = fs::read(path).map_err(|error| failed("could not read", path, error))?;
-    parse(&bytes).map_err(|error| failed("could not read", path, error))
+/// As [`Reader::open`] and [`Reader::read`].
+pub fn read(path: &Path) -> Result<(Named, Metadata)> {
+    Reader::open(path)?.read_all()
 }
 
-/// Reads the tensors from a file's bytes, such as those of `include_bytes!`.
+/// The tensors and metadata in a file's bytes, such as those of `include_bytes!`.
 ///
 /// # Errors
-/// [`Error::File`] where they are malformed.
-pub fn parse(bytes: &[u8]) -> Result<(Vec<(String, Tensor)>, Metadata)> {
-    let malformed = |error: safetensors::SafeTensorError| Error::File(format!("not a valid safetensors file: {error}"));
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
-    let file = SafeTensors::deserialize(bytes).map_err(malformed)?;
-    let mut tensors = Vec::new();
-    for name in header.offset_keys() {
-        let view = file.tensor(&name).map_err(malformed)?;
-        let dtype = match view.dtype() {
-            Dtype::BOOL => DType::Bool,
-            Dtype::U8 => DType::U8,
-            Dtype::I32 => DType::I32,
-            Dtype::I64 => DType::I64,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F16 => DType::F16,
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            other => {
-                return Err(Error::File(format!("tensor {name:?} has dtype {other:?}, which luxon does not have")));
-            }
-        };
-        let mut value = Value::empty(dtype, &Shape::from_slice(view.shape())?)?;
-        let data = view.data();
-        if data.len() != value.count() * dtype.size() {
-            return Err(Error::File(format!("tensor {name:?} has {} bytes, its shape needs others", data.len())));
+/// As [`Reader::from_bytes`] and [`Reader::read`].
+pub fn parse(bytes: &[u8]) -> Result<(Named, Metadata)> {
+    Reader::from_bytes(bytes)?.read_all()
+}
+
+/// An open file whose header has been read and found to be sound.
+#[derive(Debug)]
+pub struct Reader<S> {
+    source: S,
+    /// What errors call it.
+    origin: String,
+    header: Header,
+    /// Where the tensors' bytes begin.
+    start: u64,
+}
+
+impl Reader<File> {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the file cannot be read, [`Error::Value`] where it is malformed.
+    pub fn open(path: &Path) -> Result<Reader<File>> {
+        let refused = |error: io::Error| failed("could not read", path, error);
+        // Opening a pipe would wait for a writer.
+        let about = fs::metadata(path).map_err(refused)?;
+        if !about.is_file() {
+            return Err(failed("could not read", path, "it is no regular file"));
         }
-        if dtype == DType::Bool && data.iter().any(|&byte| byte > 1) {
-            return Err(Error::File(format!("tensor {name:?} holds truth values other than 0 and 1")));
-        }
-        // SAFETY: the value is fresh and has exactly this many bytes.
-        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), value.pointer_mut(), data.len()) };
-        tensors.push((name, Tensor::from(value)));
+        let file = File::open(path).map_err(refused)?;
+        let length = file.metadata().map_err(refused)?.len();
+        Reader::new(file, length, path.display().to_string())
     }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
+impl<'a> Reader<Cursor<&'a [u8]>> {
+    /// Reads the header in a file's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where it is malformed.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Reader<Cursor<&'a [u8]>>> {
+        Reader::new(Cursor::new(bytes), bytes.len() as u64, "safetensors".into())
+    }
+}
 
-    #[test]
-    fn what_is_written_is_read() {
-        let folder = std::env::temp_dir().join(format!("luxon-io-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("a.safetensors");
-        let dense = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
-        let tensors = [
-            ("layer.weight".to_string(), dense.matrix_transpose().unwrap()),
-            ("flag".to_string(), Tensor::new(&[true, false], &[2]).unwrap()),
-            ("empty".to_string(), Tensor::zeros(&[0, 3], DType::F64).unwrap()),
-            ("half".to_string(), dense.cast(DType::BF16).unwrap()),
-        ];
-        let metadata = Metadata::from([("format".to_string(), "luxon".to_string())]);
-        write(&path, &tensors, &metadata).unwrap();
-        let (read_back, text) = read(&path).unwrap();
-        assert_eq!(text, metadata);
-        for (name, tensor) in &tensors {
-            let (_, found) = read_back.iter().find(|(other, _)| other == name).unwrap();
-            assert_eq!(found.shape(), tensor.shape());
-            assert_eq!(found.dtype(), tensor.dtype());
+impl<S: Read + Seek> Reader<S> {
+    /// Reads the header of a source of `length` bytes.
+    fn new(mut source: S, length: u64, origin: String) -> Result<Reader<S>> {
+        let malformed = |what: String| Error::Value(format!("{origin}: {what}"));
+        let lost = |error: io::Error| Error::File(format!("could not read {origin}: {error}"));
+        let after = length.checked_sub(PREFIX).ok_or_else(|| malformed(format!("{length} bytes are no file")))?;
+        let mut prefix = [0; PREFIX as usize];
+        source.read_exact(&mut prefix).map_err(lost)?;
+        let size = u64::from_le_bytes(prefix);
+        if size > after.min(LONGEST) {
+            return Err(malformed(format!("a header of {size} bytes in a file of {length}")));
         }
-        let weight = &read_back.iter().find(|(name, _)| name == "layer.weight").unwrap().1;
-        assert_eq!(weight.to_vec::<f32>().unwrap(), [1.0, 3.0, 2.0, 4.0]);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        assert!(write(&folder.join("none/a"), &tensors, &metadata).is_err());
-        let mut bytes = fs::read(&path).unwrap();
-        for position in 0..bytes.len().min(200) {
-            let kept = bytes[position];
-            bytes[position] ^= 0x5a;
-            let _ = parse(&bytes);
-            bytes[position] = kept;
-            assert!(parse(&bytes[..position]).is_err());
+        let mut text = vec![0; size as usize];
+        source.read_exact(&mut text).map_err(lost)?;
+        let header = Header::parse(&text, after - size).map_err(|error| malformed(error.to_string()))?;
+        Ok(Reader { source, origin, header, start: PREFIX + size })
+    }
+
+    /// The file's text.
+    pub fn metadata(&self) -> &Metadata {
+        &self.header.metadata
+    }
+
+    /// The names of the tensors, in the file's order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.header.entries.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The tensor of a name.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where there is none (naming the nearest), where its dtype is none of ours, and for
+    /// truth values other than 0 and 1; [`Error::File`] where it cannot be read; [`Error::Memory`].
+    pub fn read(&mut self, name: &str) -> Result<Tensor> {
+        let entry = self.header.find(name).ok_or_else(|| {
+            let near = near(name, self.names().map(str::to_string));
+            Error::Value(format!("{} has no tensor {name:?}; {near}", self.origin))
+        })?;
+        let malformed = |what: String| Error::Value(format!("{}: {what}", self.origin));
+        let dtype = entry.dtype().map_err(|error| malformed(error.to_string()))?;
+        let mut value = Value::empty(dtype, &entry.shape)?;
+        let count = (entry.end - entry.begin) as usize;
+        // SAFETY: the value is fresh, and the header was checked: dtype and shape take this many bytes.
+        let bytes = unsafe {
+            std::ptr::write_bytes(value.pointer_mut(), 0, count);
+            std::slice::from_raw_parts_mut(value.pointer_mut(), count)
+        };
+        let lost = |error: io::Error| Error::File(format!("could not read {}: {error}", self.origin));
+        self.source.seek(SeekFrom::Start(self.start + entry.begin)).map_err(lost)?;
+        self.source.read_exact(bytes).map_err(lost)?;
+        if dtype == DType::Bool && bytes.iter().any(|&byte| byte > 1) {
+            return Err(malformed(format!("{name:?} has truth values other than 0 and 1")));
         }
-        fs::remove_dir_all(&folder).unwrap();
+        Ok(Tensor::from(value))
+    }
+
+    /// Every tensor, in the file's order, and the text.
+    fn read_all(mut self) -> Result<(Named, Metadata)> {
+        let names: Vec<String> = self.names().map(str::to_string).collect();
+        let tensors = names.into_iter().map(|name| Ok((name.clone(), self.read(&name)?))).collect::<Result<_>>()?;
+        Ok((tensors, self.header.metadata))
     }
 }

@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 pub mod align;
 pub mod edit;
+mod gradient;
+mod paths;
 pub mod pattern;
 pub mod structure;
 
