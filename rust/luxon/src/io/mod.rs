@@ -1,6 +1,7 @@
 //! Files.
 
 mod header;
+mod json;
 pub mod safetensors;
 
 #[cfg(test)]
