@@ -1,7 +1,7 @@
 //! Element types as kernels compute with them, and the conversions between any two.
 //!
-//! [`Number`] says what each stored type is computed in (halves in f32, the others as they are) and
-//! [`Arithmetic`] what can be done there, with integer overflow wrapping. The half conversions are
+//! `Number` says what each stored type is computed in (halves in f32, the others as they are) and
+//! `Arithmetic` what can be done there, with integer overflow wrapping. The half conversions are
 //! branch-free bit arithmetic, so that loops over them vectorise on every instruction set; they round
 //! to nearest even and keep NaN.
 //!

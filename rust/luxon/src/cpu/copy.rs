@@ -5,7 +5,7 @@
 //! through register tiles inside blocks of 128x128, which keep both sides in the caches and use every
 //! byte of each page and line that is touched; that order, not the shuffles, is what makes it fast.
 //!
-//! The invariant of [`for_runs`]: it visits row-major positions in increasing order, each exactly once.
+//! The invariant of `for_runs`: it visits row-major positions in increasing order, each exactly once.
 
 use std::ops::{Deref, Range};
 

@@ -1,7 +1,7 @@
 //! The instruction sets that kernels are compiled for, and the one that this process uses.
 //!
 //! A kernel body is written once, `#[inline(always)]`, and instantiated per instruction set by
-//! [`per_isa!`]; the choice is made at run time, once. Every body computes the same operations in
+//! `per_isa!`; the choice is made at run time, once. Every body computes the same operations in
 //! the same order whatever the vector width (fused multiply-adds included: where the hardware has
 //! none, `mul_add` is exact in software), so a result does not depend on the machine.
 //!

@@ -521,7 +521,7 @@ pub fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
 /// The tensors side by side along a new axis.
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`concat()`].
 pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
     let Some(first) = tensors.first() else {
         return Err(Error::value("stack", "needs at least one tensor"));

@@ -5,7 +5,7 @@
 //! derives once. [`apply`] carries an operation out and lets the levels of differentiation record it.
 //!
 //! Rules are written with tensor operations, never with kernels: they are differentiated like any code.
-//! The functions that users call stand beside their family and are collected in [`crate::array`].
+//! The functions that users call stand beside their family; the crate re-exports them.
 
 use std::sync::Arc;
 

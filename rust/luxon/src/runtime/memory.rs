@@ -1,7 +1,7 @@
 //! The buffer cache: memory for tensors, 64-byte aligned, kept for the next tensor of its size class.
 //!
 //! Fresh memory costs page faults (a 40 MB result is seven times slower to write), so freed blocks go
-//! into lists by size class: a list per thread without locks for blocks up to [`LOCAL_LIMIT`], one
+//! into lists by size class: a list per thread without locks for blocks up to `LOCAL_LIMIT`, one
 //! shared list for larger ones. Four classes per power of two waste at most a fifth. Both lists are
 //! capped; `LUXON_CACHE_BYTES` sets the shared cap (default 2 GiB). A failed allocation empties the
 //! shared list and tries once more before it becomes [`Error::Memory`].

@@ -1,11 +1,11 @@
 //! Pooling over windows of planes: the largest element with its place, the mean, and the mean's transpose.
 //!
 //! An array is `planes` planes of (depth, height, width); fewer axes have leading ones of size 1. A plane is
-//! first laid out so that every tap of all windows is one contiguous run (see [`layout`]): rows padded, and
+//! first laid out so that every tap of all windows is one contiguous run (see `layout`): rows padded, and
 //! with strides taken apart by their remainder. Then a row of outputs is an elementwise maximum or sum of
 //! runs, whatever window, stride, dilation and padding are, and whole planes go through full vectors.
 //!
-//! Windows that differ in length (adaptive ones) are walked one by one in [`ragged`].
+//! Windows that differ in length (adaptive ones) are walked one by one in `ragged`.
 
 mod layout;
 mod max;

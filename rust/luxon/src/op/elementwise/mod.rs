@@ -390,7 +390,7 @@ impl From<Kernel> for Op {
 }
 
 impl Tensor {
-    /// Elementwise sum; see [`Tensor::add_`]-free semantics in the module: never in place.
+    /// Elementwise sum.
     #[inline]
     pub fn add<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Tensor> {
         map(Kernel::Add, &[self.into(), other.into()])

@@ -2,7 +2,7 @@
 //!
 //! The kernel's rows of alpha are an untracked output, from which the gradient's kernel runs the backward
 //! recursion; they are kept only where something is differentiated. The definition goes through time with one
-//! row of all samples per step and writes impossible states as [`IMPOSSIBLE`], a finite number, so that its
+//! row of all samples per step and writes impossible states as `IMPOSSIBLE`, a finite number, so that its
 //! derivatives of any order have no infinities to meet. The gradient is that of the log probabilities as they
 //! are given, without any assumption that they come from a softmax.
 

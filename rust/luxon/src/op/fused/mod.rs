@@ -1,6 +1,6 @@
 //! Fused operations: a kernel of their own for what other operations define.
 //!
-//! Each states its definition in [`Family::expand`], and a test holds the kernel to it. Where a rule has a
+//! Each states its definition in `Family::expand`, and a test holds the kernel to it. Where a rule has a
 //! kernel too, it is a fused operation again, with its own definition: so derivatives of any order, forward
 //! mode, and devices without the kernels need nothing further. Kernels take f32 and f64, contiguous; the
 //! functions that users call widen half types before and round after.

@@ -1,6 +1,6 @@
 //! NumPy's index expressions: integers, slices, new axes, ellipses, index tensors and masks.
 //!
-//! An expression becomes a [`Plan`]: a window and a permutation and reshape of it (views, wherever strides
+//! An expression becomes a `Plan`: a window and a permutation and reshape of it (views, wherever strides
 //! can say it), then at most one gather over neighbouring axes. The same plan read backwards gives the
 //! functional updates. The axes of index tensors stand where the first of them stood if they are neighbours
 //! in the expression (an integer among index tensors counts as one), and in front otherwise.
