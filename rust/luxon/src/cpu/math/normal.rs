@@ -140,6 +140,7 @@ fn reciprocal_f64(y: f64, k: f64) -> (f64, f64) {
 fn mills_f64(y: f64) -> (f64, f64) {
     const K: f64 = 5.96875;
     const LEADING: f64 = 0.7771515406810234;
+    const LAST: f64 = -0.7001166371801388;
     let (inverse, error) = reciprocal_f64(y, K);
     let part = inverse * (2.0 * K);
     let t = 1.0 - part;
@@ -166,11 +167,14 @@ fn mills_f64(y: f64) -> (f64, f64) {
         -0.1499683957567613,
         0.2649455831489636,
         -0.4111601383985205,
-        0.5670588515756572,
-        -0.7001166371801388
+        0.5670588515756572
     );
-    let p = t.mul_add(q, LEADING);
-    let p_low = t.mul_add(q, LEADING - p);
+    // The last steps of Horner's rule round the most where `t` is near -1: what they lose is kept.
+    let product = t * q;
+    let q_high = product + LAST;
+    let q_low = t.mul_add(q, -product) + (product - (q_high - LAST)) + (LAST - (q_high - (q_high - LAST)));
+    let p = t.mul_add(q_high, LEADING);
+    let p_low = t.mul_add(q_low, t.mul_add(q_high, LEADING - p));
     let high = p * inverse;
     let relative = t_low.mul_add(t.mul_add(0.8, -0.95), error * inverse.mul_add(26.49, -0.22));
     (high, high.mul_add(relative, p.mul_add(inverse, -high)) + p_low * inverse)
