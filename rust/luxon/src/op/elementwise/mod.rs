@@ -177,10 +177,18 @@ fn compute_dtype(kernel: Kernel, joined: DType) -> Result<DType> {
 pub fn map(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
     debug_assert_eq!(operands.len(), kernel.arity());
     let mut map = Map { kernel, scalars: [None; MAX_ARITY] };
+    let mut plain = matches!(kernel.domain(), Domain::Float | Domain::Number | Domain::Compare | Domain::Test);
+    // The most common call of all, without a loop.
+    if let [Operand::Tensor(a), Operand::Tensor(b)] = operands
+        && plain
+        && a.dtype() == b.dtype()
+        && a.dtype().is_float()
+    {
+        return apply_map(map, &[a, b]);
+    }
     let mut first: Option<&Tensor> = None;
     let mut inputs = [None; MAX_ARITY];
     let mut count = 0;
-    let mut plain = matches!(kernel.domain(), Domain::Float | Domain::Number | Domain::Compare | Domain::Test);
     for (index, operand) in operands.iter().enumerate() {
         match operand {
             Operand::Tensor(tensor) => {
