@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CARGO_FLAGS ?= --release
 
-.PHONY: digits test install install-test rust-test python-test docs-test lint types bench clean
+.PHONY: digits test install install-test rust-test python-test docs-test lint types bench bench-kernels clean
 
 digits: install  ## Train a network on handwritten digits.
 	$(BIN)/python examples/digits.py
@@ -41,9 +41,16 @@ types:
 	$(BIN)/mypy
 	cd $(VENV) && bin/python -m mypy.stubtest luxon._core --allowlist ../tests/stubtest_allowlist.txt
 
-bench:
+# PEER_PYTHON: a Python with JAX and PyTorch, where the one in .venv (which has JAX) is not enough.
+PEER_PYTHON ?= $(BIN)/python
+
+bench: install-test  ## Compare with other libraries: prints the table, writes output/bench.json and .png.
+	$(BIN)/python benches/compare.py --peer-python $(PEER_PYTHON)
+	$(BIN)/python benches/compare.py --memory --peer-python $(PEER_PYTHON)
+	$(BIN)/python benches/footprint.py --peer-python $(PEER_PYTHON)
+
+bench-kernels:  ## Measure the kernels from Rust, beside other crates.
 	cargo bench --package luxon-benches
-	$(BIN)/python benches/compare.py
 
 clean:
 	rm -rf target $(VENV)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import operations_luxon
 import workloads
 
 import luxon as lx
@@ -185,7 +186,11 @@ def build(name: str, mode: str):
     if kind == "chain":
         return chain(workloads.CHAINS[name], name)
     if kind == "op":
-        return operation(workloads.spec(name)["op"])
+        op = workloads.spec(name)["op"]
+        overhead = op in ("add", "add_tracked", "grad_10")
+        return (
+            operations_luxon.overhead(op) if overhead else operations_luxon.build(op, workloads.op_inputs(op))
+        )
     s, p, x, y = workloads.init(name)
     model, ps = MODELS[kind](s, p)
     initial, st = nn.setup(0, model, dtype=s["dtype"])
@@ -206,31 +211,6 @@ def build(name: str, mode: str):
         return loss
 
     return step
-
-
-def operation(name: str):
-    arrays = [lx.asarray(array) for array in workloads.op_inputs(name)]
-    if name in ("conv_bwd", "layernorm_fb"):
-        *primals, dy = arrays
-
-        def both():
-            if name == "conv_bwd":
-                return lx.vjp(lambda x, w: lx.functional.conv(x, w, padding=1), *primals)[1](dy)
-            y, pullback = lx.vjp(lx.functional.layer_norm, *primals)
-            return y, *pullback(dy)
-
-        return both
-    a, b = arrays[0], arrays[-1]
-    functions = {
-        "ewchain_1e7": lambda: lx.tanh(a * 1.1 + 0.3) * lx.sigmoid(a),
-        "exp_1e7": lambda: lx.exp(a),
-        "sum0_4096": lambda: lx.sum(a, axis=0),
-        "sum1_4096": lambda: lx.sum(a, axis=1),
-        "softmax_4096": lambda: lx.softmax(a, axis=-1),
-        "transpose_4096": lambda: lx.asarray(a.T, copy=True),
-        "conv_fwd": lambda: lx.functional.conv(a, arrays[1], padding=1),
-    }
-    return functions.get(name, lambda: a @ b)
 
 
 def chain(count: int, name: str):
