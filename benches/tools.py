@@ -80,8 +80,9 @@ def gradients_row() -> None:
 
 
 def chain_row() -> None:
+    """What a Chain adds to the calls of its layers, for parameters that it has seen and for a tree new in each call."""
     depth = 100
-    layers = [nn.NoOpLayer() for _ in range(depth)]
+    layers = [nn.Scale((4,)) for _ in range(depth)]
     model = nn.Chain(*layers)
     ps, st = nn.setup(0, model)
     x = lx.ones(4)
@@ -93,9 +94,18 @@ def chain_row() -> None:
             y, _ = layer(y, layer_ps, layer_st)
         return y
 
-    through, alone = interleaved(lambda: model(x, ps, st), by_hand)
-    each = tuple((a - b) / depth for a, b in zip(through, alone, strict=True))
-    print(f"{'Chain, added per layer':48s}{each[0] * 1e9:10.0f} ns {each[1] * 1e9:10.0f} ns")
+    def fresh():
+        return lx.tree.map(lambda leaf: leaf, ps)
+
+    through, anew, making, alone = interleaved(
+        lambda: model(x, ps, st), lambda: model(x, fresh(), st), fresh, by_hand
+    )
+    for title, whole, rest in (
+        ("Chain, added per layer", through, alone),
+        ("  with a new tree of parameters", anew, [a + m for a, m in zip(alone, making, strict=True)]),
+    ):
+        each = tuple((a - b) / depth for a, b in zip(whole, rest, strict=True))
+        print(f"{title:48s}{each[0] * 1e9:10.0f} ns {each[1] * 1e9:10.0f} ns")
 
 
 def debug_row() -> None:
