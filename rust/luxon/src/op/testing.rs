@@ -20,6 +20,15 @@ pub(crate) fn sample(shape: &[usize], low: f64, high: f64, seed: u64) -> Tensor 
     Tensor::new(&elements, shape).unwrap()
 }
 
+/// The same shape, and elements (of any float dtype) that are equal or differ by at most `bound`, relative beyond 1.
+pub(crate) fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
+    assert_eq!(actual.shape(), expected.shape(), "{what}");
+    let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
+    for (x, y) in wide(actual).iter().zip(wide(expected)) {
+        assert!(*x == y || (x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
+    }
+}
+
 fn weighted(function: &dyn Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Tensor> {
     let y = function(inputs)?;
     y.mul(&sample(y.shape(), 0.5, 1.5, 77))?.sum(None, false)

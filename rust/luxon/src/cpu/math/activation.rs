@@ -10,57 +10,37 @@ use super::exp::{
 };
 use super::log::{ln_1p_unit_f32, ln_1p_unit_f64, ln_sum_f32, ln_sum_f64};
 
-/// `exp(-y)` for `0 <= y <= 112.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
-#[inline(always)]
-fn decay_f32(y: f32, low: f32) -> (f32, f32, f32, f32) {
-    let (r, t) = reduce_f32(-y);
-    let r = r - low;
-    let (s1, s2) = split_scale_down_f32(t);
-    let p = (r * r).mul_add(tail_f32(r), r);
-    (p, s1, s2, (1.0 + p) * s1 * s2)
-}
+macro_rules! logistic {
+    ($t:ident, $decay:ident, $reduce:ident, $split_scale_down:ident, $tail:ident, $logistic:ident) => {
+        /// `exp(-y)` for `0 <= y <= 112.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
+        #[inline(always)]
+        fn $decay(y: $t, low: $t) -> ($t, $t, $t, $t) {
+            let (r, t) = $reduce(-y);
+            let r = r - low;
+            let (s1, s2) = $split_scale_down(t);
+            let p = (r * r).mul_add($tail(r), r);
+            (p, s1, s2, (1.0 + p) * s1 * s2)
+        }
 
-/// `positive / (1 + z)` where `x` is not negative, `negative * z / (1 + z)` where it is, `z = exp(-(y + low))`; 1.5
-/// ULP.
-///
-/// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
-#[inline(always)]
-pub(super) fn logistic_f32(y: f32, low: f32, is_negative: bool, factor: f32) -> f32 {
-    let (p, s1, s2, z) = decay_f32(y, low);
-    let d = 1.0 + z;
-    let inverse = 1.0 / d;
-    let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
-    let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
-    let near = inverse * s1;
-    let sum = near.mul_add(error.mul_add(1.0 + p, p), near);
-    factor * sum * s2
+        /// `positive / (1 + z)` where `x` is not negative, `negative * z / (1 + z)` where it is, `z = exp(-(y + low))`; 1.5
+        /// ULP.
+        ///
+        /// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
+        #[inline(always)]
+        pub(super) fn $logistic(y: $t, low: $t, is_negative: bool, factor: $t) -> $t {
+            let (p, s1, s2, z) = $decay(y, low);
+            let d = 1.0 + z;
+            let inverse = 1.0 / d;
+            let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
+            let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
+            let near = inverse * s1;
+            let sum = near.mul_add(error.mul_add(1.0 + p, p), near);
+            factor * sum * s2
+        }
+    };
 }
-
-/// `exp(-y)` for `0 <= y <= 760.0` as `(p, s1, s2, z)`: `z = (1 + p) s1 s2`, the first product a normal number.
-#[inline(always)]
-fn decay_f64(y: f64, low: f64) -> (f64, f64, f64, f64) {
-    let (r, t) = reduce_f64(-y);
-    let r = r - low;
-    let (s1, s2) = split_scale_down_f64(t);
-    let p = (r * r).mul_add(tail_f64(r), r);
-    (p, s1, s2, (1.0 + p) * s1 * s2)
-}
-
-/// `positive / (1 + z)` where `x` is not negative, `negative * z / (1 + z)` where it is, `z = exp(-(y + low))`; 1.5
-/// ULP.
-///
-/// The rounding errors of `1 + z` and of its reciprocal are put back in the last multiply-add.
-#[inline(always)]
-pub(super) fn logistic_f64(y: f64, low: f64, is_negative: bool, factor: f64) -> f64 {
-    let (p, s1, s2, z) = decay_f64(y, low);
-    let d = 1.0 + z;
-    let inverse = 1.0 / d;
-    let error = inverse.mul_add(d - 1.0 - z, inverse.mul_add(-d, 1.0));
-    let (p, s1, s2) = if is_negative { (p, s1, s2) } else { (0.0, 1.0, 1.0) };
-    let near = inverse * s1;
-    let sum = near.mul_add(error.mul_add(1.0 + p, p), near);
-    factor * sum * s2
-}
+logistic!(f32, decay_f32, reduce_f32, split_scale_down_f32, tail_f32, logistic_f32);
+logistic!(f64, decay_f64, reduce_f64, split_scale_down_f64, tail_f64, logistic_f64);
 
 #[inline(always)]
 pub(super) fn sigmoid_f32(x: f32) -> f32 {

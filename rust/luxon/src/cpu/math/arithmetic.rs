@@ -77,16 +77,6 @@ pub(super) fn nextafter_f32(x: f32, y: f32) -> f32 {
 }
 
 // Both arguments are scaled by one power of two where a square would overflow or vanish.
-#[inline(always)]
-pub(super) fn hypot_f32(x: f32, y: f32) -> f32 {
-    let (a, b) = (x.abs(), y.abs());
-    let larger = if a > b { a } else { b };
-    let (scale, back) = if larger > 1.0e18 { (8.271_806_1e-25, 1.208_925_8e24) } else { (1.0, 1.0) };
-    let (scale, back) = if larger < 1.0e-18 { (1.208_925_8e24, 8.271_806_1e-25) } else { (scale, back) };
-    let (u, v) = (a * scale, b * scale);
-    let length = u.mul_add(u, v * v).sqrt() * back;
-    if a == f32::INFINITY || b == f32::INFINITY { f32::INFINITY } else { length }
-}
 
 #[inline(always)]
 pub(super) fn fmod_f32(x: f32, y: f32) -> f32 {
@@ -189,18 +179,22 @@ pub(super) fn nextafter_f64(x: f64, y: f64) -> f64 {
 }
 
 // Both arguments are scaled by one power of two where a square would overflow or vanish.
-#[inline(always)]
-pub(super) fn hypot_f64(x: f64, y: f64) -> f64 {
-    let (a, b) = (x.abs(), y.abs());
-    let larger = if a > b { a } else { b };
-    let (scale, back) =
-        if larger > 1.0e150 { (2.409_919_865_102_884e-181, 4.149_515_568_880_993e180) } else { (1.0, 1.0) };
-    let (scale, back) =
-        if larger < 1.0e-150 { (4.149_515_568_880_993e180, 2.409_919_865_102_884e-181) } else { (scale, back) };
-    let (u, v) = (a * scale, b * scale);
-    let length = u.mul_add(u, v * v).sqrt() * back;
-    if a == f64::INFINITY || b == f64::INFINITY { f64::INFINITY } else { length }
+macro_rules! hypot {
+    ($t:ident, $hypot:ident, large $large:literal, down $down:literal, up $up:literal, small $small:literal) => {
+        #[inline(always)]
+        pub(super) fn $hypot(x: $t, y: $t) -> $t {
+            let (a, b) = (x.abs(), y.abs());
+            let larger = if a > b { a } else { b };
+            let (scale, back) = if larger > $large { ($down, $up) } else { (1.0, 1.0) };
+            let (scale, back) = if larger < $small { ($up, $down) } else { (scale, back) };
+            let (u, v) = (a * scale, b * scale);
+            let length = u.mul_add(u, v * v).sqrt() * back;
+            if a == $t::INFINITY || b == $t::INFINITY { $t::INFINITY } else { length }
+        }
+    };
 }
+hypot!(f32, hypot_f32, large 1.0e18, down 8.271_806_1e-25, up 1.208_925_8e24, small 1.0e-18);
+hypot!(f64, hypot_f64, large 1.0e150, down 2.409_919_865_102_884e-181, up 4.149_515_568_880_993e180, small 1.0e-150);
 
 #[inline(always)]
 pub(super) fn fmod_f64(x: f64, y: f64) -> f64 {

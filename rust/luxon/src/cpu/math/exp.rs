@@ -131,25 +131,24 @@ pub(super) fn power_of_two_f64(t: f64) -> f64 {
     f64::from_bits((t.to_bits() << 52).wrapping_add(1.0_f64.to_bits()))
 }
 
-#[inline(always)]
-pub(super) fn exp_f32(x: f32) -> f32 {
-    let x = x.clamp(-104.0, 89.0);
-    let (n, high, t) = reduce_exactly_f32(x);
-    let low = n * -LN_2_F32.1;
-    let r = high + low;
-    let p = high + (r * r).mul_add(tail_f32(r), low);
-    scale_f32(1.0 + p, t)
+macro_rules! exp {
+    (
+        $t:ident, $exp:ident, underflow $underflow:literal, overflow $overflow:literal, $reduce_exactly:ident,
+        $ln_2:ident, $tail:ident, $scale:ident
+    ) => {
+        #[inline(always)]
+        pub(super) fn $exp(x: $t) -> $t {
+            let x = x.clamp(-$underflow, $overflow);
+            let (n, high, t) = $reduce_exactly(x);
+            let low = n * -$ln_2.1;
+            let r = high + low;
+            let p = high + (r * r).mul_add($tail(r), low);
+            $scale(1.0 + p, t)
+        }
+    };
 }
-
-#[inline(always)]
-pub(super) fn exp_f64(x: f64) -> f64 {
-    let x = x.clamp(-746.0, 710.0);
-    let (n, high, t) = reduce_exactly_f64(x);
-    let low = n * -LN_2_F64.1;
-    let r = high + low;
-    let p = high + (r * r).mul_add(tail_f64(r), low);
-    scale_f64(1.0 + p, t)
-}
+exp!(f32, exp_f32, underflow 104.0, overflow 89.0, reduce_exactly_f32, LN_2_F32, tail_f32, scale_f32);
+exp!(f64, exp_f64, underflow 746.0, overflow 710.0, reduce_exactly_f64, LN_2_F64, tail_f64, scale_f64);
 
 #[inline(always)]
 pub(super) fn exp2_f32(x: f32) -> f32 {
@@ -185,28 +184,26 @@ pub(super) fn exp2_f64(x: f64) -> f64 {
 // `2^n (1 + r + r^2 q) - 1` as `(2^n r + (2^n - 1)) + 2^n r^2 q`: the first bracket is exact for n = 0 and
 // n = 1, where the sum is smallest. The sign of the result is the sign of x, -0 included.
 
-#[inline(always)]
-pub(super) fn expm1_f32(x: f32) -> f32 {
-    let y = x.clamp(-18.0, 89.0);
-    let (r, t) = reduce_f32(y);
-    // 2^128 is not representable: 2^127 doubled at the end.
-    let doubled = t > MAGIC_F32 + 127.0;
-    let s = power_of_two_f32(if doubled { MAGIC_F32 + 127.0 } else { t });
-    let high = s.mul_add(r, s - 1.0);
-    let sum = (s * (r * r)).mul_add(tail_f32(r), high);
-    (if doubled { sum + sum } else { sum }).copysign(x)
+macro_rules! expm1 {
+    (
+        $t:ident, $expm1:ident, lowest $lowest:literal, overflow $overflow:literal, $reduce:ident,
+        $magic:ident, most $most:literal, $power_of_two:ident, $tail:ident
+    ) => {
+        #[inline(always)]
+        pub(super) fn $expm1(x: $t) -> $t {
+            let y = x.clamp(-$lowest, $overflow);
+            let (r, t) = $reduce(y);
+            // 2^128 is not representable: 2^127 doubled at the end.
+            let doubled = t > $magic + $most;
+            let s = $power_of_two(if doubled { $magic + $most } else { t });
+            let high = s.mul_add(r, s - 1.0);
+            let sum = (s * (r * r)).mul_add($tail(r), high);
+            (if doubled { sum + sum } else { sum }).copysign(x)
+        }
+    };
 }
-
-#[inline(always)]
-pub(super) fn expm1_f64(x: f64) -> f64 {
-    let y = x.clamp(-38.0, 710.0);
-    let (r, t) = reduce_f64(y);
-    let doubled = t > MAGIC_F64 + 1023.0;
-    let s = power_of_two_f64(if doubled { MAGIC_F64 + 1023.0 } else { t });
-    let high = s.mul_add(r, s - 1.0);
-    let sum = (s * (r * r)).mul_add(tail_f64(r), high);
-    (if doubled { sum + sum } else { sum }).copysign(x)
-}
+expm1!(f32, expm1_f32, lowest 18.0, overflow 89.0, reduce_f32, MAGIC_F32, most 127.0, power_of_two_f32, tail_f32);
+expm1!(f64, expm1_f64, lowest 38.0, overflow 710.0, reduce_f64, MAGIC_F64, most 1023.0, power_of_two_f64, tail_f64);
 
 #[cfg(test)]
 mod tests {

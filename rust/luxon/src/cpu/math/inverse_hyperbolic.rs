@@ -7,77 +7,47 @@
 
 use super::log::{ln_1p_sum_f32, ln_1p_sum_f64};
 
-#[inline(always)]
-pub(super) fn asinh_f32(x: f32) -> f32 {
-    let y = x.abs();
-    let huge = y > 1.0e9;
-    let square = y * y;
-    let rest = square / (1.0 + (1.0 + square).sqrt());
-    let sum = y + rest;
-    let (a, low, doublings) = if huge { (y, 0.0, 1.0) } else { (sum, rest - (sum - y), 0.0) };
-    let value = ln_1p_sum_f32(a, low, doublings);
-    (if y < f32::INFINITY && y > 1.0e-18 { value } else { y }).copysign(x)
-}
+macro_rules! area {
+    ($t:ident, $asinh:ident, huge $huge:literal, $ln_1p_sum:ident, tiny $tiny:literal, $acosh:ident) => {
+        #[inline(always)]
+        pub(super) fn $asinh(x: $t) -> $t {
+            let y = x.abs();
+            let huge = y > $huge;
+            let square = y * y;
+            let rest = square / (1.0 + (1.0 + square).sqrt());
+            let sum = y + rest;
+            let (a, low, doublings) = if huge { (y, 0.0, 1.0) } else { (sum, rest - (sum - y), 0.0) };
+            let value = $ln_1p_sum(a, low, doublings);
+            (if y < $t::INFINITY && y > $tiny { value } else { y }).copysign(x)
+        }
 
-#[inline(always)]
-pub(super) fn asinh_f64(x: f64) -> f64 {
-    let y = x.abs();
-    let huge = y > 1.0e18;
-    let square = y * y;
-    let rest = square / (1.0 + (1.0 + square).sqrt());
-    let sum = y + rest;
-    let (a, low, doublings) = if huge { (y, 0.0, 1.0) } else { (sum, rest - (sum - y), 0.0) };
-    let value = ln_1p_sum_f64(a, low, doublings);
-    (if y < f64::INFINITY && y > 1.0e-150 { value } else { y }).copysign(x)
-}
-
-#[inline(always)]
-pub(super) fn acosh_f32(x: f32) -> f32 {
-    let huge = x > 1.0e9;
-    let t = x - 1.0;
-    let s = x + 1.0;
-    let s_low = 1.0 - (s - x);
-    let product = t * s;
-    let product_low = t.mul_add(s, -product) + t * s_low;
-    let root = product.sqrt();
-    let root_low = (root.mul_add(-root, product) + product_low) / (root + root);
-    let sum = root + t;
-    let low = (t - (sum - root)) + root_low;
-    let (a, low, doublings) = if huge { (x, 0.0, 1.0) } else { (sum, low, 0.0) };
-    let value = ln_1p_sum_f32(a, low, doublings);
-    let outside = if x == 1.0 {
-        0.0
-    } else if x < 1.0 {
-        f32::NAN
-    } else {
-        x
+        #[inline(always)]
+        pub(super) fn $acosh(x: $t) -> $t {
+            let huge = x > $huge;
+            let t = x - 1.0;
+            let s = x + 1.0;
+            let s_low = 1.0 - (s - x);
+            let product = t * s;
+            let product_low = t.mul_add(s, -product) + t * s_low;
+            let root = product.sqrt();
+            let root_low = (root.mul_add(-root, product) + product_low) / (root + root);
+            let sum = root + t;
+            let low = (t - (sum - root)) + root_low;
+            let (a, low, doublings) = if huge { (x, 0.0, 1.0) } else { (sum, low, 0.0) };
+            let value = $ln_1p_sum(a, low, doublings);
+            let outside = if x == 1.0 {
+                0.0
+            } else if x < 1.0 {
+                $t::NAN
+            } else {
+                x
+            };
+            if x > 1.0 && x < $t::INFINITY { value } else { outside }
+        }
     };
-    if x > 1.0 && x < f32::INFINITY { value } else { outside }
 }
-
-#[inline(always)]
-pub(super) fn acosh_f64(x: f64) -> f64 {
-    let huge = x > 1.0e18;
-    let t = x - 1.0;
-    let s = x + 1.0;
-    let s_low = 1.0 - (s - x);
-    let product = t * s;
-    let product_low = t.mul_add(s, -product) + t * s_low;
-    let root = product.sqrt();
-    let root_low = (root.mul_add(-root, product) + product_low) / (root + root);
-    let sum = root + t;
-    let low = (t - (sum - root)) + root_low;
-    let (a, low, doublings) = if huge { (x, 0.0, 1.0) } else { (sum, low, 0.0) };
-    let value = ln_1p_sum_f64(a, low, doublings);
-    let outside = if x == 1.0 {
-        0.0
-    } else if x < 1.0 {
-        f64::NAN
-    } else {
-        x
-    };
-    if x > 1.0 && x < f64::INFINITY { value } else { outside }
-}
+area!(f32, asinh_f32, huge 1.0e9, ln_1p_sum_f32, tiny 1.0e-18, acosh_f32);
+area!(f64, asinh_f64, huge 1.0e18, ln_1p_sum_f64, tiny 1.0e-150, acosh_f64);
 
 #[inline(always)]
 pub(super) fn atanh_f32(x: f32) -> f32 {

@@ -55,73 +55,47 @@ fn atan_series_f64(s: f64) -> f64 {
     )
 }
 
-#[inline(always)]
-pub(super) fn atan_f32(x: f32) -> f32 {
-    let y = x.abs();
-    let inverted = y > 1.0;
-    let t = if inverted { 1.0 / y } else { y };
-    let s = t * t;
-    let tail = t * s * atan_series_f32(s);
-    let value = if inverted { 0.5 * PI_F32.0 - (t + (tail - 0.5 * PI_F32.1)) } else { t + tail };
-    value.copysign(x)
-}
-
-#[inline(always)]
-pub(super) fn atan_f64(x: f64) -> f64 {
-    let y = x.abs();
-    let inverted = y > 1.0;
-    let t = if inverted { 1.0 / y } else { y };
-    let s = t * t;
-    let tail = t * s * atan_series_f64(s);
-    let value = if inverted { 0.5 * PI_F64.0 - (t + (tail - 0.5 * PI_F64.1)) } else { t + tail };
-    value.copysign(x)
-}
-
 // Both 0 or both infinite: the quotient is taken as 0 and as 1. A zero or infinite argument is otherwise what the
 // division makes of it.
 
-#[inline(always)]
-pub(super) fn atan2_f32(y: f32, x: f32) -> f32 {
-    let (a, b) = (y.abs(), x.abs());
-    let inverted = a > b;
-    let (n, d) = if inverted { (b, a) } else { (a, b) };
-    let t = if n == d { if n == 0.0 { 0.0 } else { 1.0 } } else { n / d };
-    let s = t * t;
-    let tail = t * s * atan_series_f32(s);
-    // The angle is `turn -+ (t + tail)`.
-    let left = x.is_sign_negative();
-    let turns = if inverted {
-        0.5
-    } else if left {
-        1.0
-    } else {
-        0.0
-    };
-    let sign = if inverted != left { -1.0 } else { 1.0 };
-    let value = turns * PI_F32.0 + (sign * t + (sign * tail + turns * PI_F32.1));
-    (if x.is_nan() || y.is_nan() { x + y } else { value }).copysign(y)
-}
+macro_rules! arc_tangent {
+    ($t:ident, $atan:ident, $atan_series:ident, $pi:ident, $atan2:ident) => {
+        #[inline(always)]
+        pub(super) fn $atan(x: $t) -> $t {
+            let y = x.abs();
+            let inverted = y > 1.0;
+            let t = if inverted { 1.0 / y } else { y };
+            let s = t * t;
+            let tail = t * s * $atan_series(s);
+            let value = if inverted { 0.5 * $pi.0 - (t + (tail - 0.5 * $pi.1)) } else { t + tail };
+            value.copysign(x)
+        }
 
-#[inline(always)]
-pub(super) fn atan2_f64(y: f64, x: f64) -> f64 {
-    let (a, b) = (y.abs(), x.abs());
-    let inverted = a > b;
-    let (n, d) = if inverted { (b, a) } else { (a, b) };
-    let t = if n == d { if n == 0.0 { 0.0 } else { 1.0 } } else { n / d };
-    let s = t * t;
-    let tail = t * s * atan_series_f64(s);
-    let left = x.is_sign_negative();
-    let turns = if inverted {
-        0.5
-    } else if left {
-        1.0
-    } else {
-        0.0
+        #[inline(always)]
+        pub(super) fn $atan2(y: $t, x: $t) -> $t {
+            let (a, b) = (y.abs(), x.abs());
+            let inverted = a > b;
+            let (n, d) = if inverted { (b, a) } else { (a, b) };
+            let t = if n == d { if n == 0.0 { 0.0 } else { 1.0 } } else { n / d };
+            let s = t * t;
+            let tail = t * s * $atan_series(s);
+            // The angle is `turn -+ (t + tail)`.
+            let left = x.is_sign_negative();
+            let turns = if inverted {
+                0.5
+            } else if left {
+                1.0
+            } else {
+                0.0
+            };
+            let sign = if inverted != left { -1.0 } else { 1.0 };
+            let value = turns * $pi.0 + (sign * t + (sign * tail + turns * $pi.1));
+            (if x.is_nan() || y.is_nan() { x + y } else { value }).copysign(y)
+        }
     };
-    let sign = if inverted != left { -1.0 } else { 1.0 };
-    let value = turns * PI_F64.0 + (sign * t + (sign * tail + turns * PI_F64.1));
-    (if x.is_nan() || y.is_nan() { x + y } else { value }).copysign(y)
 }
+arc_tangent!(f32, atan_f32, atan_series_f32, PI_F32, atan2_f32);
+arc_tangent!(f64, atan_f64, atan_series_f64, PI_F64, atan2_f64);
 
 /// `(asin(t) - t) / t^3` for `s = t^2`, `|t| <= 1/2`.
 #[inline(always)]
@@ -149,62 +123,40 @@ fn asin_series_f64(s: f64) -> f64 {
     )
 }
 
-/// `(large, t, tail)`: `asin(|x|)` is `t + tail` if not large, else `pi / 2 - 2 (t + tail)`; NaN above 1.
-#[inline(always)]
-fn asin_parts_f32(x: f32) -> (bool, f32, f32) {
-    let y = x.abs();
-    let large = y > 0.5;
-    let z = 0.5 - 0.5 * y;
-    let root = z.sqrt();
-    let lost = if root > 0.0 { root.mul_add(-root, z) / (root + root) } else { 0.0 };
-    let (t, s, lost) = if large { (root, z, lost) } else { (y, x * x, 0.0) };
-    (large, t, (t * s).mul_add(asin_series_f32(s), lost))
-}
+macro_rules! arc_sine {
+    ($t:ident, $asin_parts:ident, $asin_series:ident, $asin:ident, $pi:ident, $acos:ident) => {
+        /// `(large, t, tail)`: `asin(|x|)` is `t + tail` if not large, else `pi / 2 - 2 (t + tail)`; NaN above 1.
+        #[inline(always)]
+        fn $asin_parts(x: $t) -> (bool, $t, $t) {
+            let y = x.abs();
+            let large = y > 0.5;
+            let z = 0.5 - 0.5 * y;
+            let root = z.sqrt();
+            let lost = if root > 0.0 { root.mul_add(-root, z) / (root + root) } else { 0.0 };
+            let (t, s, lost) = if large { (root, z, lost) } else { (y, x * x, 0.0) };
+            (large, t, (t * s).mul_add($asin_series(s), lost))
+        }
 
-#[inline(always)]
-fn asin_parts_f64(x: f64) -> (bool, f64, f64) {
-    let y = x.abs();
-    let large = y > 0.5;
-    let z = 0.5 - 0.5 * y;
-    let root = z.sqrt();
-    let lost = if root > 0.0 { root.mul_add(-root, z) / (root + root) } else { 0.0 };
-    let (t, s, lost) = if large { (root, z, lost) } else { (y, x * x, 0.0) };
-    (large, t, (t * s).mul_add(asin_series_f64(s), lost))
-}
+        #[inline(always)]
+        pub(super) fn $asin(x: $t) -> $t {
+            let (large, t, tail) = $asin_parts(x);
+            let reflected = 0.5 * $pi.0 - (2.0 * t + (2.0 * tail - 0.5 * $pi.1));
+            (if large { reflected } else { t + tail }).copysign(x)
+        }
 
-#[inline(always)]
-pub(super) fn asin_f32(x: f32) -> f32 {
-    let (large, t, tail) = asin_parts_f32(x);
-    let reflected = 0.5 * PI_F32.0 - (2.0 * t + (2.0 * tail - 0.5 * PI_F32.1));
-    (if large { reflected } else { t + tail }).copysign(x)
+        #[inline(always)]
+        pub(super) fn $acos(x: $t) -> $t {
+            let (large, t, tail) = $asin_parts(x);
+            let right = 2.0 * t + 2.0 * tail;
+            let left = $pi.0 - (2.0 * t + (2.0 * tail - $pi.1));
+            let middle = 0.5 * $pi.0 - (t.copysign(x) + (tail.copysign(x) - 0.5 * $pi.1));
+            let outer = if x < 0.0 { left } else { right };
+            if large { outer } else { middle }
+        }
+    };
 }
-
-#[inline(always)]
-pub(super) fn asin_f64(x: f64) -> f64 {
-    let (large, t, tail) = asin_parts_f64(x);
-    let reflected = 0.5 * PI_F64.0 - (2.0 * t + (2.0 * tail - 0.5 * PI_F64.1));
-    (if large { reflected } else { t + tail }).copysign(x)
-}
-
-#[inline(always)]
-pub(super) fn acos_f32(x: f32) -> f32 {
-    let (large, t, tail) = asin_parts_f32(x);
-    let right = 2.0 * t + 2.0 * tail;
-    let left = PI_F32.0 - (2.0 * t + (2.0 * tail - PI_F32.1));
-    let middle = 0.5 * PI_F32.0 - (t.copysign(x) + (tail.copysign(x) - 0.5 * PI_F32.1));
-    let outer = if x < 0.0 { left } else { right };
-    if large { outer } else { middle }
-}
-
-#[inline(always)]
-pub(super) fn acos_f64(x: f64) -> f64 {
-    let (large, t, tail) = asin_parts_f64(x);
-    let right = 2.0 * t + 2.0 * tail;
-    let left = PI_F64.0 - (2.0 * t + (2.0 * tail - PI_F64.1));
-    let middle = 0.5 * PI_F64.0 - (t.copysign(x) + (tail.copysign(x) - 0.5 * PI_F64.1));
-    let outer = if x < 0.0 { left } else { right };
-    if large { outer } else { middle }
-}
+arc_sine!(f32, asin_parts_f32, asin_series_f32, asin_f32, PI_F32, acos_f32);
+arc_sine!(f64, asin_parts_f64, asin_series_f64, asin_f64, PI_F64, acos_f64);
 
 #[cfg(test)]
 mod tests {

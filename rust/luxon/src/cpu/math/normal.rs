@@ -82,17 +82,6 @@ fn scaled_erfc_f32(y: f32) -> (f32, f32) {
     (high, high.mul_add(relative, p.mul_add(inverse, -high)) + p_low * inverse)
 }
 
-/// `(high + low) exp(-(square + square_low))` for a square below 150.
-#[inline(always)]
-fn times_exp_f32((high, low): (f32, f32), square: f32, square_low: f32) -> f32 {
-    let (n, r_high, t) = reduce_exactly_f32(-square);
-    let r_low = n.mul_add(-LN_2_F32.1, -square_low);
-    let r = r_high + r_low;
-    let p = r_high + (r * r).mul_add(tail_f32(r), r_low);
-    let (s1, s2) = split_scale_down_f32(t);
-    (high + high.mul_add(p, low.mul_add(p, low))) * s1 * s2
-}
-
 #[inline(always)]
 pub(super) fn erfc_f32(x: f32) -> f32 {
     let y = x.abs();
@@ -221,16 +210,22 @@ fn scaled_erfc_f64(y: f64) -> (f64, f64) {
     (high, high.mul_add(relative, p.mul_add(inverse, -high)) + p_low * inverse)
 }
 
-/// `(high + low) exp(-(square + square_low))` for a square below 1000.
-#[inline(always)]
-fn times_exp_f64((high, low): (f64, f64), square: f64, square_low: f64) -> f64 {
-    let (n, r_high, t) = reduce_exactly_f64(-square);
-    let r_low = n.mul_add(-LN_2_F64.1, -square_low);
-    let r = r_high + r_low;
-    let p = r_high + (r * r).mul_add(tail_f64(r), r_low);
-    let (s1, s2) = split_scale_down_f64(t);
-    (high + high.mul_add(p, low.mul_add(p, low))) * s1 * s2
+macro_rules! times_exp {
+    ($t:ident, $times_exp:ident, $reduce_exactly:ident, $ln_2:ident, $tail:ident, $split_scale_down:ident) => {
+        /// `(high + low) exp(-(square + square_low))` for a square below 150.
+        #[inline(always)]
+        fn $times_exp((high, low): ($t, $t), square: $t, square_low: $t) -> $t {
+            let (n, r_high, t) = $reduce_exactly(-square);
+            let r_low = n.mul_add(-$ln_2.1, -square_low);
+            let r = r_high + r_low;
+            let p = r_high + (r * r).mul_add($tail(r), r_low);
+            let (s1, s2) = $split_scale_down(t);
+            (high + high.mul_add(p, low.mul_add(p, low))) * s1 * s2
+        }
+    };
 }
+times_exp!(f32, times_exp_f32, reduce_exactly_f32, LN_2_F32, tail_f32, split_scale_down_f32);
+times_exp!(f64, times_exp_f64, reduce_exactly_f64, LN_2_F64, tail_f64, split_scale_down_f64);
 
 #[inline(always)]
 pub(super) fn erfc_f64(x: f64) -> f64 {

@@ -21,29 +21,6 @@ const HALF_PI_F32: (f32, f32, f32) = (std::f32::consts::FRAC_PI_2, -4.371_139e-8
 const HALF_PI_F64: (f64, f64, f64) =
     (std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33);
 
-/// `(r, low, q)`: the remainder `r + low` of `x` by `pi / 2` and, in the low bits of `q`, the quotient.
-#[inline(always)]
-fn reduce_f32(x: f32) -> (f32, f32, u32) {
-    let t = x.mul_add(std::f32::consts::FRAC_2_PI, MAGIC_F32);
-    let n = t - MAGIC_F32;
-    let exact = n.mul_add(-HALF_PI_F32.0, x);
-    let second = n * HALF_PI_F32.1;
-    let r = exact - second;
-    let low = (exact - r) - second - n.mul_add(HALF_PI_F32.1, -second);
-    (r, n.mul_add(-HALF_PI_F32.2, low), t.to_bits())
-}
-
-#[inline(always)]
-fn reduce_f64(x: f64) -> (f64, f64, u64) {
-    let t = x.mul_add(std::f64::consts::FRAC_2_PI, MAGIC_F64);
-    let n = t - MAGIC_F64;
-    let exact = n.mul_add(-HALF_PI_F64.0, x);
-    let second = n * HALF_PI_F64.1;
-    let r = exact - second;
-    let low = (exact - r) - second - n.mul_add(HALF_PI_F64.1, -second);
-    (r, n.mul_add(-HALF_PI_F64.2, low), t.to_bits())
-}
-
 /// `(sin(r) - r) / r^3` for `|r| <= 0.8`, `s = r^2`.
 #[inline(always)]
 fn sin_series_f32(s: f32) -> f32 {
@@ -83,99 +60,101 @@ fn cos_series_f64(s: f64) -> f64 {
     )
 }
 
-/// The sine of `r` (even quadrants) or its cosine (odd ones), negative in quadrants 2 and 3.
-#[inline(always)]
-fn quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
-    let s = r * r;
-    let value = if q & 1 == 0 {
-        r + (r * s).mul_add(sin_series_f32(s), low)
-    } else {
-        1.0 + s.mul_add(cos_series_f32(s), -(r * low))
+macro_rules! quadrants {
+    (
+        $t:ident, $bits:ident, $reduce:ident, $magic:ident, $half_pi:ident, $quadrant:ident, $sin_series:ident,
+        $cos_series:ident, $sin_fast:ident, $cos_fast:ident, $tan_quadrant:ident, $tan_fast:ident
+    ) => {
+        /// `(r, low, q)`: the remainder `r + low` of `x` by `pi / 2` and, in the low bits of `q`, the quotient.
+        #[inline(always)]
+        fn $reduce(x: $t) -> ($t, $t, $bits) {
+            let t = x.mul_add(std::$t::consts::FRAC_2_PI, $magic);
+            let n = t - $magic;
+            let exact = n.mul_add(-$half_pi.0, x);
+            let second = n * $half_pi.1;
+            let r = exact - second;
+            let low = (exact - r) - second - n.mul_add($half_pi.1, -second);
+            (r, n.mul_add(-$half_pi.2, low), t.to_bits())
+        }
+
+        /// The sine of `r` (even quadrants) or its cosine (odd ones), negative in quadrants 2 and 3.
+        #[inline(always)]
+        fn $quadrant(r: $t, low: $t, q: $bits) -> $t {
+            let s = r * r;
+            let value = if q & 1 == 0 {
+                r + (r * s).mul_add($sin_series(s), low)
+            } else {
+                1.0 + s.mul_add($cos_series(s), -(r * low))
+            };
+            $t::from_bits(value.to_bits() ^ ((q & 2) << ($bits::BITS - 2)))
+        }
+
+        /// `sin` for `|x| <= LIMIT_F32`; infinities give NaN.
+        #[inline(always)]
+        pub(super) fn $sin_fast(x: $t) -> $t {
+            let (r, low, q) = $reduce(x.abs());
+            $t::from_bits($quadrant(r, low, q).to_bits() ^ (x.to_bits() & (1 << ($bits::BITS - 1))))
+        }
+
+        #[inline(always)]
+        pub(super) fn $cos_fast(x: $t) -> $t {
+            let (r, low, q) = $reduce(x.abs());
+            $quadrant(r, low, q.wrapping_add(1))
+        }
+
+        /// Sine over cosine, or minus the inverse in odd quadrants; both are sums of a large and a small part, whose rounding
+        /// errors the quotient gets back.
+        #[inline(always)]
+        fn $tan_quadrant(r: $t, low: $t, q: $bits) -> $t {
+            let s = r * r;
+            let (sine, cosine) =
+                ((r, (r * s).mul_add($sin_series(s), low)), (1.0, s.mul_add($cos_series(s), -(r * low))));
+            let odd = q & 1 == 1;
+            let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
+            let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
+            let (n_low, d_low) = (n.1 - (n_sum - n.0), d.1 - (d_sum - d.0));
+            let inverse = 1.0 / d_sum;
+            let quotient = n_sum * inverse;
+            let rest = quotient.mul_add(-d_sum, n_sum) + quotient.mul_add(-d_low, n_low);
+            let value = rest.mul_add(inverse, quotient);
+            $t::from_bits(value.to_bits() ^ ((q & 1) << ($bits::BITS - 1)))
+        }
+
+        #[inline(always)]
+        pub(super) fn $tan_fast(x: $t) -> $t {
+            let (r, low, q) = $reduce(x.abs());
+            $t::from_bits($tan_quadrant(r, low, q).to_bits() ^ (x.to_bits() & (1 << ($bits::BITS - 1))))
+        }
     };
-    f32::from_bits(value.to_bits() ^ ((q & 2) << 30))
 }
-
-#[inline(always)]
-fn quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
-    let s = r * r;
-    let value = if q & 1 == 0 {
-        r + (r * s).mul_add(sin_series_f64(s), low)
-    } else {
-        1.0 + s.mul_add(cos_series_f64(s), -(r * low))
-    };
-    f64::from_bits(value.to_bits() ^ ((q & 2) << 62))
-}
-
-/// `sin` for `|x| <= LIMIT_F32`; infinities give NaN.
-#[inline(always)]
-pub(super) fn sin_fast_f32(x: f32) -> f32 {
-    let (r, low, q) = reduce_f32(x.abs());
-    f32::from_bits(quadrant_f32(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
-}
-
-#[inline(always)]
-pub(super) fn sin_fast_f64(x: f64) -> f64 {
-    let (r, low, q) = reduce_f64(x.abs());
-    f64::from_bits(quadrant_f64(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
-}
-
-#[inline(always)]
-pub(super) fn cos_fast_f32(x: f32) -> f32 {
-    let (r, low, q) = reduce_f32(x.abs());
-    quadrant_f32(r, low, q.wrapping_add(1))
-}
-
-#[inline(always)]
-pub(super) fn cos_fast_f64(x: f64) -> f64 {
-    let (r, low, q) = reduce_f64(x.abs());
-    quadrant_f64(r, low, q.wrapping_add(1))
-}
-
-/// Sine over cosine, or minus the inverse in odd quadrants; both are sums of a large and a small part, whose rounding
-/// errors the quotient gets back.
-#[inline(always)]
-fn tan_quadrant_f32(r: f32, low: f32, q: u32) -> f32 {
-    let s = r * r;
-    let (sine, cosine) =
-        ((r, (r * s).mul_add(sin_series_f32(s), low)), (1.0, s.mul_add(cos_series_f32(s), -(r * low))));
-    let odd = q & 1 == 1;
-    let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
-    let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
-    let (n_low, d_low) = (n.1 - (n_sum - n.0), d.1 - (d_sum - d.0));
-    let inverse = 1.0 / d_sum;
-    let quotient = n_sum * inverse;
-    let rest = quotient.mul_add(-d_sum, n_sum) + quotient.mul_add(-d_low, n_low);
-    let value = rest.mul_add(inverse, quotient);
-    f32::from_bits(value.to_bits() ^ ((q & 1) << 31))
-}
-
-#[inline(always)]
-fn tan_quadrant_f64(r: f64, low: f64, q: u64) -> f64 {
-    let s = r * r;
-    let (sine, cosine) =
-        ((r, (r * s).mul_add(sin_series_f64(s), low)), (1.0, s.mul_add(cos_series_f64(s), -(r * low))));
-    let odd = q & 1 == 1;
-    let (n, d) = if odd { (cosine, sine) } else { (sine, cosine) };
-    let (n_sum, d_sum) = (n.0 + n.1, d.0 + d.1);
-    let (n_low, d_low) = (n.1 - (n_sum - n.0), d.1 - (d_sum - d.0));
-    let inverse = 1.0 / d_sum;
-    let quotient = n_sum * inverse;
-    let rest = quotient.mul_add(-d_sum, n_sum) + quotient.mul_add(-d_low, n_low);
-    let value = rest.mul_add(inverse, quotient);
-    f64::from_bits(value.to_bits() ^ ((q & 1) << 63))
-}
-
-#[inline(always)]
-pub(super) fn tan_fast_f32(x: f32) -> f32 {
-    let (r, low, q) = reduce_f32(x.abs());
-    f32::from_bits(tan_quadrant_f32(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000))
-}
-
-#[inline(always)]
-pub(super) fn tan_fast_f64(x: f64) -> f64 {
-    let (r, low, q) = reduce_f64(x.abs());
-    f64::from_bits(tan_quadrant_f64(r, low, q).to_bits() ^ (x.to_bits() & 0x8000_0000_0000_0000))
-}
+quadrants!(
+    f32,
+    u32,
+    reduce_f32,
+    MAGIC_F32,
+    HALF_PI_F32,
+    quadrant_f32,
+    sin_series_f32,
+    cos_series_f32,
+    sin_fast_f32,
+    cos_fast_f32,
+    tan_quadrant_f32,
+    tan_fast_f32
+);
+quadrants!(
+    f64,
+    u64,
+    reduce_f64,
+    MAGIC_F64,
+    HALF_PI_F64,
+    quadrant_f64,
+    sin_series_f64,
+    cos_series_f64,
+    sin_fast_f64,
+    cos_fast_f64,
+    tan_quadrant_f64,
+    tan_fast_f64
+);
 
 /// The three functions beyond the limit, by the exact reduction; NaN for infinities and NaN.
 macro_rules! slow {

@@ -323,15 +323,7 @@ mod tests {
     use super::*;
     use crate::DType;
     use crate::op::apply_all;
-    use crate::op::testing::{check_gradients, sample};
-
-    fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-        assert_eq!(actual.shape(), expected.shape(), "{what}");
-        let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
-        for (x, y) in wide(actual).iter().zip(wide(expected)) {
-            assert!((x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
-        }
-    }
+    use crate::op::testing::{assert_close, check_gradients, sample};
 
     /// Logits, targets and possibly weights of a cross entropy of `rows` x `classes`.
     fn operands(rows: &[usize], classes: usize, by_class: bool, weighted: bool) -> Vec<Tensor> {

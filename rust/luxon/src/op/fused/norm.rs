@@ -375,15 +375,7 @@ mod tests {
     use super::*;
     use crate::DType;
     use crate::op::apply;
-    use crate::op::testing::sample;
-
-    fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-        assert_eq!(actual.shape(), expected.shape(), "{what}");
-        let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
-        for (x, y) in wide(actual).iter().zip(wide(expected)) {
-            assert!((x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
-        }
-    }
+    use crate::op::testing::{assert_close, sample};
 
     fn cases() -> Vec<(Over, &'static [usize])> {
         vec![

@@ -265,15 +265,7 @@ impl Tensor {
 mod tests {
     use super::*;
     use crate::DType;
-    use crate::op::testing::{check_gradients, sample};
-
-    fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-        assert_eq!(actual.shape(), expected.shape(), "{what}");
-        let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
-        for (x, y) in wide(actual).iter().zip(wide(expected)) {
-            assert!(*x == y || (x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
-        }
-    }
+    use crate::op::testing::{assert_close, check_gradients, sample};
 
     #[test]
     fn kernels_equal_their_definitions() {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::DType;
 use crate::op::apply;
-use crate::op::testing::{check_gradients, sample};
+use crate::op::testing::{assert_close, check_gradients, sample};
 
 /// Batch, heads, heads of keys, queries, keys, dim, dim of values.
 type Case = [usize; 7];
@@ -41,14 +41,6 @@ fn operands(op: &Attention, [batch, heads, kv_heads, queries, keys, dim, value_d
     }
     operands.extend(op.bias.then(|| sample(&[1, heads, queries, keys], -1.0, 1.0, 5)));
     operands
-}
-
-fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-    assert_eq!(actual.shape(), expected.shape(), "{what}");
-    let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().contiguous().unwrap().to_vec::<f64>().unwrap();
-    for (x, y) in wide(actual).iter().zip(wide(expected)) {
-        assert!(*x == y || (x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 use crate::dtype::DType;
 use crate::op::elementwise::Kernel;
 use crate::op::fused::activation::activation;
-use crate::op::testing::{check_gradients, sample};
+use crate::op::testing::{assert_close, check_gradients, sample};
 
 fn motion(stride: usize, dilation: usize, before: isize, after: isize) -> Motion {
     Motion { stride, dilation, padding: (before, after) }
@@ -45,14 +45,6 @@ fn products([x, w, y]: &[Tensor; 3], motions: &[Motion], groups: usize) -> Vec<(
         (op(Product::Data(spatial(x)), motions, groups), vec![y.clone(), w.clone(), bias(x)]),
         (op(Product::Weight(spatial(w)), motions, groups), vec![x.clone(), y.clone()]),
     ]
-}
-
-fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-    assert_eq!(actual.shape(), expected.shape(), "{what}");
-    let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
-    for (x, y) in wide(actual).iter().zip(wide(expected)) {
-        assert!((x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
-    }
 }
 
 #[test]

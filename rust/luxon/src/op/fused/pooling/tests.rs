@@ -1,6 +1,6 @@
 use super::*;
 use crate::DType;
-use crate::op::testing::{check_gradients, sample};
+use crate::op::testing::{assert_close, check_gradients, sample};
 use crate::op::{Family, apply_all};
 
 fn window<'a>(sizes: &'a [usize], stride: &'a [usize], pairs: &'a [(usize, usize)], ceil: bool) -> PoolWindow<'a> {
@@ -28,14 +28,6 @@ fn cases() -> Vec<(&'static [usize], [Windows; 3], usize)> {
         cases.push((shape, adaptive("pool", &x, output).unwrap(), output.len()));
     }
     cases
-}
-
-fn assert_close(y: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-    assert_eq!(y.shape(), expected.shape(), "{what}");
-    let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
-    for (x, y) in wide(y).iter().zip(wide(expected)) {
-        assert!((x - y).abs() <= bound, "{what}: {x} against {y}");
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::DType;
-use crate::op::testing::{check_gradients, sample};
+use crate::op::testing::{assert_close, check_gradients, sample};
 
 const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Lstm, Cell::Gru];
 
@@ -30,14 +30,6 @@ fn operands(op: &Recurrent, steps: usize, batch: usize, hidden: usize) -> Vec<Te
     operands.extend(op.is_lstm().then(|| sample(&[batch, hidden], -1.0, 1.0, 4)));
     operands.extend(op.bias.then(|| sample(&[width], -1.0, 1.0, 5)));
     operands
-}
-
-fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what: &str) {
-    assert_eq!(actual.shape(), expected.shape(), "{what}");
-    let wide = |tensor: &Tensor| tensor.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
-    for (x, y) in wide(actual).iter().zip(wide(expected)) {
-        assert!((x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
-    }
 }
 
 #[test]
