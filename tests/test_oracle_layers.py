@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import luxon as lx
-import oracle_layers as oracle
 from luxon import nn
-from oracle_cases import WHY_ABSENT, cases, distance
+from oracle import layers as oracle
+from oracle.cases import WHY_ABSENT, cases, distance
 
 FILE = cases("layers")
 if FILE is None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import luxon as lx
-import oracle_adaptor
-from oracle_cases import WHY_ABSENT, Cases, cases, distance
+import oracle
+from oracle.cases import WHY_ABSENT, Cases, cases, distance
 
 FILES = ("opinfo", "opinfo_reference")
 
@@ -94,7 +94,7 @@ def entries() -> list[Any]:
             found += [
                 pytest.param(stored, entry, id=f"{name}-{entry['op']}")
                 for entry in stored.index["ops"]
-                if entry["op"] in oracle_adaptor.ops
+                if entry["op"] in oracle.ops
             ]
     return found or [pytest.param(None, None, marks=pytest.mark.skip(reason=WHY_ABSENT))]
 
@@ -104,10 +104,10 @@ class Call:
 
     def __init__(self, stored: Cases, entry: dict[str, Any], call: dict[str, Any], dtype: str) -> None:
         self.leaves: list[lx.Tensor] = []
-        self.operator = oracle_adaptor.ops[entry["op"]]
+        self.operator = oracle.ops[entry["op"]]
 
         def tensor(array: np.ndarray, differentiated: bool) -> Any:
-            value = oracle_adaptor.tensor(array.astype(dtype) if array.dtype.kind == "f" else array)
+            value = oracle.tensor(array.astype(dtype) if array.dtype.kind == "f" else array)
             if not differentiated:
                 return value
             self.leaves.append(value)
@@ -152,7 +152,7 @@ def flat(value: Any) -> list[Any]:
 
 
 def wrong(stored: Cases, entry: dict[str, Any], case: dict[str, Any], dtype: str) -> str | None:
-    """What is wrong with luxon's answer; none where it is right, or where the adaptor has no answer."""
+    """What is wrong with luxon's answer; none where it is right, or where luxon has no such setting."""
     call = Call(stored, entry, case, dtype)
 
     def bound(error: str) -> float:
@@ -161,8 +161,8 @@ def wrong(stored: Cases, entry: dict[str, Any], case: dict[str, Any], dtype: str
     gradients: list[Any] = []
     try:
         if "grads" in case:
-            cotangents = [oracle_adaptor.tensor(stored.decode(c).astype(dtype)) for c in case["cot"]]
-            outputs, gradients = oracle_adaptor.vjp(call, call.leaves, cotangents)
+            cotangents = [oracle.tensor(stored.decode(c).astype(dtype)) for c in case["cot"]]
+            outputs, gradients = oracle.vjp(call, call.leaves, cotangents)
         else:
             outputs = call(*call.leaves)
     except NotImplementedError:
@@ -173,11 +173,11 @@ def wrong(stored: Cases, entry: dict[str, Any], case: dict[str, Any], dtype: str
     if len(outputs) != len(expected):
         return f"{len(outputs)} results, not {len(expected)}"
     for got, want in zip(outputs, expected, strict=True):
-        if (error := distance(oracle_adaptor.array(got), want)) > bound("err32"):
+        if (error := distance(oracle.array(got), want)) > bound("err32"):
             return f"value: error {error:.2g}"
     for index, (got, node) in enumerate(zip(gradients, case.get("grads", []), strict=True)):
         if node is not None:
-            error = distance(oracle_adaptor.array(got), stored.decode(node))
+            error = distance(oracle.array(got), stored.decode(node))
             if error > bound("gerr32"):
                 return f"gradient {index}: error {error:.2g}"
     return None

@@ -1,21 +1,19 @@
-"""PyTorch's operators of layers and losses in terms of luxon's functions; a part of `oracle_adaptor`.
+"""PyTorch's operators of layers.
 
 PyTorch takes most of these without a batch axis too; here the axis is added and taken away again. What luxon has
-no setting for (indices of maxima, a divisor of one's own, elementwise divergences) is `NotImplementedError`.
+no setting for (indices of maxima, a divisor of one's own) is `NotImplementedError`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import luxon as lx
-from luxon import losses
+
+from .registry import axes_of, op, ops
 
 F = lx.functional
-ops: dict[str, Callable[..., Any]] = {}
 
 
 def batched(axes, function):
@@ -153,70 +151,107 @@ def attention(
 ops["nn.functional.scaled_dot_product_attention"] = attention
 
 
-# ---------------------------------------------------------------- losses
+def softened(function, sign=1):
+    def soften(input, dim=None, dtype=None):
+        x = input if dtype is None else lx.astype(input, dtype)
+        x = x if sign == 1 else -x
+        return lx.reshape(function(lx.reshape(x, (1,)), 0), ()) if x.ndim == 0 else function(x, dim)
+
+    return soften
 
 
-def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    axis = min(1, input.ndim - 1)
-    ignored = ignore_index if lx.isdtype(target.dtype, "integral") else None
-    return losses.cross_entropy(input, target, axis, True, label_smoothing, weight, ignored, reduction)
+ops["softmax"] = ops["softmax.with_dtype"] = softened(lx.softmax)
+ops["log_softmax"] = ops["log_softmax.with_dtype"] = softened(lx.log_softmax)
+ops["nn.functional.softmin"] = ops["nn.functional.softmin.with_dtype"] = softened(lx.softmax, -1)
 
 
-def binary_cross_entropy(from_logits):
-    def apply(input, target, weight=None, reduction="mean", pos_weight=None):
-        return losses.binary_cross_entropy(input, target, from_logits, 0.0, weight, pos_weight, reduction)
-
-    return apply
+@op("nn.functional.one_hot")
+def one_hot(input, num_classes=-1):
+    return lx.one_hot(input, int(lx.max(input)) + 1 if num_classes == -1 else num_classes, lx.int64)
 
 
-def kl_div(input, target, reduction="mean", log_target=False):
-    if reduction == "none" or input.ndim == 0:
-        raise NotImplementedError("divergences of single elements")
-    total = losses.kl_divergence(input, target, -1, True, log_target, reduction="sum")
-    return total / {"sum": 1, "batchmean": input.shape[0], "mean": input.size}[reduction]
+@op("nn.functional.linear")
+def linear(input, weight, bias=None):
+    return lx.functional.linear(input, weight, bias)
 
 
-def poisson_nll(input, target, log_input=True, full=False, eps=1e-8, reduction="mean"):
-    return losses.poisson_nll(input, target, log_input, full, reduction, eps=eps)
+@op("nn.functional.embedding")
+def embedding(weight, indices, padding_idx=None, **_):
+    return lx.functional.embedding(weight, indices)
 
 
-def gaussian_nll(input, target, var, full=False, eps=1e-6, reduction="mean"):
-    if var.ndim == input.ndim - 1 and var.shape == input.shape[:-1]:
-        var = lx.expand_dims(var, -1)
-    input, target, var = lx.broadcast_arrays(input, target, var)
-    return losses.gaussian_nll(input, target, var, full, reduction, eps=eps)
+@op("nn.functional.normalize")
+def normalize(input, p=2.0, dim=1, eps=1e-12):
+    length = lx.linalg.vector_norm(input, axis=axes_of(input, dim), keepdims=True, ord=p)
+    return input / lx.maximum(length, eps)
 
 
-def triplet_margin(anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, reduction="mean"):
-    return losses.triplet_margin(anchor, positive, negative, margin, p, swap, reduction, eps=eps)
+@op("nn.functional.cosine_similarity")
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    x1, x2 = lx.broadcast_arrays(x1, x2)
+    dim = axes_of(x1, dim)
+    length = lambda x: lx.maximum(lx.linalg.vector_norm(x, axis=dim, keepdims=True), eps)  # noqa: E731
+    return lx.sum((x1 / length(x1)) * (x2 / length(x2)), dim)
 
 
-def ctc(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
-    lengths = [lx.asarray(lengths) for lengths in (input_lengths, target_lengths)]
-    return losses.ctc(log_probs, targets, *lengths, blank, zero_infinity, reduction)
+@op("nn.functional.pairwise_distance")
+def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
+    return lx.linalg.vector_norm(x1 - x2 + eps, axis=-1, keepdims=keepdim, ord=p)
 
 
-ops.update(
-    {
-        "nn.functional.l1_loss": lambda input, target, reduction="mean": losses.mae(input, target, reduction),
-        "nn.functional.mse_loss": lambda input, target, reduction="mean": losses.mse(
-            input, target, reduction
-        ),
-        "nn.functional.huber_loss": lambda input, target, reduction="mean", delta=1.0: losses.huber(
-            input, target, delta, reduction
-        ),
-        "nn.functional.smooth_l1_loss": lambda input, target, reduction="mean", beta=1.0: losses.smooth_l1(
-            input, target, beta, reduction
-        ),
-        "nn.functional.cross_entropy": cross_entropy,
-        "nn.functional.binary_cross_entropy": binary_cross_entropy(False),
-        "nn.functional.binary_cross_entropy_with_logits": binary_cross_entropy(True),
-        "nn.functional.kl_div": kl_div,
-        "nn.functional.poisson_nll_loss": poisson_nll,
-        "nn.functional.gaussian_nll_loss": gaussian_nll,
-        "nn.functional.margin_ranking_loss": losses.margin_ranking,
-        "nn.functional.cosine_embedding_loss": losses.cosine_embedding,
-        "nn.functional.triplet_margin_loss": triplet_margin,
-        "nn.functional.ctc_loss": ctc,
-    }
-)
+@op("nn.functional.pdist")
+def pdist(input, p=2.0):
+    rows, columns = lx.nonzero(lx.triu(lx.ones((len(input), len(input))), k=1))
+    return lx.linalg.vector_norm(input[rows] - input[columns], axis=-1, ord=p)
+
+
+@op("nn.functional.bilinear")
+def bilinear(input1, input2, weight, bias=None):
+    y = lx.einsum("...i,oij,...j->...o", input1, weight, input2)
+    return y if bias is None else y + bias
+
+
+@op("nn.functional.layer_norm")
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    return lx.functional.layer_norm(input, weight, bias, len(normalized_shape), eps)
+
+
+@op("nn.functional.rms_norm")
+def rms_norm(input, normalized_shape, weight=None, eps=None):
+    if tuple(normalized_shape) != input.shape[input.ndim - len(normalized_shape) :]:
+        raise ValueError(f"rms_norm: {normalized_shape} are not the last axes of {input.shape}")
+    eps = float(lx.finfo(input.dtype).eps) if eps is None else eps
+    return lx.functional.rms_norm(input, weight, len(normalized_shape), eps)
+
+
+@op("nn.functional.group_norm")
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    return lx.functional.group_norm(input, num_groups, weight, bias, eps)
+
+
+@op("nn.functional.batch_norm")
+def batch_norm(input, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    statistics = (None, None) if training else (mean, var)
+    return lx.functional.batch_norm(input, weight, bias, *statistics, eps)
+
+
+@op("nn.functional.instance_norm")
+def instance_norm(
+    input,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
+):
+    if use_input_stats:
+        return lx.functional.instance_norm(input, weight, bias, eps)
+    return lx.functional.batch_norm(input, weight, bias, running_mean, running_var, eps)
+
+
+@op("nn.functional.channel_shuffle")
+def channel_shuffle(input, groups):
+    split = lx.reshape(input, (input.shape[0], groups, -1, *input.shape[2:]))
+    return lx.reshape(lx.swapaxes(split, 1, 2), input.shape)

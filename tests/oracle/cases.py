@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = Path(os.environ.get("LUXON_ORACLES") or ROOT.parent / "shared" / "oracles") / "data"
 WHY_ABSENT = f"no oracles in {FOLDER} (LUXON_ORACLES names another folder)"
 

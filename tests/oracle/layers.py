@@ -2,7 +2,7 @@
 
 The cases are PyTorch's: settings, weights, inputs, outputs, gradients. Names and arguments are translated here, and
 what the catalogue does not have is put together from functions that it has; differentiation is luxon's own
-throughout. `oracle_cases` reads the files.
+throughout. `cases` reads the files.
 """
 
 import math
