@@ -417,6 +417,37 @@ def test_products():
             wrong()
 
 
+def test_powers_and_ranks_of_matrices():
+    a = RNG.normal(size=(2, 3, 3))
+    for n in (0, 1, 2, 7):
+        close(lx.linalg.matrix_power(a, n), np.linalg.matrix_power(a, n))
+    a[0] = np.outer(a[0, 0], a[0, 1])
+    close(lx.linalg.matrix_rank(a), np.linalg.matrix_rank(a))
+    for rtol in (0.5, np.asarray([0.5, 1e-9])):
+        close(lx.linalg.matrix_rank(a, rtol=rtol), np.linalg.matrix_rank(a, rtol=rtol))
+    for wrong in (
+        lambda: lx.linalg.matrix_power(a, -1),
+        lambda: lx.linalg.matrix_power(a[0, :2], 2),
+        lambda: lx.linalg.matrix_rank(a[0, 0]),
+    ):
+        with pytest.raises(ValueError, match=r"matrix_power|singular_values"):
+            wrong()
+
+
+def test_real_numbers_are_their_own_conjugates():
+    x = lx.asarray([1.0, -2.0])
+    for function in (lx.conj, lx.real):
+        assert lx.grad(lambda x, f=function: lx.sum(f(x) ** 2))(x).tolist() == [2.0, -4.0]
+        assert function(lx.asarray([1, 2])).dtype == lx.int64
+        with pytest.raises(TypeError):
+            function(lx.asarray([True]))
+
+
+def test_the_sign_of_zeros_is_zero():
+    for dtype in ("float32", "float64"):
+        assert not lx.any(lx.signbit(lx.sign(lx.asarray([-0.0, 0.0] * 9, dtype=dtype))))
+
+
 def test_order():
     a = RNG.integers(0, 5, size=(3, 6))
     close(lx.sort(a), np.sort(a))

@@ -69,8 +69,7 @@ def at_least_front(input, rank):
 def matrix_power(A, n):
     if n < 0:
         raise NotImplementedError("luxon has no inverse")
-    eye = lx.broadcast_to(lx.eye(A.shape[-1], dtype=A.dtype), A.shape)
-    return functools.reduce(lx.matmul, [A] * n) if n else eye
+    return lx.linalg.matrix_power(A, n)
 
 
 @op("cdist")

@@ -57,7 +57,7 @@ pub use op::fused::pooling::{
 pub use op::fused::recurrent::{Carry, Cell, recurrent};
 pub use op::fused::upsample::{Interpolation, UpsampleTo, pixel_shuffle, pixel_unshuffle, upsample};
 pub use op::index::{Index, Update, embedding};
-pub use op::linalg::{MatrixNorm, cross, matrix_norm, outer, vecdot, vector_norm};
+pub use op::linalg::{MatrixNorm, cross, matrix_norm, matrix_power, matrix_rank, outer, vecdot, vector_norm};
 pub use op::linear::{broadcast_tensors, concat, stack};
 pub use op::manipulate::{Padding, Repeats, Sections, where_};
 pub use op::matmul::matmul;

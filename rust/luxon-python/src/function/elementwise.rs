@@ -171,15 +171,26 @@ binary! { register_special_binary:
     xlog1py XLog1pY "x1 log(1 + x2), and 0 where x1 is 0.";
 }
 
-/// x as a tensor of numbers.
-#[pyfunction]
-#[pyo3(signature = (x, /))]
-fn positive(x: &Bound<'_, PyAny>) -> Out<PyTensor> {
-    let tensor = Argument::any(x)?.into_tensor();
-    if tensor.dtype() == DType::Bool {
-        return Err(Error::unsupported("positive", DType::Bool, "numbers").into());
-    }
-    Ok(tensor.into())
+/// Functions that are the identity on real numbers, under the name that users see.
+macro_rules! identity {
+    ($($name:ident $text:literal;)*) => {$(
+        #[doc = $text]
+        #[pyfunction]
+        #[pyo3(signature = (x, /))]
+        fn $name(x: &Bound<'_, PyAny>) -> Out<PyTensor> {
+            let tensor = Argument::any(x)?.into_tensor();
+            if tensor.dtype() == DType::Bool {
+                return Err(Error::unsupported(stringify!($name), DType::Bool, "numbers").into());
+            }
+            Ok(tensor.into())
+        }
+    )*};
+}
+
+identity! {
+    conj "The complex conjugate: x itself, as all numbers here are real.";
+    positive "x as a tensor of numbers.";
+    real "The real part: x itself, as all numbers here are real.";
 }
 
 /// Rounded to the nearest integer, halves to even; with `decimals`, to that many digits after the point.
@@ -223,7 +234,9 @@ fn choose(condition: &Bound<'_, PyAny>, x1: &Bound<'_, PyAny>, x2: &Bound<'_, Py
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     register_unary(module)?;
     register_binary(module)?;
+    module.add_function(wrap_pyfunction!(conj, module)?)?;
     module.add_function(wrap_pyfunction!(positive, module)?)?;
+    module.add_function(wrap_pyfunction!(real, module)?)?;
     module.add_function(wrap_pyfunction!(round, module)?)?;
     module.add_function(wrap_pyfunction!(clip, module)?)?;
     module.add_function(wrap_pyfunction!(choose, module)?)?;

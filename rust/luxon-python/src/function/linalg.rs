@@ -1,4 +1,4 @@
-//! Products of matrices and vectors.
+//! Products of matrices and vectors, norms and ranks.
 
 use luxon::{Error, MatrixNorm, Tensor};
 use pyo3::prelude::*;
@@ -140,6 +140,24 @@ fn matrix_norm(py: Python<'_>, x: TensorArg, keepdims: bool, ord: Option<&Bound<
     Ok(released(py, elements(x.count()), || luxon::matrix_norm(&x, norm, keepdims))?.into())
 }
 
+/// The n-th power of the square matrices in the last two axes; `n` is not negative, as there are no inverses here.
+#[pyfunction]
+#[pyo3(signature = (x, n, /))]
+fn matrix_power(py: Python<'_>, x: TensorArg, n: i64) -> Out<PyTensor> {
+    let n = u64::try_from(n)
+        .map_err(|_| Error::value("matrix_power", format_args!("n must not be negative, got {n}: there are no inverses")))?;
+    Ok(released(py, elements(x.count()), || luxon::matrix_power(&x, n))?.into())
+}
+
+/// How many singular values of the matrices in the last two axes exceed `rtol` times their largest.
+///
+/// By default rtol is the larger size times the dtype's epsilon.
+#[pyfunction]
+#[pyo3(signature = (x, /, *, rtol=None))]
+fn matrix_rank(py: Python<'_>, x: TensorArg, rtol: Option<TensorArg>) -> Out<PyTensor> {
+    Ok(released(py, 50.0 * elements(x.count()), || luxon::matrix_rank(&x, rtol.as_deref()))?.into())
+}
+
 /// The singular values of the matrices in the last two axes, largest first; first derivatives only.
 #[pyfunction]
 #[pyo3(signature = (x, /))]
@@ -164,6 +182,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         trace,
         vector_norm,
         matrix_norm,
+        matrix_power,
+        matrix_rank,
         svdvals
     );
     Ok(())

@@ -1,8 +1,10 @@
-//! Linear algebra by other operations: dot, outer and cross products, norms.
+//! Linear algebra by other operations: dot, outer and cross products, powers, norms, ranks.
 
 use crate::cpu::reduce::Reduction;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{resolve_axis, show};
+use crate::op::band::eye;
 use crate::op::elementwise::{Kernel, map, pow};
 use crate::op::linear::{broadcast_tensors, stack};
 use crate::op::matmul::matmul;
@@ -183,11 +185,69 @@ pub fn matrix_norm(x: &Tensor, norm: MatrixNorm, keepdims: bool) -> Result<Tenso
     if largest { sums.max(Some(axes), keepdims) } else { sums.min(Some(axes), keepdims) }
 }
 
+/// The `n`-th power of the square matrices in the last two axes; the identity for 0.
+///
+/// # Errors
+/// [`Error::Shape`] where the last two axes are not there or differ.
+pub fn matrix_power(x: &Tensor, n: u64) -> Result<Tensor> {
+    let shape = x.shape();
+    let [.., rows, columns] = shape[..] else {
+        return Err(Error::shape("matrix_power", format_args!("needs two axes, shape is {}", show(shape))));
+    };
+    if rows != columns {
+        return Err(Error::shape("matrix_power", format_args!("the matrices of shape {} are not square", show(shape))));
+    }
+    if n == 0 {
+        return eye(rows, rows, 0, x.dtype())?.broadcast_to(shape);
+    }
+    // The squares of x, of which those are multiplied whose bits n has.
+    let (mut square, mut left, mut power) = (x.clone(), n, None);
+    loop {
+        if left & 1 == 1 {
+            power = Some(match power {
+                None => square.clone(),
+                Some(power) => matmul(&power, &square)?,
+            });
+        }
+        left >>= 1;
+        if left == 0 {
+            return Ok(power.unwrap_or(square));
+        }
+        square = matmul(&square, &square)?;
+    }
+}
+
+/// How many singular values of the matrices in the last two axes exceed `tolerance` times their largest; by default
+/// the dtype's epsilon times the larger size.
+///
+/// # Errors
+/// [`Error::Shape`] for fewer than two axes, or a tolerance that does not broadcast against the stack of matrices.
+pub fn matrix_rank(x: &Tensor, tolerance: Option<&Tensor>) -> Result<Tensor> {
+    let values = x.detach().singular_values()?;
+    if values.shape()[values.rank() - 1] == 0 {
+        return values.not_equal(0.0)?.cast(DType::I64)?.sum(Some(&[-1]), false);
+    }
+    let largest = values.max(Some(&[-1]), true)?;
+    let least = match tolerance {
+        Some(tolerance) => largest.mul(&tolerance.detach().expand_dims(-1)?)?,
+        None => {
+            let size = x.shape()[x.rank() - 2..].iter().copied().max().unwrap_or(0);
+            let epsilon = match values.dtype() {
+                DType::F64 => f64::EPSILON,
+                DType::F16 => 2f64.powi(-10),
+                DType::BF16 => 2f64.powi(-7),
+                _ => f64::from(f32::EPSILON),
+            };
+            largest.mul(epsilon * size as f64)?
+        }
+    };
+    values.greater(&least)?.cast(DType::I64)?.sum(Some(&[-1]), false)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::DType;
     use crate::op::testing::{check_gradients, sample};
 
     fn tensor(elements: &[f64], shape: &[usize]) -> Tensor {
@@ -215,6 +275,25 @@ mod tests {
         );
         assert!(cross(&whole, &whole, -1).is_err());
         assert!(outer(&whole, &a).is_err());
+    }
+
+    #[test]
+    fn powers_and_ranks() {
+        let x = tensor(&[1.0, 1.0, 1.0, 0.0], &[2, 2]);
+        let power = |n: u64| matrix_power(&x, n).unwrap().to_vec::<f64>().unwrap();
+        assert_eq!(power(0), [1.0, 0.0, 0.0, 1.0]);
+        assert_eq!(power(1), [1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(power(10), [89.0, 55.0, 55.0, 34.0]);
+        check_gradients(|x| matrix_power(&x[0], 5), &[sample(&[2, 3, 3], -0.5, 0.5, 1)]);
+        assert!(matrix_power(&sample(&[2, 3], 0.0, 1.0, 1), 2).is_err());
+        assert!(matrix_power(&sample(&[2], 0.0, 1.0, 1), 2).is_err());
+        let stack = tensor(&[1.0, 2.0, 2.0, 4.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1e-3], &[3, 2, 2]);
+        let rank = |tolerance: Option<&Tensor>| matrix_rank(&stack, tolerance).unwrap().to_vec::<i64>().unwrap();
+        assert_eq!(rank(None), [1, 0, 2]);
+        assert_eq!(rank(Some(&tensor(&[0.1], &[]))), [1, 0, 1]);
+        assert_eq!(rank(Some(&tensor(&[0.1, 0.1, 1e-4], &[3]))), [1, 0, 2]);
+        assert_eq!(matrix_rank(&tensor(&[], &[2, 0, 3]), None).unwrap().to_vec::<i64>().unwrap(), [0, 0]);
+        assert!(matrix_rank(&tensor(&[1.0], &[1]), None).is_err());
     }
 
     #[test]

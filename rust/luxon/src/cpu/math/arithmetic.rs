@@ -51,7 +51,7 @@ pub(super) fn abs_f32(x: f32) -> f32 {
 
 #[inline(always)]
 pub(super) fn sign_f32(x: f32) -> f32 {
-    if x == 0.0 || x.is_nan() { x } else { 1.0_f32.copysign(x) }
+    if x == 0.0 || x.is_nan() { x + 0.0 } else { 1.0_f32.copysign(x) }
 }
 
 #[inline(always)]
@@ -153,7 +153,7 @@ pub(super) fn abs_f64(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn sign_f64(x: f64) -> f64 {
-    if x == 0.0 || x.is_nan() { x } else { 1.0_f64.copysign(x) }
+    if x == 0.0 || x.is_nan() { x + 0.0 } else { 1.0_f64.copysign(x) }
 }
 
 #[inline(always)]
