@@ -16,6 +16,12 @@ use crate::runtime::memory;
 pub const INLINE_BYTES: usize = 64;
 
 /// Host memory, shared by the tensors that view it.
+///
+/// ```
+/// use luxon::device::Buffer;
+/// assert_eq!(Buffer::allocate(1000)?.bytes(), 1000);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub struct Buffer {
     pointer: NonNull<u8>,
     bytes: usize,
@@ -30,11 +36,25 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// A block of the cache with arbitrary contents.
+    ///
+    /// ```
+    /// use luxon::device::Buffer;
+    /// assert!(!Buffer::allocate(1000)?.is_foreign());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn allocate(bytes: usize) -> Result<Buffer> {
         Ok(Buffer { pointer: memory::allocate(bytes)?, bytes, owner: None })
     }
 
     /// Memory of somebody else, alive and unchanged as long as `owner` lives.
+    ///
+    /// ```
+    /// use luxon::device::Buffer;
+    /// let owner = vec![7u8; 100];
+    /// // SAFETY: the bytes stay where they are when the vector moves into the box, and nobody writes to them.
+    /// let buffer = unsafe { Buffer::foreign(owner.as_ptr(), 100, Box::new(owner)) };
+    /// assert!(buffer.is_foreign());
+    /// ```
     ///
     /// # Safety
     /// `bytes` bytes at `pointer` stay readable and constant until `owner` is dropped.
@@ -44,17 +64,35 @@ impl Buffer {
     }
 
     /// The first byte.
+    ///
+    /// ```
+    /// use luxon::device::Buffer;
+    /// assert_eq!(Buffer::allocate(1000)?.pointer() as usize % 64, 0); // Blocks begin at a cache line.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn pointer(&self) -> *mut u8 {
         self.pointer.as_ptr()
     }
 
     /// The size in bytes.
+    ///
+    /// ```
+    /// use luxon::device::Buffer;
+    /// assert_eq!(Buffer::allocate(1000)?.bytes(), 1000);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether the memory belongs to somebody else, and so is never written.
+    ///
+    /// ```
+    /// use luxon::device::Buffer;
+    /// assert!(!Buffer::allocate(8)?.is_foreign());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn is_foreign(&self) -> bool {
         self.owner.is_some()
     }
@@ -70,6 +108,15 @@ impl Drop for Buffer {
 }
 
 /// Where a tensor's bytes are.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::device::Storage;
+/// let (small, large) = (Tensor::zeros(&[4], DType::F32)?, Tensor::zeros(&[400], DType::F32)?);
+/// assert!(matches!(small.value().storage(), Storage::Inline(_)));
+/// assert!(matches!(large.value().storage(), Storage::Host(buffer) if buffer.bytes() == 1600));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Storage {
     /// In the tensor itself.

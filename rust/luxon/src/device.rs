@@ -10,10 +10,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::op::Op;
-use crate::tensor::Value;
+
+pub use crate::buffer::{Buffer, Storage};
+pub use crate::op::Op;
+pub use crate::tensor::Value;
 
 /// Memory on a device; freed when the last tensor over it is dropped.
+///
+/// ```
+/// use luxon::device::DeviceBuffer;
+/// fn describe(block: &dyn DeviceBuffer) -> String {
+///     format!("{} bytes on {}", block.bytes(), block.device().name())
+/// }
+/// ```
 pub trait DeviceBuffer: Send + Sync {
     /// The device that owns the memory.
     fn device(&self) -> &Arc<dyn Device>;
@@ -24,6 +33,58 @@ pub trait DeviceBuffer: Send + Sync {
 }
 
 /// A place other than the host where tensors live and operations run.
+///
+/// ```
+/// use luxon::{Error, Tensor, Value};
+/// use std::any::Any;
+/// use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+/// use luxon::device::{Device, DeviceBuffer, Op};
+///
+/// /// A device with memory and without kernels.
+/// struct Store;
+///
+/// struct Block {
+///     device: Arc<dyn Device>,
+///     bytes: usize,
+///     memory: Mutex<Vec<u8>>,
+/// }
+///
+/// impl DeviceBuffer for Block {
+///     fn device(&self) -> &Arc<dyn Device> { &self.device }
+///     fn bytes(&self) -> usize { self.bytes }
+///     fn as_any(&self) -> &dyn Any { self }
+/// }
+///
+/// fn memory(buffer: &dyn DeviceBuffer) -> luxon::Result<MutexGuard<'_, Vec<u8>>> {
+///     let block = buffer.as_any().downcast_ref::<Block>().ok_or_else(|| Error::Device("foreign memory".into()))?;
+///     Ok(block.memory.lock().unwrap_or_else(PoisonError::into_inner))
+/// }
+///
+/// impl Device for Store {
+///     fn name(&self) -> String { "store".into() }
+///     fn allocate(self: Arc<Self>, bytes: usize) -> luxon::Result<Arc<dyn DeviceBuffer>> {
+///         Ok(Arc::new(Block { device: self, bytes, memory: Mutex::new(vec![0; bytes]) }))
+///     }
+///     fn upload(&self, source: &[u8], destination: &dyn DeviceBuffer) -> luxon::Result<()> {
+///         memory(destination)?[..source.len()].copy_from_slice(source);
+///         Ok(())
+///     }
+///     fn download(&self, source: &dyn DeviceBuffer, destination: &mut [u8]) -> luxon::Result<()> {
+///         destination.copy_from_slice(&memory(source)?);
+///         Ok(())
+///     }
+///     fn supports(&self, _op: &Op, _inputs: &[&Value]) -> bool { false }
+///     fn execute(&self, op: &Op, _: &[&Value], _: &mut [&mut Value]) -> luxon::Result<()> {
+///         Err(Error::Device(format!("no kernel for {}", op.name())))
+///     }
+/// }
+///
+/// let store: Arc<dyn Device> = Arc::new(Store);
+/// let x = Tensor::new(&[1.0, 2.0, 3.0], &[3])?.to_device(&store)?;
+/// assert_eq!(x.flip(&[0])?.to_vec::<f64>()?, [3.0, 2.0, 1.0]); // A view needs no kernel.
+/// assert_eq!(x.exp().unwrap_err().to_string(), "exp: not supported on store");
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub trait Device: Send + Sync {
     /// How the device is printed: `cuda:0`.
     fn name(&self) -> String;

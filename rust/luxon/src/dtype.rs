@@ -11,6 +11,13 @@ use half::{bf16, f16};
 use crate::error::{Error, Result};
 
 /// The type of a tensor's elements.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// assert_eq!(DType::F32.promote(DType::I64), DType::F32);
+/// assert_eq!(Tensor::zeros(&[2], DType::BF16)?.dtype().to_string(), "bfloat16");
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum DType {
@@ -33,6 +40,12 @@ pub enum DType {
 }
 
 /// The classes of element types, ordered as promotion climbs.
+///
+/// ```
+/// use luxon::{DType, Kind};
+/// assert!(Kind::Bool < Kind::Int && Kind::Int < Kind::Float);
+/// assert_eq!(DType::U8.kind(), Kind::Int);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// Truth values.
@@ -53,6 +66,11 @@ impl DType {
     pub const DEFAULT_INT: DType = DType::I64;
 
     /// Bytes of one element.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert_eq!(DType::F64.size(), 8);
+    /// ```
     #[inline]
     pub const fn size(self) -> usize {
         match self {
@@ -64,6 +82,11 @@ impl DType {
     }
 
     /// Its class.
+    ///
+    /// ```
+    /// use luxon::{DType, Kind};
+    /// assert_eq!(DType::F16.kind(), Kind::Float);
+    /// ```
     #[inline]
     pub const fn kind(self) -> Kind {
         match self {
@@ -74,24 +97,44 @@ impl DType {
     }
 
     /// Whether it is a floating type: only those are differentiated.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert!(DType::BF16.is_float() && !DType::I32.is_float());
+    /// ```
     #[inline]
     pub const fn is_float(self) -> bool {
         matches!(self.kind(), Kind::Float)
     }
 
     /// Whether it is an integer type (bool is not).
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert!(DType::U8.is_int() && !DType::Bool.is_int());
+    /// ```
     #[inline]
     pub const fn is_int(self) -> bool {
         matches!(self.kind(), Kind::Int)
     }
 
     /// Whether it is stored in 16 bits and computed in f32.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert!(DType::F16.is_half() && !DType::F32.is_half());
+    /// ```
     #[inline]
     pub const fn is_half(self) -> bool {
         matches!(self, DType::BF16 | DType::F16)
     }
 
     /// NumPy's name.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert_eq!(DType::I64.name(), "int64");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             DType::Bool => "bool",
@@ -106,11 +149,23 @@ impl DType {
     }
 
     /// The dtype of the given NumPy name.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert_eq!(DType::from_name("float32"), Some(DType::F32));
+    /// assert_eq!(DType::from_name("complex64"), None);
+    /// ```
     pub fn from_name(name: &str) -> Option<DType> {
         DType::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
     /// The dtype that holds values of both; see the module for the rule.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert_eq!(DType::I32.promote(DType::I64), DType::I64);
+    /// assert_eq!(DType::BF16.promote(DType::F16), DType::F32);
+    /// ```
     #[inline]
     pub fn promote(self, other: DType) -> DType {
         if self == other {
@@ -126,6 +181,12 @@ impl DType {
 
     /// The dtype that floating-point functions compute this one in: itself, or the default for
     /// integers and truth values.
+    ///
+    /// ```
+    /// use luxon::DType;
+    /// assert_eq!(DType::I64.to_float(), DType::F32);
+    /// assert_eq!(DType::F64.to_float(), DType::F64);
+    /// ```
     #[inline]
     pub const fn to_float(self) -> DType {
         if self.is_float() { self } else { DType::DEFAULT_FLOAT }
@@ -133,6 +194,7 @@ impl DType {
 
     /// The dtype of a tensor of this dtype combined with a weak scalar.
     #[inline]
+    #[doc(hidden)]
     pub fn promote_scalar(self, scalar: Scalar) -> DType {
         match scalar {
             Scalar::Bool(_) => self,
@@ -150,6 +212,14 @@ impl fmt::Display for DType {
 }
 
 /// A weakly typed number: a parameter of an operation, not a tensor.
+///
+/// ```
+/// use luxon::{DType, Scalar, Tensor};
+/// let x = Tensor::new(&[1.0f32, 2.0], &[2])?;
+/// assert_eq!(x.mul(2.0)?.dtype(), DType::F32); // A number takes the tensor's dtype.
+/// assert_eq!(x.sum(None, false)?.item()?, Scalar::Float(3.0));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scalar {
     /// A truth value.
@@ -162,6 +232,11 @@ pub enum Scalar {
 
 impl Scalar {
     /// Its value as a double.
+    ///
+    /// ```
+    /// use luxon::Scalar;
+    /// assert_eq!(Scalar::from(3).as_f64(), 3.0);
+    /// ```
     #[inline]
     pub fn as_f64(self) -> f64 {
         match self {
@@ -172,6 +247,11 @@ impl Scalar {
     }
 
     /// Its value as an integer, truncated and saturated.
+    ///
+    /// ```
+    /// use luxon::Scalar;
+    /// assert_eq!(Scalar::from(-2.7).as_i64(), -2);
+    /// ```
     #[inline]
     pub fn as_i64(self) -> i64 {
         match self {
@@ -182,6 +262,11 @@ impl Scalar {
     }
 
     /// The dtype that the scalar has when it stands alone.
+    ///
+    /// ```
+    /// use luxon::{DType, Scalar};
+    /// assert_eq!(Scalar::from(0.5).dtype(), DType::F32);
+    /// ```
     pub fn dtype(self) -> DType {
         match self {
             Scalar::Bool(_) => DType::Bool,
@@ -191,6 +276,7 @@ impl Scalar {
     }
 
     /// Refuses an integer that `dtype` cannot hold.
+    #[doc(hidden)]
     pub fn check_fits(self, dtype: DType) -> Result<()> {
         let bounds = match dtype {
             DType::U8 => (0, 255),
@@ -207,6 +293,7 @@ impl Scalar {
 
     /// Writes the value as one element of `dtype` into the first bytes of an 8-byte word.
     #[inline]
+    #[doc(hidden)]
     pub fn to_bytes(self, dtype: DType) -> [u8; 8] {
         let mut bytes = [0; 8];
         macro_rules! put {
@@ -232,6 +319,7 @@ impl Scalar {
     ///
     /// # Safety
     /// `pointer` is valid for reads of one element.
+    #[doc(hidden)]
     pub unsafe fn read(dtype: DType, pointer: *const u8) -> Scalar {
         // SAFETY: the caller promises one readable element.
         unsafe {
@@ -262,6 +350,15 @@ macro_rules! scalar_from {
 scalar_from!(bool => Bool as bool, i32 => Int as i64, i64 => Int as i64, usize => Int as i64, f32 => Float as f64, f64 => Float as f64);
 
 /// A Rust type that is the element of a dtype.
+///
+/// ```
+/// use luxon::{DType, Element, Tensor};
+/// fn ones<T: Element + From<u8>>(count: usize) -> luxon::Result<Tensor> {
+///     Tensor::new(&vec![T::from(1u8); count], &[count])
+/// }
+/// assert_eq!(ones::<f64>(3)?.dtype(), DType::F64);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub trait Element: Copy + Default + Send + Sync + fmt::Debug + PartialEq + 'static {
     /// The dtype that the type stores.
     const DTYPE: DType;

@@ -13,6 +13,16 @@ use crate::dtype::DType;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation was refused or could not be finished.
+///
+/// ```
+/// use luxon::{DType, Error, Tensor};
+/// let (a, b) = (Tensor::zeros(&[2, 3], DType::F32)?, Tensor::zeros(&[4], DType::F32)?);
+/// match a.add(&b) {
+///     Err(Error::Shape(text)) => assert_eq!(text, "add: shapes (2, 3) and (4,) do not broadcast"),
+///     _ => unreachable!(),
+/// }
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Error {
     /// Shapes that do not fit each other or the operation.
@@ -40,30 +50,35 @@ pub enum Error {
 impl Error {
     /// A shape error of the operation `op`.
     #[cold]
+    #[doc(hidden)]
     pub fn shape(op: &str, message: impl fmt::Display) -> Error {
         Error::Shape(format!("{op}: {message}"))
     }
 
     /// A dtype error of the operation `op`.
     #[cold]
+    #[doc(hidden)]
     pub fn dtype(op: &str, message: impl fmt::Display) -> Error {
         Error::Type(format!("{op}: {message}"))
     }
 
     /// An argument error of the operation `op`.
     #[cold]
+    #[doc(hidden)]
     pub fn value(op: &str, message: impl fmt::Display) -> Error {
         Error::Value(format!("{op}: {message}"))
     }
 
     /// An index error of the operation `op`.
     #[cold]
+    #[doc(hidden)]
     pub fn index(op: &str, message: impl fmt::Display) -> Error {
         Error::Index(format!("{op}: {message}"))
     }
 
     /// The operation `op` does not take `dtype`.
     #[cold]
+    #[doc(hidden)]
     pub fn unsupported(op: &str, dtype: DType, takes: &str) -> Error {
         Error::Type(format!("{op}: dtype {dtype} is not supported (takes {takes})"))
     }

@@ -15,6 +15,14 @@ pub const MAX_RANK: usize = 8;
 
 /// A short inline list, one entry per axis. Entries beyond the length are always the default, so that two
 /// lists are compared as a whole.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// let shape = *Tensor::zeros(&[2, 3], DType::F32)?.shape();
+/// assert_eq!(shape[..], [2, 3]);
+/// assert_eq!(shape.iter().product::<usize>(), 6);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct PerAxis<T: Copy + Default> {
     length: u8,
@@ -36,11 +44,19 @@ impl Shape {
 impl<T: Copy + Default> PerAxis<T> {
     /// The list of a 0-d tensor.
     #[inline]
+    #[doc(hidden)]
     pub fn new() -> Self {
         PerAxis { length: 0, entries: [T::default(); MAX_RANK] }
     }
 
     /// The list with the given entries, or an error where they are too many.
+    ///
+    /// ```
+    /// use luxon::Shape;
+    /// assert_eq!(Shape::from_slice(&[2, 3])?.len(), 2);
+    /// assert!(Shape::from_slice(&[1; 9]).is_err()); // Tensors have at most eight axes.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn from_slice(entries: &[T]) -> Result<Self> {
         if entries.len() > MAX_RANK {
@@ -54,6 +70,7 @@ impl<T: Copy + Default> PerAxis<T> {
 
     /// `rank` entries of one value.
     #[inline]
+    #[doc(hidden)]
     pub fn filled(value: T, rank: usize) -> Result<Self> {
         if rank > MAX_RANK {
             return Err(rank_error(rank));
@@ -66,6 +83,7 @@ impl<T: Copy + Default> PerAxis<T> {
 
     /// Appends an entry.
     #[inline]
+    #[doc(hidden)]
     pub fn push(&mut self, entry: T) -> Result<()> {
         if self.length as usize == MAX_RANK {
             return Err(rank_error(MAX_RANK + 1));
@@ -76,6 +94,7 @@ impl<T: Copy + Default> PerAxis<T> {
     }
 
     /// Inserts an entry before position `at`.
+    #[doc(hidden)]
     pub fn insert(&mut self, at: usize, entry: T) -> Result<()> {
         self.push(entry)?;
         let length = self.len();
@@ -84,6 +103,7 @@ impl<T: Copy + Default> PerAxis<T> {
     }
 
     /// Removes the entry at position `at`.
+    #[doc(hidden)]
     pub fn remove(&mut self, at: usize) {
         let length = self.len();
         self.entries[at..length].rotate_left(1);
@@ -92,6 +112,7 @@ impl<T: Copy + Default> PerAxis<T> {
     }
 
     /// Collects entries, or an error where they are too many.
+    #[doc(hidden)]
     pub fn collect(entries: impl IntoIterator<Item = T>) -> Result<Self> {
         let mut list = Self::new();
         for entry in entries {
@@ -151,6 +172,7 @@ impl<T: Copy + Default + fmt::Debug> fmt::Debug for PerAxis<T> {
 }
 
 /// Prints a shape as Python prints a tuple.
+#[doc(hidden)]
 pub fn show(shape: &[usize]) -> String {
     match shape {
         [only] => format!("({only},)"),
@@ -160,6 +182,7 @@ pub fn show(shape: &[usize]) -> String {
 
 /// The number of elements of `shape`, or an error where it (or its bytes at 8 an element) overflows.
 #[inline]
+#[doc(hidden)]
 pub fn count(shape: &[usize]) -> Result<usize> {
     if shape.contains(&0) {
         return Ok(0);
@@ -176,6 +199,7 @@ pub fn count(shape: &[usize]) -> Result<usize> {
 
 /// The shape that both broadcast to, or an error that shows both.
 #[inline]
+#[doc(hidden)]
 pub fn broadcast_shapes(op: &str, a: &[usize], b: &[usize]) -> Result<Shape> {
     if a == b {
         return Shape::from_slice(a);
@@ -196,6 +220,7 @@ pub fn broadcast_shapes(op: &str, a: &[usize], b: &[usize]) -> Result<Shape> {
 
 /// Resolves a possibly negative axis of a tensor with `rank` axes.
 #[inline]
+#[doc(hidden)]
 pub fn resolve_axis(op: &str, axis: isize, rank: usize) -> Result<usize> {
     let resolved = if axis < 0 { axis + rank as isize } else { axis };
     if resolved < 0 || resolved >= rank as isize {
@@ -205,6 +230,7 @@ pub fn resolve_axis(op: &str, axis: isize, rank: usize) -> Result<usize> {
 }
 
 /// Resolves a list of axes, refusing repeats; the result is sorted.
+#[doc(hidden)]
 pub fn resolve_axes(op: &str, axes: &[isize], rank: usize) -> Result<Axes> {
     let mut resolved = Axes::new();
     for &axis in axes {
@@ -219,6 +245,14 @@ pub fn resolve_axes(op: &str, axes: &[isize], rank: usize) -> Result<Axes> {
 }
 
 /// Shape, strides and offset of a view of some memory.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// let x = Tensor::zeros(&[2, 3], DType::F32)?.matrix_transpose()?;
+/// let layout = x.value().layout();
+/// assert_eq!((&layout.shape[..], &layout.strides[..], layout.offset), (&[3, 2][..], &[1, 3][..], 0));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Sizes.
@@ -231,6 +265,7 @@ pub struct Layout {
 
 /// Row-major strides of `shape`.
 #[inline]
+#[doc(hidden)]
 pub fn contiguous_strides(shape: &Shape) -> Strides {
     let mut strides = Strides::new();
     strides.length = shape.length;
@@ -244,24 +279,50 @@ pub fn contiguous_strides(shape: &Shape) -> Strides {
 
 impl Layout {
     /// The row-major layout of `shape` at offset 0.
+    ///
+    /// ```
+    /// use luxon::{Layout, Shape};
+    /// assert_eq!(Layout::contiguous(Shape::from_slice(&[2, 3])?).strides[..], [3, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn contiguous(shape: Shape) -> Layout {
         Layout { shape, strides: contiguous_strides(&shape), offset: 0 }
     }
 
     /// The number of axes.
+    ///
+    /// ```
+    /// use luxon::{Layout, Shape};
+    /// assert_eq!(Layout::contiguous(Shape::from_slice(&[2, 3])?).rank(), 2);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn rank(&self) -> usize {
         self.shape.len()
     }
 
     /// The number of elements (the shape was checked when it was made).
+    ///
+    /// ```
+    /// use luxon::{Layout, Shape};
+    /// assert_eq!(Layout::contiguous(Shape::from_slice(&[2, 3])?).count(), 6);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// Whether the elements lie row-major without gaps (at any offset).
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[4, 3], DType::F32)?;
+    /// assert!(x.narrow(0, 1, 2)?.value().layout().is_contiguous());
+    /// assert!(!x.narrow(1, 1, 2)?.value().layout().is_contiguous());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut expected: isize = 1;
@@ -276,6 +337,7 @@ impl Layout {
     }
 
     /// The lowest and highest element that the view touches, relative to the buffer (both inclusive); none where empty.
+    #[doc(hidden)]
     pub fn span(&self) -> Option<(usize, usize)> {
         if self.shape.contains(&0) {
             return None;
@@ -289,6 +351,7 @@ impl Layout {
     }
 
     /// The view with axes in the order `order`, a permutation of 0..rank.
+    #[doc(hidden)]
     pub fn permute(&self, order: &[usize]) -> Layout {
         let mut view = *self;
         for (to, &from) in order.iter().enumerate() {
@@ -299,6 +362,7 @@ impl Layout {
     }
 
     /// The view broadcast to `shape`.
+    #[doc(hidden)]
     pub fn broadcast(&self, op: &str, shape: &Shape) -> Result<Layout> {
         let refuse =
             || Error::shape(op, format_args!("shape {} does not broadcast to {}", show(&self.shape), show(shape)));
@@ -315,6 +379,7 @@ impl Layout {
     }
 
     /// The view of every `step`-th element of `axis` from `start`, `size` of them; the caller has checked the range.
+    #[doc(hidden)]
     pub fn slice(&self, axis: usize, start: usize, step: isize, size: usize) -> Layout {
         let mut view = *self;
         if size > 0 {
@@ -326,6 +391,7 @@ impl Layout {
     }
 
     /// The view with the same elements in row-major order under another shape of equal count, where strides can express it.
+    #[doc(hidden)]
     pub fn reshape(&self, shape: &Shape) -> Option<Layout> {
         if self.shape.contains(&0) || self.is_contiguous() {
             return Some(Layout { shape: *shape, strides: contiguous_strides(shape), offset: self.offset });

@@ -17,6 +17,15 @@ use crate::runtime::shapes;
 use crate::transform::level::Node;
 
 /// Elements: their type, where they lie, and the memory that holds them.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// let x = Tensor::new(&[1.0f32, 2.0], &[2])?;
+/// let value = x.value();
+/// assert_eq!((value.dtype(), value.count()), (DType::F32, 2));
+/// assert_eq!(value.as_slice::<f32>(), Some(&[1.0, 2.0][..]));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Value {
     dtype: DType,
@@ -27,6 +36,7 @@ pub struct Value {
 impl Value {
     /// A contiguous host value with arbitrary contents, to be filled before it is shared.
     #[inline]
+    #[doc(hidden)]
     pub fn empty(dtype: DType, shape: &Shape) -> Result<Value> {
         let count = layout::count(shape)?;
         Ok(Value { dtype, layout: Layout::contiguous(*shape), storage: Storage::host(count * dtype.size())? })
@@ -34,6 +44,7 @@ impl Value {
 
     /// A contiguous value with arbitrary contents on the device of `like`.
     #[inline]
+    #[doc(hidden)]
     pub fn empty_like_device(dtype: DType, shape: &Shape, like: &Value) -> Result<Value> {
         match &like.storage {
             Storage::Device(buffer) => Value::empty_on(buffer.device(), dtype, shape),
@@ -42,6 +53,7 @@ impl Value {
     }
 
     /// A contiguous value with arbitrary contents on `device`.
+    #[doc(hidden)]
     pub fn empty_on(device: &Arc<dyn Device>, dtype: DType, shape: &Shape) -> Result<Value> {
         let bytes = layout::count(shape)? * dtype.size();
         let buffer = Arc::clone(device).allocate(bytes)?;
@@ -49,46 +61,92 @@ impl Value {
     }
 
     /// A value without elements, for working out shapes and dtypes without computing.
+    ///
+    /// ```
+    /// use luxon::{DType, Shape, Tensor, Value};
+    /// let x = Tensor::from(Value::abstract_of(DType::F32, &Shape::from_slice(&[1 << 20, 1 << 20])?)?);
+    /// let y = x.narrow(0, 0, 10)?.exp()?.sum(Some(&[1]), false)?; // A terabyte of numbers, none of which exists.
+    /// assert_eq!((&y.shape()[..], y.dtype()), (&[10][..], DType::F32));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn abstract_of(dtype: DType, shape: &Shape) -> Result<Value> {
         layout::count(shape)?;
         Ok(Value { dtype, layout: Layout::contiguous(*shape), storage: Storage::Abstract })
     }
 
     /// A value over existing storage; the layout lies within it.
+    #[doc(hidden)]
     pub fn from_parts(dtype: DType, layout: Layout, storage: Storage) -> Value {
         Value { dtype, layout, storage }
     }
 
     /// The element type.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::scalar(1, DType::I32).value().dtype(), DType::I32);
+    /// ```
     #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// Shape, strides and offset.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3], DType::F32)?.value().layout().strides[..], [3, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// The sizes.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3], DType::F32)?.value().shape()[..], [2, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn shape(&self) -> &Shape {
         &self.layout.shape
     }
 
     /// The number of elements.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3], DType::F32)?.value().count(), 6);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn count(&self) -> usize {
         self.layout.count()
     }
 
     /// The memory.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::device::Storage;
+    /// let x = Tensor::zeros(&[2], DType::F32)?; // Up to 64 bytes lie within the tensor.
+    /// assert!(matches!(x.value().storage(), Storage::Inline(_)));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn storage(&self) -> &Storage {
         &self.storage
     }
 
     /// The device, none for the host.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert!(Tensor::zeros(&[2], DType::F32)?.value().device().is_none());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn device(&self) -> Option<&Arc<dyn Device>> {
         match &self.storage {
@@ -98,12 +156,24 @@ impl Value {
     }
 
     /// Whether the elements are in host memory.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert!(Tensor::zeros(&[2], DType::F32)?.value().is_host());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn is_host(&self) -> bool {
         matches!(self.storage, Storage::Inline(_) | Storage::Host(_))
     }
 
     /// Whether only dtype and shape are known.
+    ///
+    /// ```
+    /// use luxon::{DType, Shape, Value};
+    /// assert!(Value::abstract_of(DType::F32, &Shape::from_slice(&[2])?)?.is_abstract());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn is_abstract(&self) -> bool {
         matches!(self.storage, Storage::Abstract)
@@ -111,6 +181,7 @@ impl Value {
 
     /// The address of the element at index (0, ..., 0) in host memory.
     #[inline]
+    #[doc(hidden)]
     pub fn pointer(&self) -> *const u8 {
         let start = match &self.storage {
             Storage::Inline(words) => words.as_ptr().cast::<u8>(),
@@ -122,6 +193,7 @@ impl Value {
 
     /// The same address for writing: for a value that was just made and is not shared yet.
     #[inline]
+    #[doc(hidden)]
     pub fn pointer_mut(&mut self) -> *mut u8 {
         let start = match &mut self.storage {
             Storage::Inline(words) => words.as_mut_ptr().cast::<u8>(),
@@ -133,6 +205,7 @@ impl Value {
 
     /// Whether nobody else can see the memory, so that it may be overwritten.
     #[inline]
+    #[doc(hidden)]
     pub fn is_unique(&mut self) -> bool {
         match &mut self.storage {
             Storage::Inline(_) => true,
@@ -143,17 +216,26 @@ impl Value {
 
     /// The same memory seen through another layout (and dtype of the same size).
     #[inline]
+    #[doc(hidden)]
     pub fn view(&self, layout: Layout) -> Value {
         Value { dtype: self.dtype, layout, storage: self.storage.clone() }
     }
 
     /// Whether the elements lie row-major without gaps.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[2, 3], DType::F32)?;
+    /// assert!(x.value().is_contiguous() && !x.matrix_transpose()?.value().is_contiguous());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         self.layout.is_contiguous()
     }
 
     /// This value if it is contiguous, else a contiguous copy.
+    #[doc(hidden)]
     pub fn to_contiguous(&self) -> Result<Value> {
         if self.is_contiguous() {
             return Ok(self.clone());
@@ -164,6 +246,14 @@ impl Value {
     }
 
     /// The elements of a contiguous host value; none where the dtype differs or the layout has gaps.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1.0f32, 2.0], &[2])?;
+    /// assert_eq!(x.value().as_slice::<f32>(), Some(&[1.0, 2.0][..]));
+    /// assert_eq!(x.value().as_slice::<f64>(), None); // Another dtype.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
         if T::DTYPE != self.dtype || !self.is_contiguous() || !self.is_host() {
             return None;
@@ -178,6 +268,15 @@ impl Value {
 }
 
 /// An n-dimensional array, possibly under differentiation.
+///
+/// ```
+/// use luxon::Tensor;
+/// let x = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+/// let y = x.matrix_transpose()?.mul(10.0)?.add(&x)?;
+/// assert_eq!(y.to_vec::<f32>()?, [11.0, 32.0, 23.0, 44.0]);
+/// assert_eq!(format!("{:?}", y.mean(None, false)?), "Tensor((), float32, [27.5])");
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     pub(crate) value: Arc<Value>,
@@ -249,6 +348,16 @@ impl Tensor {
 
     /// A tensor over memory that somebody else owns, without a copy.
     ///
+    /// ```
+    /// use luxon::{DType, Layout, Shape, Tensor};
+    /// let owner = vec![1.0f32, 2.0, 3.0];
+    /// let (pointer, layout) = (owner.as_ptr().cast(), Layout::contiguous(Shape::from_slice(&[3])?));
+    /// // SAFETY: the vector moves into the box without moving its elements, and nobody writes to them.
+    /// let x = unsafe { Tensor::from_foreign(DType::F32, layout, pointer, 12, Box::new(owner)) };
+    /// assert_eq!(x.sum(None, false)?.to_vec::<f32>()?, [6.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Safety
     /// Every element of the layout stays readable and constant until `owner` is dropped.
     pub unsafe fn from_foreign(
@@ -264,6 +373,13 @@ impl Tensor {
     }
 
     /// A tensor of one value everywhere.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::full(&[2], 0.5, DType::F64)?.to_vec::<f64>()?, [0.5, 0.5]);
+    /// assert!(Tensor::full(&[2], 300, DType::U8).is_err());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Memory`], [`Error::Overflow`], or an integer that the dtype cannot hold.
@@ -282,16 +398,35 @@ impl Tensor {
     }
 
     /// A tensor of zeros.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2], DType::I64)?.to_vec::<i64>()?, [0, 0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn zeros(shape: &[usize], dtype: DType) -> Result<Tensor> {
         Tensor::full(shape, 0i64, dtype)
     }
 
     /// A tensor of ones.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::ones(&[2], DType::F32)?.to_vec::<f32>()?, [1.0, 1.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn ones(shape: &[usize], dtype: DType) -> Result<Tensor> {
         Tensor::full(shape, 1i64, dtype)
     }
 
     /// A 0-d tensor.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let half = Tensor::scalar(0.5, DType::F32);
+    /// assert_eq!((half.rank(), half.to_vec::<f32>()?), (0, vec![0.5]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn scalar(value: impl Into<Scalar>, dtype: DType) -> Tensor {
         let mut words = [0u64; INLINE_BYTES / 8];
         words[0] = u64::from_ne_bytes(value.into().to_bytes(dtype));
@@ -299,53 +434,116 @@ impl Tensor {
     }
 
     /// The element type.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::new(&[1u8], &[1])?.dtype(), DType::U8);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn dtype(&self) -> DType {
         self.value.dtype
     }
 
     /// The sizes.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[2, 3], DType::F32)?;
+    /// assert_eq!(x.shape()[..], [2, 3]);
+    /// assert_eq!(x.shape()[1], 3);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn shape(&self) -> &Shape {
         self.value.shape()
     }
 
     /// The number of axes.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3], DType::F32)?.rank(), 2);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn rank(&self) -> usize {
         self.value.layout.rank()
     }
 
     /// The number of elements.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3], DType::F32)?.count(), 6);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn count(&self) -> usize {
         self.value.count()
     }
 
     /// The elements and their layout, without the trace.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1i64, 2], &[2])?;
+    /// assert_eq!(x.value().as_slice::<i64>(), Some(&[1, 2][..])); // Without the copy that `to_vec` makes.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn value(&self) -> &Arc<Value> {
         &self.value
     }
 
     /// The device, none for the host.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert!(Tensor::zeros(&[2], DType::F32)?.device().is_none());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn device(&self) -> Option<&Arc<dyn Device>> {
         self.value.device()
     }
 
     /// Whether a differentiation that is still open records this tensor.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor, grad};
+    /// let x = Tensor::scalar(2.0, DType::F64);
+    /// grad(|x| { assert!(x[0].is_tracked()); x[0].square() }, &[x.clone()])?;
+    /// assert!(!x.is_tracked());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn is_tracked(&self) -> bool {
         self.active_node().is_some()
     }
 
     /// The same elements outside every differentiation.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor, grad};
+    /// // The second factor counts as a constant.
+    /// let slope = grad(|x| x[0].mul(&x[0].detach()), &[Tensor::scalar(3.0, DType::F64)])?;
+    /// assert_eq!(slope[0].to_vec::<f64>()?, [3.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn detach(&self) -> Tensor {
         Tensor { value: Arc::clone(&self.value), node: None }
     }
 
     /// The elements in row-major order.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.matrix_transpose()?.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// assert!(x.to_vec::<f32>().is_err()); // Cast first.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Type`] where `T` is not the element type.
@@ -359,6 +557,12 @@ impl Tensor {
     }
 
     /// The only element.
+    ///
+    /// ```
+    /// use luxon::{Scalar, Tensor};
+    /// assert_eq!(Tensor::new(&[1.0, 2.0], &[2])?.sum(None, false)?.item()?, Scalar::Float(3.0));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where there is not exactly one.
@@ -375,6 +579,12 @@ impl Tensor {
     }
 
     /// The tensor in host memory: itself, or downloaded (a tracked one keeps its trace only on the host).
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::scalar(1.0, DType::F32).to_host()?.to_vec::<f32>()?, [1.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn to_host(&self) -> Result<Tensor> {
         let buffer = match &self.value.storage {
             Storage::Device(buffer) => buffer,

@@ -24,6 +24,7 @@ pub enum Cumulative {
 
 impl Cumulative {
     /// The dtype of the result for elements of `dtype`.
+    #[doc(hidden)]
     pub const fn output(self, dtype: DType) -> DType {
         match self {
             Cumulative::Sum | Cumulative::Product if !dtype.is_float() => DType::I64,

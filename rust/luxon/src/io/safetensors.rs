@@ -46,6 +46,17 @@ fn bytes_of(value: &Value) -> &[u8] {
 
 /// Writes the tensors, in place of the file that may be there.
 ///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::io::safetensors::{self, Metadata};
+/// # let path = std::env::temp_dir().join(format!("luxon-write-{}.safetensors", std::process::id()));
+/// let about = Metadata::from([("by".to_string(), "me".to_string())]);
+/// safetensors::write(&path, &[("bias".to_string(), Tensor::zeros(&[3], DType::F32)?)], &about)?;
+/// assert_eq!(safetensors::read(&path)?.1["by"], "me");
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::File`] where the file system refuses, [`Error::Value`] for a name given twice.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: &Metadata) -> Result<()> {
@@ -66,6 +77,14 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: &Metadata) -> 
 }
 
 /// The bytes of a file with these tensors.
+///
+/// ```
+/// use luxon::Tensor;
+/// use luxon::io::safetensors::{self, Metadata};
+/// let bytes = safetensors::to_bytes(&[("x".to_string(), Tensor::new(&[1u8, 2], &[2])?)], &Metadata::new())?;
+/// assert_eq!(bytes[bytes.len() - 2..], [1, 2]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] for a name given twice, [`Error::Memory`].
@@ -130,6 +149,19 @@ pub type Named = Vec<(String, Tensor)>;
 
 /// Every tensor of a file, in its order, and its metadata.
 ///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::io::safetensors::{self, Metadata};
+/// use luxon::tree::Tree;
+/// # let path = std::env::temp_dir().join(format!("luxon-read-{}.safetensors", std::process::id()));
+/// # safetensors::write(&path, &[("ps.layer_1.weight".to_string(), Tensor::zeros(&[3], DType::F32)?)], &Metadata::new())?;
+/// let (tensors, _) = safetensors::read(&path)?;
+/// let all = Tree::from_paths(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())))?;
+/// assert_eq!(all.get("ps.layer_1.weight")?.tensor()?.shape()[..], [3]);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`Reader::open`] and [`Reader::read`].
 pub fn read(path: &Path) -> Result<(Named, Metadata)> {
@@ -138,6 +170,15 @@ pub fn read(path: &Path) -> Result<(Named, Metadata)> {
 
 /// The tensors and metadata in a file's bytes, such as those of `include_bytes!`.
 ///
+/// ```
+/// use luxon::Tensor;
+/// use luxon::io::safetensors::{self, Metadata};
+/// # let bytes = safetensors::to_bytes(&[("x".to_string(), Tensor::new(&[1u8, 2], &[2])?)], &Metadata::new())?;
+/// let (tensors, metadata) = safetensors::parse(&bytes)?; // Such as those of `include_bytes!`.
+/// assert!(tensors[0].0 == "x" && tensors[0].1.to_vec::<u8>()? == [1, 2] && metadata.is_empty());
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`Reader::from_bytes`] and [`Reader::read`].
 pub fn parse(bytes: &[u8]) -> Result<(Named, Metadata)> {
@@ -145,6 +186,18 @@ pub fn parse(bytes: &[u8]) -> Result<(Named, Metadata)> {
 }
 
 /// An open file whose header has been read and found to be sound.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::io::safetensors::{self, Metadata, Reader};
+/// # let named = ["a", "b"].map(|name| Ok((name.to_string(), Tensor::zeros(&[3], DType::F32)?)));
+/// # let named: Vec<_> = named.into_iter().collect::<luxon::Result<_>>()?;
+/// let bytes = safetensors::to_bytes(&named, &Metadata::new())?;
+/// let mut reader = Reader::from_bytes(&bytes)?; // Reads the header alone,
+/// assert_eq!(reader.names().collect::<Vec<_>>(), ["a", "b"]);
+/// assert_eq!(reader.read("b")?.shape()[..], [3]); // and single tensors when asked.
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Reader<S> {
     source: S,
@@ -157,6 +210,11 @@ pub struct Reader<S> {
 
 impl Reader<File> {
     /// Opens a file and reads its header.
+    ///
+    /// ```
+    /// use luxon::io::safetensors::Reader;
+    /// assert!(Reader::open("no/such/file".as_ref()).is_err());
+    /// ```
     ///
     /// # Errors
     /// [`Error::File`] where the file cannot be read, [`Error::Value`] where it is malformed.
@@ -175,6 +233,11 @@ impl Reader<File> {
 
 impl<'a> Reader<Cursor<&'a [u8]>> {
     /// Reads the header in a file's bytes.
+    ///
+    /// ```
+    /// use luxon::io::safetensors::Reader;
+    /// assert!(Reader::from_bytes(b"not a file at all").is_err());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where it is malformed.
@@ -202,16 +265,41 @@ impl<S: Read + Seek> Reader<S> {
     }
 
     /// The file's text.
+    ///
+    /// ```
+    /// use luxon::io::safetensors::{self, Metadata, Reader};
+    /// let bytes = safetensors::to_bytes(&[], &Metadata::from([("epoch".into(), "3".into())]))?;
+    /// assert_eq!(Reader::from_bytes(&bytes)?.metadata()["epoch"], "3");
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn metadata(&self) -> &Metadata {
         &self.header.metadata
     }
 
     /// The names of the tensors, in the file's order.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::io::safetensors::{self, Metadata, Reader};
+    /// let bytes = safetensors::to_bytes(&[("x".into(), Tensor::scalar(1, DType::I32))], &Metadata::new())?;
+    /// assert!(Reader::from_bytes(&bytes)?.names().eq(["x"]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.header.entries.iter().map(|entry| entry.name.as_str())
     }
 
     /// The tensor of a name.
+    ///
+    /// ```
+    /// use luxon::{DType, Scalar, Tensor};
+    /// use luxon::io::safetensors::{self, Metadata, Reader};
+    /// let bytes = safetensors::to_bytes(&[("weight".into(), Tensor::scalar(1, DType::I32))], &Metadata::new())?;
+    /// let mut reader = Reader::from_bytes(&bytes)?;
+    /// assert_eq!(reader.read("weight")?.item()?, Scalar::Int(1));
+    /// assert!(reader.read("wieght").unwrap_err().to_string().contains("nearest: weight"));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where there is none (naming the nearest), where its dtype is none of ours, and for

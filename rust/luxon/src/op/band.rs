@@ -163,6 +163,13 @@ fn matrices(op: &str, x: &Tensor) -> Result<()> {
 impl Tensor {
     /// The lower triangle of each matrix: zeros above diagonal `k`.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.tril(0)?.to_vec::<i32>()?, [1, 0, 3, 4]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for fewer than two axes.
     pub fn tril(&self, k: isize) -> Result<Tensor> {
@@ -171,6 +178,13 @@ impl Tensor {
     }
 
     /// The upper triangle of each matrix: zeros below diagonal `k`.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.triu(1)?.to_vec::<i32>()?, [0, 2, 0, 0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] for fewer than two axes.
@@ -202,6 +216,12 @@ impl Tensor {
 
     /// The sum of diagonal `offset` of each matrix; of integers in i64.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, 2, 3, 4], &[2, 2])?.trace(0)?.to_vec::<i64>()?, [5]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for fewer than two axes.
     pub fn trace(&self, offset: isize) -> Result<Tensor> {
@@ -209,6 +229,14 @@ impl Tensor {
     }
 
     /// A matrix with a 1-d tensor as diagonal `k`, or diagonal `k` of a matrix.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2], &[2])?.diag(0)?;
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 0, 0, 2]);
+    /// assert_eq!(x.diag(0)?.to_vec::<i32>()?, [1, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] for another number of axes, [`Error::Overflow`] where the matrix is too large.
@@ -226,6 +254,12 @@ impl Tensor {
 }
 
 /// A matrix of `rows` by `columns` with ones on diagonal `k` and zeros elsewhere.
+///
+/// ```
+/// use luxon::{DType, eye};
+/// assert_eq!(eye(2, 3, 1, DType::I32)?.to_vec::<i32>()?, [0, 1, 0, 0, 0, 1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Overflow`] or [`Error::Memory`] where it is too large.

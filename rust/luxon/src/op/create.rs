@@ -123,6 +123,13 @@ fn check_real(value: f64, dtype: DType) -> Result<()> {
 /// `count` evenly spaced numbers from `start` to `stop`, which is the last of them with `endpoint` and the
 /// one after the last without.
 ///
+/// ```
+/// use luxon::{DType, linspace};
+/// assert_eq!(linspace(0.0, 1.0, 5, true, DType::F64)?.to_vec::<f64>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
+/// assert_eq!(linspace(0.0, 1.0, 4, false, DType::F64)?.to_vec::<f64>()?, [0.0, 0.25, 0.5, 0.75]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating, [`Error::Overflow`] or [`Error::Memory`] for too many.
 pub fn linspace(start: f64, stop: f64, count: usize, endpoint: bool, dtype: DType) -> Result<Tensor> {
@@ -147,6 +154,14 @@ pub fn linspace(start: f64, stop: f64, count: usize, endpoint: bool, dtype: DTyp
 }
 
 /// How [`meshgrid`] orders its axes.
+///
+/// ```
+/// use luxon::{Indexing, arange, meshgrid};
+/// let (x, y) = (arange(0, 2, 1, None)?, arange(0, 3, 1, None)?);
+/// assert_eq!(meshgrid(&[&x, &y], Indexing::Xy)?[0].shape()[..], [3, 2]);
+/// assert_eq!(meshgrid(&[&x, &y], Indexing::Ij)?[0].shape()[..], [2, 3]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Indexing {
     /// The first list varies along the second axis: columns by rows, as in a plot.
@@ -156,6 +171,14 @@ pub enum Indexing {
 }
 
 /// The coordinates of the grid that lists span: one view of the grid's shape for each.
+///
+/// ```
+/// use luxon::{Indexing, arange, meshgrid};
+/// let grid = meshgrid(&[&arange(0, 2, 1, None)?, &arange(0, 2, 1, None)?], Indexing::Ij)?;
+/// assert_eq!(grid[0].to_vec::<i64>()?, [0, 0, 1, 1]);
+/// assert_eq!(grid[1].to_vec::<i64>()?, [0, 1, 0, 1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for lists that are not 1-d (or 0-d), or more of them than a tensor has axes.
@@ -181,6 +204,13 @@ pub fn meshgrid(lists: &[&Tensor], indexing: Indexing) -> Result<Vec<Tensor>> {
 }
 
 /// For each integer a new last axis of size `n` with 1 at its place and 0 elsewhere.
+///
+/// ```
+/// use luxon::{DType, Tensor, one_hot};
+/// let classes = Tensor::new(&[2i64, 0], &[2])?;
+/// assert_eq!(one_hot(&classes, 3, DType::F32)?.to_vec::<f32>()?, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Type`] for a tensor that does not hold integers, [`Error::Index`] for one below 0 or not below `n`.

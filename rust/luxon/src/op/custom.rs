@@ -13,6 +13,22 @@ use crate::transform::level::{Level, Mode, Node, Trace};
 use crate::transform::{pull_back, reverse, vjp_through};
 
 /// The linear map from cotangents of the outputs to cotangents of the inputs; none stands for zeros.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::custom::Pullback;
+/// /// The map back through a product with a constant.
+/// struct Scaled(f64);
+/// impl Pullback for Scaled {
+///     fn name(&self) -> &str { "scaled" }
+///     fn pull(&self, dy: &[Option<Tensor>]) -> luxon::Result<Vec<Option<Tensor>>> {
+///         Ok(vec![dy[0].as_ref().map(|dy| dy.mul(self.0)).transpose()?])
+///     }
+/// }
+/// let one = Tensor::scalar(1.0, DType::F64);
+/// assert_eq!(Scaled(3.0).pull(&[Some(one)])?.len(), 1);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub trait Pullback: Send + Sync {
     /// The name that errors show.
     fn name(&self) -> &str;
@@ -26,6 +42,25 @@ pub type Forward = (Vec<Tensor>, Arc<dyn Pullback>);
 pub type Pushed = (Vec<Tensor>, Vec<Option<Tensor>>);
 
 /// A function with a derivative rule of its own.
+///
+/// ```
+/// use luxon::{DType, Tensor, grad, jvp};
+/// use luxon::custom::{self, CustomRule, Pushed};
+/// use std::sync::Arc;
+/// /// Rounds, and pretends in derivatives that it did not.
+/// struct Straight;
+/// impl CustomRule for Straight {
+///     fn name(&self) -> &str { "straight" }
+///     fn primal(&self, x: &[Tensor]) -> luxon::Result<Vec<Tensor>> { Ok(vec![x[0].round()?]) }
+///     fn jvp(&self, x: &[Tensor], tangents: &[Option<Tensor>]) -> Option<luxon::Result<Pushed>> {
+///         Some(self.primal(x).map(|y| (y, tangents.to_vec())))
+///     }
+/// }
+/// let rule: Arc<dyn CustomRule> = Arc::new(Straight);
+/// let slope = grad(|x| custom::call(&rule, x)?[0].mul(3.0), &[Tensor::scalar(0.7, DType::F64)])?;
+/// assert_eq!(slope[0].to_vec::<f64>()?, [3.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub trait CustomRule: Send + Sync {
     /// The name that errors show.
     fn name(&self) -> &str;
@@ -93,6 +128,23 @@ fn no_rule(rule: &dyn CustomRule) -> Error {
 }
 
 /// Calls a function by its own derivative rules at every level that its inputs belong to.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use luxon::{DType, Tensor, grad};
+/// use luxon::custom::{self, CustomRule};
+/// /// Without a rule: it is an error to differentiate it.
+/// struct Opaque;
+/// impl CustomRule for Opaque {
+///     fn name(&self) -> &str { "opaque" }
+///     fn primal(&self, x: &[Tensor]) -> luxon::Result<Vec<Tensor>> { Ok(vec![x[0].exp()?]) }
+/// }
+/// let rule: Arc<dyn CustomRule> = Arc::new(Opaque);
+/// let x = Tensor::scalar(0.0, DType::F64);
+/// assert_eq!(custom::call(&rule, &[x.clone()])?[0].to_vec::<f64>()?, [1.0]);
+/// assert!(grad(|x| Ok(custom::call(&rule, x)?.swap_remove(0)), &[x]).is_err());
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let top = inputs.iter().filter_map(Tensor::active_node).max_by_key(|node| node.level.stamp());
     let Some(top) = top else {
@@ -216,6 +268,19 @@ impl Pullback for Recompute {
 
 /// Runs `function(inputs)` keeping only its inputs; the backward pass runs it again. Tensors that the
 /// function closes over are differentiated too. In forward mode it is a plain call.
+///
+/// ```
+/// use luxon::{DType, Tensor, grad};
+/// use luxon::custom::{self, Function};
+/// use std::sync::Arc;
+/// // What happens inside is computed again on the way back instead of being kept.
+/// let deep: Function = Arc::new(|x: &[Tensor]| Ok(vec![x[0].sin()?.exp()?.square()?]));
+/// let at = [Tensor::scalar(0.3, DType::F64)];
+/// let slope = grad(|x| Ok(custom::checkpoint(&deep, x)?.swap_remove(0)), &at)?;
+/// let plain = grad(|x| Ok(deep(x)?.swap_remove(0)), &at)?;
+/// assert!(slope[0].allclose(&plain[0], 1e-12, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub fn checkpoint(function: &Function, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let before = Level::snapshot();
     let outputs = function(inputs)?;
@@ -238,6 +303,19 @@ pub fn checkpoint(function: &Function, inputs: &[Tensor]) -> Result<Vec<Tensor>>
 }
 
 /// The pullback of a recorded computation: a reverse level that stays recordable as long as it lives.
+///
+/// ```
+/// # use luxon::custom::Recorded;
+/// use luxon::{DType, Tensor, vjp};
+/// let x = Tensor::scalar(3.0, DType::F64);
+/// let (_, back): (_, Recorded) = vjp(|x| Ok(vec![x[0].square()?]), &[x])?;
+/// // It can be asked as often as wanted.
+/// for dy in [1.0, 10.0] {
+///     let dx = back.pull(&[Some(Tensor::scalar(dy, DType::F64))])?;
+///     assert_eq!(dx[0].as_ref().map(Tensor::to_vec::<f64>).transpose()?, Some(vec![6.0 * dy]));
+/// }
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub struct Recorded {
     level: Arc<Level>,
     outputs: Vec<Tensor>,
@@ -246,12 +324,21 @@ pub struct Recorded {
 
 impl Recorded {
     /// Takes over a level whose `outputs` were computed from its tagged `inputs`.
+    #[doc(hidden)]
     pub fn new(level: Arc<Level>, outputs: Vec<Tensor>, inputs: Vec<Tensor>) -> Recorded {
         level.leave();
         Recorded { level, outputs, inputs }
     }
 
     /// One gradient per input; none where no output depends on it.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor, vjp};
+    /// let x = Tensor::scalar(3.0, DType::F64);
+    /// let (_, back) = vjp(|x| Ok(vec![x[0].square()?]), &[x])?;
+    /// assert!(back.pull(&[None])?[0].is_none()); // Nothing stands for zeros.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn pull(&self, cotangents: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
         let pairs = self.outputs.iter().zip(cotangents).filter_map(|(output, dy)| Some((output.clone(), dy.clone()?)));
         pull_back(&self.level, pairs.collect(), &self.inputs)

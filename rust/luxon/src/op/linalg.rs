@@ -38,6 +38,13 @@ fn paired(op: &str, a: &Tensor, b: &Tensor, axis: isize) -> Result<(Tensor, Tens
 
 /// The dot products along an axis, broadcast over the others.
 ///
+/// ```
+/// use luxon::{Tensor, vecdot};
+/// let (a, b) = (Tensor::new(&[1, 2, 3, 4], &[2, 2])?, Tensor::new(&[1, 10], &[2])?);
+/// assert_eq!(vecdot(&a, &b, -1)?.to_vec::<i32>()?, [21, 43]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where the axis differs in size or the others do not broadcast, [`Error::Index`] where
 /// it is not there.
@@ -52,6 +59,13 @@ pub fn vecdot(a: &Tensor, b: &Tensor, axis: isize) -> Result<Tensor> {
 
 /// Every product of an element of one vector and one of another.
 ///
+/// ```
+/// use luxon::{Tensor, outer};
+/// let (a, b) = (Tensor::new(&[1, 2], &[2])?, Tensor::new(&[3, 4], &[2])?);
+/// assert_eq!(outer(&a, &b)?.to_vec::<i32>()?, [3, 4, 6, 8]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] for operands that are not vectors.
 pub fn outer(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -65,6 +79,13 @@ pub fn outer(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The vector product along an axis of size 3, broadcast over the others.
+///
+/// ```
+/// use luxon::{Tensor, cross};
+/// let (x, y) = (Tensor::new(&[1, 0, 0], &[3])?, Tensor::new(&[0, 1, 0], &[3])?);
+/// assert_eq!(cross(&x, &y, -1)?.to_vec::<i32>()?, [0, 0, 1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] where the axis is not of size 3 or the others do not broadcast.
@@ -100,6 +121,14 @@ fn euclidean(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tenso
 /// The `order`-norm of the elements along `axes` (none for all): `sum(|x|^p)^(1/p)`, the largest or smallest
 /// magnitude for an infinite order, the count of nonzero elements for 0.
 ///
+/// ```
+/// use luxon::{Tensor, vector_norm};
+/// let x = Tensor::new(&[3.0, -4.0], &[2])?;
+/// assert_eq!(vector_norm(&x, None, false, 2.0)?.to_vec::<f64>()?, [5.0]);
+/// assert_eq!(vector_norm(&x, None, false, f64::INFINITY)?.to_vec::<f64>()?, [4.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Index`] for an axis that is not there, [`Error::Value`] for one given twice, for NaN as order,
 /// or for an extremum of no elements.
@@ -133,6 +162,14 @@ pub fn vector_norm(x: &Tensor, axes: Option<&[isize]>, keepdims: bool, order: f6
 }
 
 /// Which norm of a matrix.
+///
+/// ```
+/// use luxon::{MatrixNorm, Tensor, matrix_norm};
+/// let x = Tensor::new(&[1.0, -2.0, 3.0, 4.0], &[2, 2])?;
+/// assert_eq!(matrix_norm(&x, MatrixNorm::LargestRow, false)?.to_vec::<f64>()?, [7.0]);
+/// assert_eq!(matrix_norm(&x, MatrixNorm::LargestColumn, false)?.to_vec::<f64>()?, [6.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MatrixNorm {
     /// The root of the sum of squares.
@@ -155,6 +192,13 @@ pub enum MatrixNorm {
 }
 
 /// The norm of the matrices in the last two axes.
+///
+/// ```
+/// use luxon::{MatrixNorm, Tensor, matrix_norm};
+/// let x = Tensor::new(&[3.0, 0.0, 0.0, 4.0], &[2, 2])?;
+/// assert_eq!(matrix_norm(&x, MatrixNorm::Frobenius, false)?.to_vec::<f64>()?, [5.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for fewer than two axes, [`Error::Value`] for an extremum of no elements.

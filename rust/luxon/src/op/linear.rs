@@ -216,16 +216,29 @@ pub fn sum_to(tensor: &Tensor, shape: &Shape) -> Result<Tensor> {
 
 impl Tensor {
     /// Zeros of this shape, dtype and device.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1.0, 2.0], &[2])?.zeros_like()?.to_vec::<f64>()?, [0.0, 0.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn zeros_like(&self) -> Result<Tensor> {
         self.filled_like(Scalar::Int(0))
     }
 
     /// Ones of this shape, dtype and device.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[5, 6], &[2])?.ones_like()?.to_vec::<i32>()?, [1, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn ones_like(&self) -> Result<Tensor> {
         self.filled_like(Scalar::Int(1))
     }
 
     /// One value in this shape and dtype and on this device.
+    #[doc(hidden)]
     pub fn filled_like(&self, value: Scalar) -> Result<Tensor> {
         if self.value.is_abstract() {
             return Ok(Value::abstract_of(self.dtype(), self.shape())?.into());
@@ -238,6 +251,12 @@ impl Tensor {
     }
 
     /// The elements converted to `dtype`; the tensor itself where it has that dtype.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::new(&[1.5, -1.5], &[2])?.cast(DType::I32)?.to_vec::<i32>()?, [1, -1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
         if dtype == self.dtype() {
@@ -247,6 +266,13 @@ impl Tensor {
     }
 
     /// The tensor with its elements row-major and without gaps, copied only where they are not.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[2, 3], DType::F32)?.matrix_transpose()?;
+    /// assert!(!x.value().is_contiguous() && x.contiguous()?.value().is_contiguous());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.value.is_contiguous() {
             return Ok(self.clone());
@@ -261,6 +287,14 @@ impl Tensor {
     }
 
     /// The same elements under another shape; one size may be -1 and is worked out.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[2, 6], DType::F32)?;
+    /// assert_eq!(x.reshape(&[3, -1])?.shape()[..], [3, 4]);
+    /// assert!(x.reshape(&[5, -1]).is_err());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where the counts differ.
@@ -309,6 +343,13 @@ impl Tensor {
 
     /// The tensor repeated to `shape` by the broadcasting rules, as a view.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2], &[2, 1])?.broadcast_to(&[2, 3])?;
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 1, 1, 2, 2, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] where it does not broadcast to it.
     #[inline]
@@ -323,6 +364,12 @@ impl Tensor {
     }
 
     /// The tensor with its axes in another order: axis `i` of the result is axis `order[i]`.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3, 4], DType::F32)?.permute(&[2, 0, 1])?.shape()[..], [4, 2, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where `order` is not a permutation of the axes.
@@ -349,6 +396,13 @@ impl Tensor {
 
     /// The last two axes swapped.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4, 5, 6], &[2, 3])?;
+    /// assert_eq!(x.matrix_transpose()?.to_vec::<i32>()?, [1, 4, 2, 5, 3, 6]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for fewer than two axes.
     pub fn matrix_transpose(&self) -> Result<Tensor> {
@@ -362,6 +416,12 @@ impl Tensor {
     }
 
     /// Two axes swapped.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3, 4], DType::F32)?.swap_axes(0, -1)?.shape()[..], [4, 3, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn swap_axes(&self, a: isize, b: isize) -> Result<Tensor> {
         let (a, b) = (resolve_axis("swapaxes", a, self.rank())?, resolve_axis("swapaxes", b, self.rank())?);
         if a == b {
@@ -373,6 +433,7 @@ impl Tensor {
     }
 
     /// The elements of a window, as a view; the window lies within the tensor.
+    #[doc(hidden)]
     pub fn window(&self, window: Window) -> Result<Tensor> {
         for axis in 0..self.rank() {
             let (size, limit) = (window.size[axis], self.shape()[axis] as isize);
@@ -392,15 +453,33 @@ impl Tensor {
     }
 
     /// The whole tensor as a window, to be narrowed axis by axis.
+    #[doc(hidden)]
     pub fn full_window(&self) -> Result<Window> {
         Ok(Window { start: Axes::filled(0, self.rank())?, step: Strides::filled(1, self.rank())?, size: *self.shape() })
     }
 
     /// `size` elements of an axis from `start`, as a view.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[4])?;
+    /// assert_eq!(x.narrow(0, 1, 2)?.to_vec::<i32>()?, [2, 3]);
+    /// assert!(x.narrow(0, 3, 2).is_err() && x.narrow(1, 0, 1).is_err());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Index`] where they leave the axis.
     pub fn narrow(&self, axis: usize, start: usize, size: usize) -> Result<Tensor> {
+        let limit = *self.shape().get(axis).ok_or_else(|| {
+            Error::index("narrow", format_args!("axis {axis} is out of range for a tensor with {} axes", self.rank()))
+        })?;
+        if start.checked_add(size).is_none_or(|end| end > limit) {
+            return Err(Error::index(
+                "narrow",
+                format_args!("{size} elements from {start} leave axis {axis} of size {limit}"),
+            ));
+        }
         let mut window = self.full_window()?;
         window.start[axis] = start;
         window.size[axis] = size;
@@ -408,6 +487,12 @@ impl Tensor {
     }
 
     /// The elements along the given axes in reverse, as a view.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, 2, 3], &[3])?.flip(&[0])?.to_vec::<i32>()?, [3, 2, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn flip(&self, axes: &[isize]) -> Result<Tensor> {
         let mut window = self.full_window()?;
         for &axis in resolve_axes("flip", axes, self.rank())?.iter() {
@@ -418,6 +503,13 @@ impl Tensor {
     }
 
     /// The tensor with `before` and `after` copies of `value` added on each axis.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2], &[2])?;
+    /// assert_eq!(x.pad_constant(&[(1, 2)], 9)?.to_vec::<i32>()?, [9, 1, 2, 9, 9]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where there is not one pair per axis, [`Error::Overflow`] where sizes overflow.
@@ -447,6 +539,14 @@ impl Tensor {
     }
 
     /// The tensor with a new axis of size 1 before `axis` (counted in the result).
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[2, 3], DType::F32)?;
+    /// assert_eq!(x.expand_dims(1)?.shape()[..], [2, 1, 3]);
+    /// assert_eq!(x.expand_dims(-1)?.shape()[..], [2, 3, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn expand_dims(&self, axis: isize) -> Result<Tensor> {
         let axis = resolve_axis("expand_dims", axis, self.rank() + 1)?;
         let mut shape = *self.shape();
@@ -455,6 +555,14 @@ impl Tensor {
     }
 
     /// The tensor without the given axes, each of size 1.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let x = Tensor::zeros(&[1, 3, 1], DType::F32)?;
+    /// assert_eq!(x.squeeze(&[0])?.shape()[..], [3, 1]);
+    /// assert!(x.squeeze(&[1]).is_err());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] where one of them is longer.
@@ -471,6 +579,17 @@ impl Tensor {
     }
 
     /// The tensor copied to a device (differentiable only outside of a level: a move is not recorded).
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use luxon::Tensor;
+    /// use luxon::device::Device;
+    /// fn send(x: &Tensor, device: &Arc<dyn Device>) -> luxon::Result<Tensor> {
+    ///     let moved = x.to_device(device)?; // What is computed with it is computed there.
+    ///     moved.add(&moved)?.to_host()
+    /// }
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn to_device(&self, device: &std::sync::Arc<dyn crate::device::Device>) -> Result<Tensor> {
         let host = self.to_host()?.value.to_contiguous()?;
         let moved = Value::empty_on(device, host.dtype(), host.shape())?;
@@ -484,6 +603,14 @@ impl Tensor {
 }
 
 /// The tensors one after the other along `axis`, promoted to one dtype.
+///
+/// ```
+/// use luxon::{Tensor, concat};
+/// let (a, b) = (Tensor::new(&[1, 2], &[1, 2])?, Tensor::new(&[3, 4], &[1, 2])?);
+/// assert_eq!(concat(&[&a, &b], 0)?.shape()[..], [2, 2]);
+/// assert_eq!(concat(&[&a, &b], 1)?.to_vec::<i32>()?, [1, 2, 3, 4]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] for no tensors, [`Error::Shape`] where other axes differ.
@@ -520,6 +647,14 @@ pub fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
 
 /// The tensors side by side along a new axis.
 ///
+/// ```
+/// use luxon::{Tensor, stack};
+/// let (a, b) = (Tensor::new(&[1, 2], &[2])?, Tensor::new(&[3, 4], &[2])?);
+/// assert_eq!(stack(&[&a, &b], 0)?.to_vec::<i32>()?, [1, 2, 3, 4]);
+/// assert_eq!(stack(&[&a, &b], 1)?.to_vec::<i32>()?, [1, 3, 2, 4]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`concat()`].
 pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
@@ -538,6 +673,15 @@ pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
 }
 
 /// The tensors broadcast to their common shape.
+///
+/// ```
+/// use luxon::{DType, Tensor, broadcast_tensors};
+/// let (column, row) = (Tensor::zeros(&[3, 1], DType::F32)?, Tensor::zeros(&[4], DType::F32)?);
+/// for tensor in broadcast_tensors(&[&column, &row])? {
+///     assert_eq!(tensor.shape()[..], [3, 4]);
+/// }
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] where there is none.

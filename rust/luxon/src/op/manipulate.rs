@@ -11,6 +11,14 @@ use crate::op::linear::concat;
 use crate::tensor::Tensor;
 
 /// Where to cut an axis.
+///
+/// ```
+/// use luxon::{Sections, arange};
+/// let x = arange(0, 6, 1, None)?;
+/// assert_eq!(x.split(Sections::Equal(3), 0)?[1].to_vec::<i64>()?, [2, 3]);
+/// assert_eq!(x.split(Sections::At(&[1, -1]), 0)?[1].to_vec::<i64>()?, [1, 2, 3, 4]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Sections<'a> {
     /// Into so many equal parts.
@@ -20,6 +28,14 @@ pub enum Sections<'a> {
 }
 
 /// How often elements are repeated.
+///
+/// ```
+/// use luxon::{Repeats, Tensor};
+/// let x = Tensor::new(&[1, 2], &[2])?;
+/// assert_eq!(x.repeat(Repeats::Each(2), None)?.to_vec::<i32>()?, [1, 1, 2, 2]);
+/// assert_eq!(x.repeat(Repeats::List(&Tensor::new(&[3i64, 0], &[2])?), None)?.to_vec::<i32>()?, [1, 1, 1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Repeats<'a> {
     /// Each so often.
@@ -29,6 +45,16 @@ pub enum Repeats<'a> {
 }
 
 /// What stands around a tensor that is padded.
+///
+/// ```
+/// use luxon::{Padding, Tensor};
+/// let x = Tensor::new(&[1, 2, 3], &[3])?;
+/// assert_eq!(x.pad(&[(1, 1)], Padding::Constant(0.into()))?.to_vec::<i32>()?, [0, 1, 2, 3, 0]);
+/// assert_eq!(x.pad(&[(1, 1)], Padding::Reflect)?.to_vec::<i32>()?, [2, 1, 2, 3, 2]);
+/// assert_eq!(x.pad(&[(1, 1)], Padding::Edge)?.to_vec::<i32>()?, [1, 1, 2, 3, 3]);
+/// assert_eq!(x.pad(&[(1, 1)], Padding::Wrap)?.to_vec::<i32>()?, [3, 1, 2, 3, 1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Padding {
     /// One value.
@@ -56,6 +82,12 @@ fn indices(like: &Tensor, count: usize, number: impl Fn(usize) -> usize) -> Resu
 impl Tensor {
     /// The elements in row-major order along one axis.
     ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3], DType::F32)?.ravel()?.shape()[..], [6]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of a copy, where strides cannot express it.
     pub fn ravel(&self) -> Result<Tensor> {
@@ -64,6 +96,12 @@ impl Tensor {
 
     /// The tensor with its elements moved by `shifts` places along `axes`, those that leave at one end
     /// coming in at the other; without axes the flattened tensor is moved.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, 2, 3], &[3])?.roll(&[1], Some(&[0]))?.to_vec::<i32>()?, [3, 1, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where there are not as many shifts as axes, [`Error::Index`] for an axis that is not there.
@@ -90,6 +128,13 @@ impl Tensor {
     }
 
     /// The elements along `axis` (of the flattened tensor without one) each repeated.
+    ///
+    /// ```
+    /// use luxon::{Repeats, Tensor};
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.repeat(Repeats::Each(2), Some(1))?.to_vec::<i32>()?, [1, 1, 2, 2, 3, 3, 4, 4]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for negative repeats, [`Error::Shape`] for a list of another length,
@@ -151,6 +196,12 @@ impl Tensor {
     /// The tensor repeated as a whole `repeats[i]` times along axis i; the shorter of shape and repeats is
     /// filled up with ones in front.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, 2], &[2])?.tile(&[2, 2])?.to_vec::<i32>()?, [1, 2, 1, 2, 1, 2, 1, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Overflow`] or [`Error::Memory`] for a result that is too large.
     pub fn tile(&self, repeats: &[usize]) -> Result<Tensor> {
@@ -166,6 +217,12 @@ impl Tensor {
 
     /// The tensor with axes of size 1 in front until it has `rank` axes.
     ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[3], DType::F32)?.atleast(2)?.shape()[..], [1, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for more axes than a tensor can have.
     pub fn atleast(&self, rank: usize) -> Result<Tensor> {
@@ -175,6 +232,13 @@ impl Tensor {
     }
 
     /// The parts of the tensor along `axis`, as views.
+    ///
+    /// ```
+    /// use luxon::{DType, Sections, Tensor};
+    /// let parts = Tensor::zeros(&[6, 2], DType::F32)?.split(Sections::Equal(3), 0)?;
+    /// assert!(parts.len() == 3 && parts[0].shape()[..] == [2, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for an axis that equal parts do not divide, [`Error::Index`] for one that is not there.
@@ -206,6 +270,13 @@ impl Tensor {
 
     /// The entries of an axis, which disappears, as views.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let rows = Tensor::new(&[1, 2, 3, 4], &[2, 2])?.unstack(0)?;
+    /// assert_eq!(rows[1].to_vec::<i32>()?, [3, 4]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Index`] for an axis that is not there.
     pub fn unstack(&self, axis: isize) -> Result<Vec<Tensor>> {
@@ -214,6 +285,12 @@ impl Tensor {
     }
 
     /// The tensor with some axes moved to new positions and the others in their order, as a view.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// assert_eq!(Tensor::zeros(&[2, 3, 4], DType::F32)?.moveaxis(&[-1], &[0])?.shape()[..], [4, 2, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for lists of two lengths or an axis given twice, [`Error::Index`] for one that is not there.
@@ -236,6 +313,13 @@ impl Tensor {
 
     /// The tensor turned `times` times by 90 degrees in the plane of two axes, from the first towards the second.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.rot90(1, (0, 1))?.to_vec::<i32>()?, [2, 4, 1, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] for the same axis twice, [`Error::Index`] for one that is not there.
     pub fn rot90(&self, times: isize, axes: (isize, isize)) -> Result<Tensor> {
@@ -250,6 +334,13 @@ impl Tensor {
 
     /// The tensor with `before` and `after` elements added on each axis; see [`Padding`]. Mirrors and
     /// repetitions go on where one is not enough.
+    ///
+    /// ```
+    /// use luxon::{Padding, Tensor};
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.pad(&[(0, 1), (0, 0)], Padding::Edge)?.to_vec::<i32>()?, [1, 2, 3, 4, 3, 4]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where there is not one pair per axis, or to continue an axis without elements;
@@ -303,6 +394,13 @@ impl Tensor {
     /// The tensor with NaN and the infinities replaced; by default infinities become the largest finite
     /// numbers of the dtype.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[f64::NAN, f64::INFINITY], &[2])?;
+    /// assert_eq!(x.nan_to_num(0.0, Some(9.0), None)?.to_vec::<f64>()?, [0.0, 9.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Memory`].
     pub fn nan_to_num(&self, nan: f64, positive: Option<f64>, negative: Option<f64>) -> Result<Tensor> {
@@ -320,6 +418,12 @@ impl Tensor {
     }
 
     /// The differences of neighbours along `axis`, taken `times` times; of truth values, whether they differ.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, 4, 9], &[3])?.diff(1, 0)?.to_vec::<i32>()?, [3, 5]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Index`] for an axis that is not there.
@@ -339,6 +443,14 @@ impl Tensor {
 
     /// The elements limited to `[min, max]`, either of which may be missing; NaN stays, and the gradient
     /// passes inside and at the bounds.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[-2.0, 0.5, 2.0], &[3])?;
+    /// assert_eq!(x.clip(Some((-1.0).into()), Some(1.0.into()))?.to_vec::<f64>()?, [-1.0, 0.5, 1.0]);
+    /// assert_eq!(x.clip(None, Some(1.0.into()))?.to_vec::<f64>()?, [-2.0, 0.5, 1.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`map`].
@@ -364,6 +476,13 @@ impl Tensor {
     /// Whether elements are within `atol + rtol * |other|` of those of `other`; infinities are close to
     /// themselves only, NaN to NaN with `equal_nan`.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let (a, b) = (Tensor::new(&[1.0, 2.0], &[2])?, Tensor::new(&[1.001, 2.1], &[2])?);
+    /// assert_eq!(a.isclose(&b, 0.01, 0.0, false)?.to_vec::<bool>()?, [true, false]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for shapes that do not broadcast, [`Error::Value`] for negative tolerances.
     pub fn isclose(&self, other: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Result<Tensor> {
@@ -383,6 +502,13 @@ impl Tensor {
 
     /// Whether all elements are close; see [`Tensor::isclose`].
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1.0, f64::NAN], &[2])?;
+    /// assert!(x.allclose(&x, 0.0, 0.0, true)? && !x.allclose(&x, 0.0, 0.0, false)?);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::isclose`].
     pub fn allclose(&self, other: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Result<bool> {
@@ -392,6 +518,13 @@ impl Tensor {
 }
 
 /// The elements of `x` where the condition holds, else those of `y`.
+///
+/// ```
+/// use luxon::{Tensor, where_};
+/// let x = Tensor::new(&[-1.0, 2.0], &[2])?;
+/// assert_eq!(where_(&x.greater(0.0)?, &x, 0.0)?.to_vec::<f64>()?, [0.0, 2.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for shapes that do not broadcast.

@@ -386,6 +386,13 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 impl Tensor {
     /// The matrix product with another tensor; see [`matmul`].
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.matmul(&Tensor::new(&[1, 1], &[2])?)?.to_vec::<i32>()?, [3, 7]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
         matmul(self, other)
     }

@@ -211,6 +211,13 @@ impl<F: Family> Family for Box<F> {
 macro_rules! ops {
     ($($(#[$meta:meta])* $variant:ident($payload:ty)),* $(,)?) => {
         /// An operation with its parameters: comparable, printable, a thing that a device can match on.
+        ///
+        /// ```
+        /// use luxon::device::{Op, Value};
+        /// fn runs_here(op: &Op, inputs: &[&Value]) -> bool {
+        ///     matches!(op, Op::Map(_) | Op::Matmul(_)) && inputs.iter().all(|input| input.is_contiguous())
+        /// }
+        /// ```
         #[derive(Clone, Debug, PartialEq)]
         pub enum Op { $($(#[$meta])* $variant($payload)),* }
 
@@ -279,11 +286,26 @@ ops! {
 
 impl Op {
     /// The operation's name, as users know it.
+    ///
+    /// ```
+    /// use luxon::Kernel;
+    /// use luxon::device::Op;
+    /// assert_eq!(Op::from(Kernel::Exp).name(), "exp");
+    /// ```
     pub fn name(&self) -> &'static str {
         self.family().name()
     }
 
     /// Dtypes and shapes of the results for these inputs; reads no element.
+    ///
+    /// ```
+    /// use luxon::{DType, Kernel, Tensor};
+    /// use luxon::device::Op;
+    /// let (a, b) = (Tensor::zeros(&[3, 1], DType::F32)?, Tensor::zeros(&[4], DType::F32)?);
+    /// let specs = Op::from(Kernel::Less).outputs(&[a.value(), b.value()])?;
+    /// assert_eq!((specs[0].dtype, &specs[0].shape[..]), (DType::Bool, &[3, 4][..]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
         self.family().outputs(inputs)
     }

@@ -64,6 +64,12 @@ from_f64!(f32: |value| value as f32, f64: |value| value, f16: f16::from_f64, bf1
 
 /// Random bits as unsigned integers of the dtype's width (u8), or as the bits of i32 and i64.
 ///
+/// ```
+/// use luxon::{DType, Key, random};
+/// assert_eq!(random::bits(Key::new(0), &[3], DType::U8)?.dtype(), DType::U8);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Type`] for other dtypes.
 pub fn bits(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -77,6 +83,14 @@ pub fn bits(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 
 /// Uniform numbers in `[low, high)`.
 ///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::uniform(Key::new(0), &[1000], -1.0, 1.0, DType::F32)?;
+/// assert!(x.abs()?.max(None, false)?.item()?.as_f64() <= 1.0);
+/// assert!(x.mean(None, false)?.item()?.as_f64().abs() < 0.1);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn uniform(key: Key, shape: &[usize], low: f64, high: f64, dtype: DType) -> Result<Tensor> {
@@ -85,6 +99,13 @@ pub fn uniform(key: Key, shape: &[usize], low: f64, high: f64, dtype: DType) -> 
 
 /// Numbers from the standard normal distribution.
 ///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::normal(Key::new(0), &[10_000], DType::F32)?;
+/// assert!((x.std(None, 0.0, false)?.item()?.as_f64() - 1.0).abs() < 0.05);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn normal(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -92,6 +113,13 @@ pub fn normal(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 }
 
 /// Numbers from the standard normal distribution cut to `(lower, upper)`.
+///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::truncated_normal(Key::new(0), &[1000], -2.0, 2.0, DType::F32)?;
+/// assert!(x.abs()?.max(None, false)?.item()?.as_f64() <= 2.0);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] unless `lower < upper`, [`Error::Type`] for a dtype that is not floating.
@@ -109,6 +137,13 @@ pub fn truncated_normal(key: Key, shape: &[usize], lower: f64, upper: f64, dtype
 
 /// Numbers from the exponential distribution of rate 1.
 ///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::exponential(Key::new(0), &[10_000], DType::F64)?;
+/// assert!((x.mean(None, false)?.item()?.as_f64() - 1.0).abs() < 0.05);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn exponential(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -117,6 +152,13 @@ pub fn exponential(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 
 /// Numbers from the standard Gumbel distribution.
 ///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::gumbel(Key::new(0), &[10_000], DType::F64)?;
+/// assert!((x.mean(None, false)?.item()?.as_f64() - 0.577).abs() < 0.05);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn gumbel(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
@@ -124,6 +166,13 @@ pub fn gumbel(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 }
 
 /// Truth values that hold with `probability`.
+///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::bernoulli(Key::new(0), &[10_000], 0.2)?.cast(DType::F64)?;
+/// assert!((x.mean(None, false)?.item()?.as_f64() - 0.2).abs() < 0.02);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] for a probability outside [0, 1].
@@ -135,6 +184,13 @@ pub fn bernoulli(key: Key, shape: &[usize], probability: f64) -> Result<Tensor> 
 }
 
 /// Integers in `[low, high)`.
+///
+/// ```
+/// use luxon::{DType, Key, random};
+/// let x = random::randint(Key::new(0), &[1000], 1, 7, DType::I32)?;
+/// assert_eq!(x.unique_values()?.to_vec::<i32>()?, [1, 2, 3, 4, 5, 6]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] unless `low < high`, [`Error::Overflow`] for bounds that the dtype cannot hold,
@@ -155,6 +211,13 @@ pub fn randint(key: Key, shape: &[usize], low: i64, high: i64, dtype: DType) -> 
 
 /// The integers below `count` in random order.
 ///
+/// ```
+/// use luxon::{Key, random};
+/// let order = random::permutation(Key::new(0), 100)?;
+/// assert_eq!(order.sort(0, false)?.to_vec::<i64>()?, (0..100).collect::<Vec<_>>());
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Memory`].
 pub fn permutation(key: Key, count: usize) -> Result<Tensor> {
@@ -164,6 +227,13 @@ pub fn permutation(key: Key, count: usize) -> Result<Tensor> {
 }
 
 /// Positions of classes drawn with the probabilities softmax(logits) along the last axis.
+///
+/// ```
+/// use luxon::{Key, Tensor, random};
+/// let logits = Tensor::new(&[0.0, 100.0, 0.0], &[3])?;
+/// assert_eq!(random::categorical(Key::new(0), &logits)?.to_vec::<i64>()?, [1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for logits without classes, [`Error::Type`] for a dtype that is not floating.

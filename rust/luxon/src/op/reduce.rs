@@ -196,6 +196,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::Index`] for an axis that is not there, [`Error::Value`] for one given twice or for an
     /// extremum of no elements, [`Error::Type`] for a dtype that the reduction does not take.
+    #[doc(hidden)]
     pub fn reduce(&self, kind: Reduction, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         let probe = Reduce { kind, axes: Axes::new() };
         let axes = match axes {
@@ -216,56 +217,130 @@ impl Tensor {
     }
 
     /// The sum; of integers and truth values in i64.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// assert_eq!(x.sum(None, false)?.to_vec::<f64>()?, [10.0]);
+    /// assert_eq!(x.sum(Some(&[0]), false)?.to_vec::<f64>()?, [4.0, 6.0]);
+    /// assert_eq!(x.sum(Some(&[-1]), true)?.shape()[..], [2, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn sum(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Sum, axes, keepdims)
     }
 
     /// The mean.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1.0, 2.0, 6.0], &[3])?.mean(None, false)?.to_vec::<f64>()?, [3.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn mean(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Mean, axes, keepdims)
     }
 
     /// The variance: squared deviations over `count - correction`.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1.0, 3.0], &[2])?;
+    /// assert_eq!(x.var(None, 0.0, false)?.to_vec::<f64>()?, [1.0]);
+    /// assert_eq!(x.var(None, 1.0, false)?.to_vec::<f64>()?, [2.0]); // Divided by n - 1.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn var(&self, axes: Option<&[isize]>, correction: f64, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Variance { correction }, axes, keepdims)
     }
 
     /// The standard deviation: the root of [`Tensor::var`].
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1.0, 5.0], &[2])?.std(None, 0.0, false)?.to_vec::<f64>()?, [2.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn std(&self, axes: Option<&[isize]>, correction: f64, keepdims: bool) -> Result<Tensor> {
         self.var(axes, correction, keepdims)?.sqrt()
     }
 
     /// The product; of integers and truth values in i64.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[2.0, 3.0, 4.0], &[3])?.prod(None, false)?.to_vec::<f64>()?, [24.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn prod(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Product, axes, keepdims)
     }
 
     /// The largest element; NaN where any is. Ties share the gradient.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 5, 3, 2], &[2, 2])?;
+    /// assert_eq!(x.max(Some(&[1]), false)?.to_vec::<i32>()?, [5, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn max(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Max, axes, keepdims)
     }
 
     /// The smallest element; NaN where any is. Ties share the gradient.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 5, 3, 2], &[2, 2])?;
+    /// assert_eq!(x.min(Some(&[1]), false)?.to_vec::<i32>()?, [1, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn min(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Min, axes, keepdims)
     }
 
     /// Whether any element is not zero.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[0.0, 2.0], &[2])?.any(None, false)?.to_vec::<bool>()?, [true]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn any(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::Any, axes, keepdims)
     }
 
     /// Whether every element is not zero.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[0.0, 2.0], &[2])?.all(None, false)?.to_vec::<bool>()?, [false]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn all(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::All, axes, keepdims)
     }
 
     /// The first position of the largest element along an axis, or in the flattened tensor.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let logits = Tensor::new(&[0.1, 0.9, 0.7, 0.2], &[2, 2])?;
+    /// assert_eq!(logits.argmax(Some(1), false)?.to_vec::<i64>()?, [1, 0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn argmax(&self, axis: Option<isize>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::ArgMax, axis.as_ref().map(std::slice::from_ref), keepdims)
     }
 
     /// The first position of the smallest element along an axis, or in the flattened tensor.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[3, 1, 2], &[3])?.argmin(None, false)?.to_vec::<i64>()?, [1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn argmin(&self, axis: Option<isize>, keepdims: bool) -> Result<Tensor> {
         self.reduce(Reduction::ArgMin, axis.as_ref().map(std::slice::from_ref), keepdims)
     }

@@ -231,6 +231,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Index`] for an axis that is not there, [`Error::Value`] for an initial extremum.
+    #[doc(hidden)]
     pub fn cumulative(&self, kind: Cumulative, axis: isize, include_initial: bool, reverse: bool) -> Result<Tensor> {
         let probe = Scan::Cumulative { kind, axis: 0, reverse, exclusive: false };
         let axis = resolve_axis(probe.name(), axis, self.rank())?;
@@ -251,6 +252,14 @@ impl Tensor {
 
     /// The sums of the elements up to each one; of integers and truth values in i64.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1.0, 2.0, 3.0], &[3])?;
+    /// assert_eq!(x.cumulative_sum(0, false, false)?.to_vec::<f64>()?, [1.0, 3.0, 6.0]);
+    /// assert_eq!(x.cumulative_sum(0, true, false)?.to_vec::<f64>()?, [0.0, 1.0, 3.0, 6.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::cumulative`].
     pub fn cumulative_sum(&self, axis: isize, include_initial: bool, reverse: bool) -> Result<Tensor> {
@@ -260,6 +269,12 @@ impl Tensor {
     /// The products of the elements up to each one; of integers and truth values in i64. Its derivatives
     /// are right at zeros, too.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1.0, 2.0, 3.0], &[3])?.cumulative_prod(0)?.to_vec::<f64>()?, [1.0, 2.0, 6.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::cumulative`].
     pub fn cumulative_prod(&self, axis: isize) -> Result<Tensor> {
@@ -267,6 +282,12 @@ impl Tensor {
     }
 
     /// The largest element up to each one; NaN from the first NaN on.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, 3, 2], &[3])?.cumulative_max(0)?.to_vec::<i32>()?, [1, 3, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Tensor::cumulative`].
@@ -276,6 +297,12 @@ impl Tensor {
 
     /// The smallest element up to each one; NaN from the first NaN on.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[3, 1, 2], &[3])?.cumulative_min(0)?.to_vec::<i32>()?, [3, 1, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::cumulative`].
     pub fn cumulative_min(&self, axis: isize) -> Result<Tensor> {
@@ -283,6 +310,13 @@ impl Tensor {
     }
 
     /// The logarithm of the sums of exponentials up to each element, without overflow.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let y = Tensor::zeros(&[3], DType::F64)?.cumulative_logsumexp(0)?.exp()?;
+    /// assert!(y.allclose(&Tensor::new(&[1.0, 2.0, 3.0], &[3])?, 1e-12, 0.0, false)?);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Tensor::cumulative`].

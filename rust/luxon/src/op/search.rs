@@ -16,6 +16,13 @@ use crate::op::linear::concat;
 use crate::tensor::Tensor;
 
 /// The distinct elements of a tensor, ascending, and where they are; each NaN is distinct.
+///
+/// ```
+/// use luxon::Tensor;
+/// let unique = Tensor::new(&[3, 1, 3], &[3])?.unique_all()?;
+/// assert_eq!((unique.values.to_vec::<i32>()?, unique.counts.to_vec::<i64>()?), (vec![1, 3], vec![1, 2]));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Unique {
     /// The distinct elements.
@@ -29,6 +36,14 @@ pub struct Unique {
 }
 
 /// What a quantile is that falls between two elements.
+///
+/// ```
+/// use luxon::{DType, Quantile, Tensor};
+/// let (x, half) = (Tensor::new(&[1.0, 2.0, 3.0, 4.0], &[4])?, Tensor::scalar(0.5, DType::F64));
+/// assert_eq!(x.quantile(&half, Quantile::Linear, None, false)?.to_vec::<f64>()?, [2.5]);
+/// assert_eq!(x.quantile(&half, Quantile::Lower, None, false)?.to_vec::<f64>()?, [2.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quantile {
     /// The point between them on a line.
@@ -77,6 +92,13 @@ fn runs(x: &Tensor) -> Result<(Tensor, Tensor, Tensor, Tensor)> {
 impl Tensor {
     /// The distinct elements with their first positions, their counts, and the inverse mapping.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let unique = Tensor::new(&[3, 1, 3], &[3])?.unique_all()?;
+    /// assert_eq!((unique.indices.to_vec::<i64>()?, unique.inverse.to_vec::<i64>()?), (vec![1, 0], vec![1, 0, 1]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] for an abstract tensor: the data decides the sizes.
     pub fn unique_all(&self) -> Result<Unique> {
@@ -99,6 +121,12 @@ impl Tensor {
 
     /// The distinct elements, ascending.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[3, 1, 3], &[3])?.unique_values()?.to_vec::<i32>()?, [1, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::unique_all`].
     pub fn unique_values(&self) -> Result<Tensor> {
@@ -107,6 +135,13 @@ impl Tensor {
     }
 
     /// The distinct elements and how often each occurs.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let (values, counts) = Tensor::new(&[3, 1, 3], &[3])?.unique_counts()?;
+    /// assert_eq!((values.to_vec::<i32>()?, counts.to_vec::<i64>()?), (vec![1, 3], vec![1, 2]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Tensor::unique_all`].
@@ -117,6 +152,13 @@ impl Tensor {
 
     /// The distinct elements and, for each element, which of them it is.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let (values, inverse) = Tensor::new(&[3, 1, 3], &[3])?.unique_inverse()?;
+    /// assert_eq!(values.take(&inverse, 0)?.to_vec::<i32>()?, [3, 1, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::unique_all`].
     pub fn unique_inverse(&self) -> Result<(Tensor, Tensor)> {
@@ -125,6 +167,13 @@ impl Tensor {
     }
 
     /// The indices of the elements that are not zero, one tensor for each axis, in row-major order.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let places = Tensor::new(&[0, 5, 7, 0], &[2, 2])?.nonzero()?; // One list for each axis.
+    /// assert_eq!((places[0].to_vec::<i64>()?, places[1].to_vec::<i64>()?), (vec![0, 1], vec![1, 0]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] for a 0-d tensor, [`Error::Value`] for an abstract one.
@@ -148,6 +197,12 @@ impl Tensor {
 
     /// The number of elements that are not zero.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[0, 5, 7], &[3])?.count_nonzero(None, false)?.to_vec::<i64>()?, [2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tensor::reduce`].
     pub fn count_nonzero(&self, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
@@ -155,6 +210,13 @@ impl Tensor {
     }
 
     /// Whether each element occurs in `others`; NaN never does.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3], &[3])?;
+    /// assert_eq!(x.isin(&Tensor::new(&[3, 1], &[2])?)?.to_vec::<bool>()?, [true, false, true]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Memory`].
@@ -173,6 +235,13 @@ impl Tensor {
     /// The quantiles `q` (a list, each in \[0, 1\]) over `axes` (none for all), between two elements by
     /// `method`; the result has one more axis, the first, for `q`. NaN where any element is NaN. The slope in
     /// `q` is that of the line between the two elements.
+    ///
+    /// ```
+    /// use luxon::{Quantile, Tensor};
+    /// let (x, q) = (Tensor::new(&[0.0, 10.0], &[2])?, Tensor::new(&[0.1, 0.5], &[2])?);
+    /// assert_eq!(x.quantile(&q, Quantile::Linear, None, false)?.to_vec::<f64>()?, [1.0, 5.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for a q outside \[0, 1\] or for no elements, [`Error::Shape`] for a q that is no list,
@@ -234,6 +303,12 @@ impl Tensor {
     }
 
     /// The median over `axes` (none for all): the middle element, or the mean of the two middle ones.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[5.0, 1.0, 3.0], &[3])?.median(None, false)?.to_vec::<f64>()?, [3.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Tensor::quantile`].

@@ -114,6 +114,13 @@ unsafe fn run<T: Copy>(
 impl Tensor {
     /// The singular values of the matrices in the last two axes, largest first. NaN where an element is not finite.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let values = Tensor::new(&[3.0, 0.0, 0.0, -4.0], &[2, 2])?.singular_values()?;
+    /// assert!(values.allclose(&Tensor::new(&[4.0, 3.0], &[2])?, 1e-12, 0.0, false)?);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for fewer than two axes.
     pub fn singular_values(&self) -> Result<Tensor> {

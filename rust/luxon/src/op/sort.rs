@@ -184,6 +184,13 @@ impl Tensor {
 
     /// The sorted elements and their positions along the axis; see [`Tensor::sort`].
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let (values, positions) = Tensor::new(&[3, 1, 2], &[3])?.sort_with_positions(0, false)?;
+    /// assert_eq!((values.to_vec::<i32>()?, positions.to_vec::<i64>()?), (vec![1, 2, 3], vec![1, 2, 0]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Index`] for an axis that is not there.
     pub fn sort_with_positions(&self, axis: isize, descending: bool) -> Result<(Tensor, Tensor)> {
@@ -192,6 +199,12 @@ impl Tensor {
     }
 
     /// The positions along `axis` that sort it, stably; NaN last when ascending.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[3, 1, 2], &[3])?.argsort(0, true)?.to_vec::<i64>()?, [0, 2, 1]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Index`] for an axis that is not there.
@@ -202,6 +215,13 @@ impl Tensor {
 
     /// The `k` largest (or smallest) elements along `axis`, the best first, and their positions. NaN counts
     /// as the largest.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let (best, positions) = Tensor::new(&[3.0, 1.0, 2.0], &[3])?.top_k(2, 0, true)?;
+    /// assert_eq!((best.to_vec::<f64>()?, positions.to_vec::<i64>()?), (vec![3.0, 2.0], vec![0, 2]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Index`] for an axis that is not there, [`Error::Value`] for more elements than there are.
@@ -219,6 +239,13 @@ impl Tensor {
 
     /// Before (or, to the `right`, after equal ones) which element of this sorted list each element of `x`
     /// goes, so that it stays sorted. `sorter` puts a list that is not sorted in order.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let (sorted, x) = (Tensor::new(&[1.0, 3.0, 5.0], &[3])?, Tensor::new(&[3.0, 4.0], &[2])?);
+    /// assert_eq!(sorted.searchsorted(&x, false, None)?.to_vec::<i64>()?, [1, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] for a list that is not 1-d or a sorter of another length.

@@ -16,6 +16,17 @@ use crate::tensor::Tensor;
 use crate::tree::{Pattern, near};
 
 /// How parameters follow their gradients; see the module.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::optim::{Optimizer, rules::{AdamW, Sgd}};
+/// use luxon::tree::Pattern;
+/// let parts = vec![(Pattern::new("head")?, AdamW::default().into()), (Pattern::new("**")?, Sgd::default().into())];
+/// let optimizer = Optimizer::Partition(parts); // AdamW for the head, SGD for the rest.
+/// let head = optimizer.start("head.weight", &Tensor::zeros(&[3], DType::F32)?)?;
+/// assert_eq!(head.kept.len(), 2);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Optimizer {
     /// A rule.
@@ -64,6 +75,13 @@ pub type Given = (Arc<str>, Tensor, Tensor, State);
 impl Optimizer {
     /// One after the other; chains in chains are opened up.
     ///
+    /// ```
+    /// use luxon::optim::{Optimizer, Transform, rules::Sgd};
+    /// let clip = Transform::ClipValue { c: 1.0 };
+    /// assert!(Optimizer::chain(vec![clip.into(), Sgd::default().into()]).is_ok());
+    /// assert!(Optimizer::chain(vec![]).is_err());
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] for an empty chain.
     pub fn chain(members: Vec<Optimizer>) -> Result<Optimizer> {
@@ -81,6 +99,7 @@ impl Optimizer {
     }
 
     /// Whether this moves parameters, as a lone transform does not.
+    #[doc(hidden)]
     pub fn moves(&self) -> bool {
         match self {
             Optimizer::Transform(_) => false,
@@ -90,6 +109,7 @@ impl Optimizer {
     }
 
     /// Whether a step may be refused for what is in its gradients: then nothing must be overwritten.
+    #[doc(hidden)]
     pub fn can_fail(&self) -> bool {
         match self {
             Optimizer::Rule(rule) => rule.can_fail() || rule.rate().is_custom(),
@@ -104,6 +124,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Value`] saying what is wrong.
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         if !self.moves() {
             return Err(Error::value(
@@ -143,6 +164,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Value`] naming what is nearest.
+    #[doc(hidden)]
     pub fn check_paths(&self, paths: &[String]) -> Result<()> {
         let covers = |name: &str, pattern: &Pattern| {
             if paths.iter().any(|path| pattern.covers(path)) {
@@ -178,6 +200,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Value`] for a path that no part of a partition covers.
+    #[doc(hidden)]
     pub fn slots(&self, path: &str, spec: &Spec) -> Result<Vec<(String, Slot)>> {
         let mut slots = Vec::new();
         self.collect(path, spec, &mut slots)?;
@@ -207,6 +230,7 @@ impl Optimizer {
     }
 
     /// The names of everything that may be kept of any leaf, in order.
+    #[doc(hidden)]
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         let spec = Spec { shape: crate::layout::Shape::new(), dtype: DType::F32 };
@@ -257,6 +281,15 @@ impl Optimizer {
 
     /// The state of a leaf before the first step.
     ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::optim::{Optimizer, rules::Sgd};
+    /// let optimizer = Optimizer::from(Sgd { momentum: 0.9, ..Sgd::default() });
+    /// let state = optimizer.start("weight", &Tensor::zeros(&[3], DType::F32)?)?;
+    /// assert!(state.step == 0 && state.kept.len() == 1);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Memory`], and as [`Optimizer::slots`].
     pub fn start(&self, path: &str, parameter: &Tensor) -> Result<State> {
@@ -266,6 +299,17 @@ impl Optimizer {
 
     /// The parameters and their states after one step. `step` counts the updates before this one; schedules go
     /// by it.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// use luxon::optim::{Optimizer, rules::Sgd};
+    /// let optimizer = Optimizer::from(Sgd { lr: 0.5.into(), ..Sgd::default() });
+    /// let (x, slope) = (Tensor::new(&[1.0, 2.0], &[2])?, Tensor::new(&[1.0, 1.0], &[2])?);
+    /// let state = optimizer.start("x", &x)?;
+    /// let (x, state) = optimizer.update(0, vec![("x".into(), x, slope, state)])?.swap_remove(0);
+    /// assert_eq!((x.to_vec::<f64>()?, state.step), (vec![0.5, 1.5], 1));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Value`] where gradients or states do not fit the parameters.
@@ -277,6 +321,22 @@ impl Optimizer {
 
     /// One step of a rule that evaluates the objective itself: the objective and its gradient before the step,
     /// and the leaves after it. The gradients that are given are not read.
+    ///
+    /// ```
+    /// use luxon::{Tensor, value_and_grad};
+    /// use luxon::optim::{Optimizer, rules::Lbfgs};
+    /// let search = Some("strong_wolfe".into());
+    /// let optimizer = Optimizer::from(Lbfgs { line_search_fn: search, max_iter: 50, ..Lbfgs::default() });
+    /// let x = Tensor::new(&[5.0, -3.0], &[2])?;
+    /// let state = optimizer.start("x", &x)?;
+    /// let mut bowl = |x: &[Tensor]| {
+    ///     let (value, slope) = value_and_grad(|x| x[0].square()?.sum(None, false), x)?;
+    ///     Ok((value.item()?.as_f64(), slope))
+    /// };
+    /// let (first, _, moved) = optimizer.minimize(0, vec![("x".into(), x.clone(), x, state)], &mut bowl)?;
+    /// assert!(first == 34.0 && moved[0].0.abs()?.max(None, false)?.item()?.as_f64() < 1e-6);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where the optimiser is no such rule; what `evaluate` fails with.
@@ -331,6 +391,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Value`] saying what differs.
+    #[doc(hidden)]
     pub fn accepts(&self, path: &str, parameter: &Tensor, state: &State) -> Result<()> {
         let slots = self.slots(path, &Spec::of(parameter))?;
         if slots.len() != state.kept.len() {

@@ -14,6 +14,14 @@ use crate::layout::{Shape, show};
 use crate::tensor::Tensor;
 
 /// Something that is kept of a leaf between steps.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::optim::{Kept, Optimizer, rules::Adam};
+/// let state = Optimizer::from(Adam::default()).start("x", &Tensor::zeros(&[2], DType::F32)?)?;
+/// assert!(state.kept.iter().all(|kept| matches!(kept, Kept::Tensor(tensor) if tensor.shape()[..] == [2])));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Kept {
     /// Nothing: the rule has no use for it on this leaf.
@@ -26,11 +34,23 @@ pub enum Kept {
 
 impl Kept {
     /// The number; 0 where there is none, which [`Slot::accepts`] has ruled out.
+    ///
+    /// ```
+    /// use luxon::optim::Kept;
+    /// assert_eq!(Kept::Number(3.0).number(), 3.0);
+    /// ```
     pub fn number(&self) -> f64 {
         if let Kept::Number(number) = self { *number } else { 0.0 }
     }
 
     /// The tensor.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::optim::Kept;
+    /// assert_eq!(Kept::from(Tensor::zeros(&[3], DType::F32)?).tensor()?.count(), 3);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] where there is none.
@@ -49,7 +69,15 @@ impl From<Tensor> for Kept {
 }
 
 /// The parameter, as far as what is kept depends on it.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::optim::Spec;
+/// let spec = Spec::of(&Tensor::zeros(&[2, 3], DType::F32)?);
+/// assert_eq!((&spec.shape[..], spec.dtype), (&[2, 3][..], DType::F32));
+/// # Ok::<(), luxon::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Its shape.
     pub shape: Shape,
@@ -59,6 +87,13 @@ pub struct Spec {
 
 impl Spec {
     /// What a tensor is like.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::optim::Spec;
+    /// assert_eq!(Spec::of(&Tensor::zeros(&[2, 3], DType::BF16)?).dtype, DType::BF16);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn of(tensor: &Tensor) -> Spec {
         Spec { shape: *tensor.shape(), dtype: tensor.dtype() }
     }
@@ -173,6 +208,14 @@ impl Slot {
 }
 
 /// What an optimiser keeps of one leaf between steps.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::optim::{Kept, State};
+/// let state = State { step: 10, kept: vec![Kept::from(Tensor::zeros(&[3], DType::F32)?)] };
+/// assert_eq!(state.step, 10); // Put together from a file, say.
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct State {
     /// Updates of this leaf so far.

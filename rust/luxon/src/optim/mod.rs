@@ -5,10 +5,11 @@
 //! nobody else holds is overwritten, so a training loop that moves its state through needs no second copy.
 //! Formulas, names and defaults are PyTorch's where it has the rule, else Optax's.
 //!
-//! - [`rules`]: one small definition each, over the passes of [`pass`];
-//! - [`schedule`]: learning rates as functions of the step;
-//! - [`transform`]: what happens to gradients before (or to steps after) a rule;
-//! - [`compose`]: chains, partitions, look-ahead, mixed precision.
+//! - [`rules`]: one small definition each;
+//! - [`Schedule`]: learning rates as functions of the step;
+//! - [`Transform`]: what happens to gradients before (or to steps after) a rule;
+//! - [`Optimizer`]: chains, partitions, look-ahead, mixed precision of these;
+//! - [`Stepper`]: an optimiser with what it keeps of a tree of parameters.
 //!
 //! ```
 //! use luxon::optim::{Optimizer, Schedule, Transform, rules};
@@ -25,20 +26,25 @@
 //! # Ok::<(), luxon::Error>(())
 //! ```
 
+#[doc(hidden)]
 pub mod compose;
+#[doc(hidden)]
 pub mod leaf;
-pub mod pass;
+mod pass;
 pub mod rules;
-pub mod schedule;
-pub mod search;
+mod schedule;
+mod search;
+#[doc(hidden)]
 pub mod settings;
-pub mod transform;
+mod stepper;
+mod transform;
 
-pub use compose::Optimizer;
-pub use leaf::{Kept, Leaf, State};
+pub use compose::{Given, Optimizer};
+pub use leaf::{Kept, Slots, Spec, State};
 pub use rules::Definition;
-pub use schedule::{Anneal, Height, Schedule};
+pub use schedule::{Anneal, Custom, Height, Schedule};
 pub use settings::{Rate, Setting};
+pub use stepper::Stepper;
 pub use transform::{Mask, Transform};
 
 #[cfg(test)]

@@ -14,6 +14,16 @@ use crate::error::{Error, Result};
 pub type Custom = Arc<dyn Fn(u64) -> Result<f64> + Send + Sync>;
 
 /// How one end of a phase becomes the other.
+///
+/// ```
+/// use luxon::optim::{Anneal, Schedule};
+/// let cycle = Schedule::OneCycle {
+///     max_lr: 1.0, total_steps: 100, pct_start: 0.3, anneal: Anneal::Cosine, div_factor: 25.0,
+///     final_div_factor: 1e4, three_phase: false,
+/// };
+/// assert!((cycle.at(0)? - 0.04).abs() < 1e-12 && cycle.at(29)? > 0.99);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anneal {
     /// Half a period of the cosine.
@@ -23,6 +33,13 @@ pub enum Anneal {
 }
 
 /// How the height of the triangles changes.
+///
+/// ```
+/// use luxon::optim::{Height, Schedule};
+/// let waves = Schedule::Triangular { low: 0.1, high: 1.1, up: 10, down: 10, height: Height::Constant };
+/// assert!((waves.at(10)? - 1.1).abs() < 1e-12 && (waves.at(20)? - 0.1).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Height {
     /// It stays.
@@ -34,6 +51,15 @@ pub enum Height {
 }
 
 /// A learning rate as a function of the step.
+///
+/// ```
+/// use luxon::optim::Schedule;
+/// let decay = Schedule::Cosine { lr: 0.1, total_steps: 90, end: 0.0 };
+/// let rate = Schedule::Warmup { schedule: Box::new(decay), steps: 10, start: 0.0 };
+/// assert!((rate.at(5)? - 0.05).abs() < 1e-12);
+/// assert!((rate.at(10)? - 0.1).abs() < 1e-12 && rate.at(99)? < 1e-3);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Schedule {
     /// Always the same.
@@ -194,6 +220,15 @@ pub(super) fn power(count: u64) -> i32 {
 impl Schedule {
     /// The rate of a step, counted from 0.
     ///
+    /// ```
+    /// use luxon::optim::Schedule;
+    /// let rate = Schedule::Step { lr: 0.1, step_size: 30, gamma: 0.1 };
+    /// assert!((rate.at(29)? - 0.1).abs() < 1e-12 && (rate.at(30)? - 0.01).abs() < 1e-12);
+    /// let own = Schedule::Custom(std::sync::Arc::new(|step| Ok(1.0 / (1.0 + step as f64))));
+    /// assert_eq!(own.at(1)?, 0.5);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Whatever a function of the user's fails with.
     pub fn at(&self, step: u64) -> Result<f64> {
@@ -279,6 +314,7 @@ impl Schedule {
     }
 
     /// Whether a function of the user's is part of it.
+    #[doc(hidden)]
     pub fn is_custom(&self) -> bool {
         match self {
             Schedule::Custom(_) => true,
@@ -292,6 +328,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`Error::Value`] saying which setting.
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         let need = |holds: bool, name: &str, what: &str| {
             if holds { Ok(()) } else { Err(Error::value(&format!("schedules.{name}"), what)) }

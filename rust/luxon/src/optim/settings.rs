@@ -8,6 +8,13 @@ use crate::error::{Error, Result};
 use crate::optim::schedule::Schedule;
 
 /// A learning rate: a number or a schedule.
+///
+/// ```
+/// use luxon::optim::{Rate, Schedule};
+/// let (fixed, falling): (Rate, Rate) = (0.1.into(), Schedule::Exponential { lr: 0.1, gamma: 0.9 }.into());
+/// assert!(fixed.at(1)? > falling.at(1)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Rate {
     /// The same at every step.
@@ -18,6 +25,12 @@ pub enum Rate {
 
 impl Rate {
     /// The rate of a step, counted from 0.
+    ///
+    /// ```
+    /// use luxon::optim::Rate;
+    /// assert_eq!(Rate::from(0.1).at(1000)?, 0.1);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Whatever a function of the user's fails with.
@@ -31,6 +44,7 @@ impl Rate {
 
 impl Rate {
     /// Whether a function of the user's is asked, which may fail.
+    #[doc(hidden)]
     pub fn is_custom(&self) -> bool {
         matches!(self, Rate::Schedule(schedule) if schedule.is_custom())
     }
@@ -49,6 +63,12 @@ impl From<Schedule> for Rate {
 }
 
 /// A value for a setting, of whatever type.
+///
+/// ```
+/// use luxon::optim::{Setting, rules};
+/// let betas = Setting::Several(vec![Some(0.9), Some(0.99)]);
+/// assert!(rules::rule("AdamW", &[("betas".into(), betas), ("amsgrad".into(), Setting::Flag(true))]).is_ok());
+/// ```
 #[derive(Clone, Debug)]
 pub enum Setting {
     /// Nothing: the rule decides.
@@ -204,6 +224,19 @@ pub(super) fn bound(rule: &str, name: &str, numbers: &[f64]) -> Result<()> {
 macro_rules! settings {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*
+        ///
+        /// ```
+        /// # use luxon::{Tensor, tree::Tree};
+        #[doc = concat!("use luxon::optim::{Stepper, rules::", stringify!($name), "};")]
+        /// let mut ps = Tree::leaf(Tensor::new(&[3.0, -4.0, 1.0, 2.0], &[2, 2])?);
+        #[doc = concat!("let rule = ", stringify!($name), " { lr: 0.01.into(), ..", stringify!($name), "::default() };")]
+        /// let mut stepper = Stepper::new(rule, &ps)?;
+        /// let half_square = |ps: &Tree<Tensor>| ps.tensor()?.square()?.sum(None, false)?.mul(0.5);
+        /// let (before, slope) = ps.value_and_grad(half_square)?;
+        /// stepper.step(&mut ps, slope)?;
+        /// assert!(half_square(&ps)?.less(&before)?.to_vec::<bool>()?[0]);
+        /// # Ok::<(), luxon::Error>(())
+        /// ```
         #[derive(Clone, Debug)]
         pub struct $name {
             $($(#[$about])* pub $field: $type,)*

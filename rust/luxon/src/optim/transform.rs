@@ -8,11 +8,23 @@ use crate::tensor::Tensor;
 use crate::tree::Pattern;
 
 /// The leaves that a transform concerns: those that a pattern covers, or all.
+///
+/// ```
+/// use luxon::optim::{Mask, Transform};
+/// let weights = Mask::new(&["**.weight".to_string()])?; // Biases do not decay.
+/// let decay = Transform::WeightDecay { d: 1e-4, mask: weights };
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Mask(Option<Vec<Pattern>>);
 
 impl Mask {
     /// The leaves that any of these patterns covers.
+    ///
+    /// ```
+    /// use luxon::optim::Mask;
+    /// assert!(Mask::new(&["encoder.**".to_string()]).is_ok() && Mask::new(&["a..b".to_string()]).is_err());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for a malformed pattern.
@@ -25,12 +37,26 @@ impl Mask {
     }
 
     /// The patterns.
+    #[doc(hidden)]
     pub fn patterns(&self) -> &[Pattern] {
         self.0.as_deref().unwrap_or_default()
     }
 }
 
 /// A transform of gradients.
+///
+/// ```
+/// use luxon::Tensor;
+/// use luxon::optim::{Optimizer, Stepper, Transform, rules::Sgd};
+/// use luxon::tree::Tree;
+/// let clip = Transform::ClipGlobalNorm { c: 1.0, p: 2.0 };
+/// let optimizer = Optimizer::chain(vec![clip.into(), Sgd { lr: 1.0.into(), ..Sgd::default() }.into()])?;
+/// let mut ps = Tree::leaf(Tensor::new(&[30.0, 40.0], &[2])?);
+/// let (slope, mut stepper) = (ps.clone(), Stepper::new(optimizer, &ps)?);
+/// stepper.step(&mut ps, slope)?; // A step of length 1.
+/// assert!(ps.tensor()?.allclose(&Tensor::new(&[29.4, 39.2], &[2])?, 1e-6, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Transform {
     /// Cuts every element to `[-c, c]`.
@@ -104,6 +130,7 @@ fn scaled(gradient: Tensor, factor: f64) -> Result<Tensor> {
 
 impl Transform {
     /// What is kept of a leaf.
+    #[doc(hidden)]
     pub fn slots(&self, spec: &Spec) -> Slots {
         let names = match self {
             Transform::Accumulate { .. } => ["accumulated", "accumulate_count"],
@@ -118,6 +145,7 @@ impl Transform {
     ///
     /// # Errors
     /// [`Error::Value`] naming the setting.
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         let (name, holds, need) = match self {
             Transform::ClipValue { c } => ("clip_value", *c > 0.0, "c must be positive"),
@@ -134,11 +162,13 @@ impl Transform {
     }
 
     /// Whether a gradient may be refused.
+    #[doc(hidden)]
     pub fn can_fail(&self) -> bool {
         matches!(self, Transform::ClipNorm { .. } | Transform::ClipGlobalNorm { .. })
     }
 
     /// The patterns that must cover something.
+    #[doc(hidden)]
     pub fn mask(&self) -> Option<(&'static str, &Mask)> {
         match self {
             Transform::WeightDecay { mask, .. } => Some(("weight_decay", mask)),
@@ -151,6 +181,7 @@ impl Transform {
     ///
     /// # Errors
     /// [`Error::Value`] for a norm that is not finite, [`Error::Memory`].
+    #[doc(hidden)]
     pub fn run(&self, leaves: &mut [Leaf]) -> Result<()> {
         if let Transform::ClipGlobalNorm { c, p } = self {
             let norms = leaves.iter().filter_map(|leaf| leaf.gradient.as_ref());

@@ -28,23 +28,32 @@ thread_local! {
 }
 
 /// Registers the function that tells whether the computation of the calling thread is to stop.
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// static STOP: AtomicBool = AtomicBool::new(false); // For a signal handler to set.
+/// luxon::runtime::interrupt::set_hook(|| STOP.load(Ordering::Relaxed));
+/// ```
 pub fn set_hook(hook: fn() -> bool) {
     HOOK.store(hook as *mut (), Ordering::Release);
 }
 
 /// Whether a computation of this thread was interrupted since the last call; clears the mark.
 #[inline]
+#[doc(hidden)]
 pub fn take() -> bool {
     INTERRUPTED.with(|mark| mark.replace(false))
 }
 
 /// Whether this thread is marked as interrupted; for kernels with loops of their own.
+#[doc(hidden)]
 pub fn pending() -> bool {
     INTERRUPTED.with(Cell::get)
 }
 
 /// Asks the hook between two kernels, at most every 50 ms: true when the computation is to stop.
 #[inline]
+#[doc(hidden)]
 pub fn poll() -> bool {
     !HOOK.load(Ordering::Relaxed).is_null() && !WORKER.with(Cell::get) && ask() && take()
 }

@@ -30,6 +30,15 @@ static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// What the cache has done so far.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// let before = luxon::runtime::memory::statistics();
+/// let x = Tensor::zeros(&[1 << 20], DType::F32)?;
+/// assert!(luxon::runtime::memory::statistics().peak_bytes >= 4 << 20);
+/// # assert!(before.held_bytes <= before.peak_bytes); drop(x);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// Blocks that came from the system rather than from the cache.
@@ -41,6 +50,18 @@ pub struct Statistics {
 }
 
 /// Reads the counters.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// use luxon::runtime::memory;
+/// drop(Tensor::zeros(&[1 << 20], DType::F32)?);
+/// // The second tensor of a size takes the memory of the first.
+/// let before = memory::statistics().held_bytes;
+/// let x = Tensor::zeros(&[1 << 20], DType::F32)?;
+/// assert!(memory::statistics().held_bytes >= before.min(4 << 20));
+/// # drop(x);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub fn statistics() -> Statistics {
     Statistics {
         system_allocations: SYSTEM_ALLOCATIONS.load(Ordering::Relaxed),
@@ -164,6 +185,7 @@ unsafe fn to_system(block: NonNull<u8>, size: usize) {
 }
 
 /// A block of at least `bytes` bytes with arbitrary contents.
+#[doc(hidden)]
 pub fn allocate(bytes: usize) -> Result<NonNull<u8>> {
     let (class, size) = class_of(bytes).ok_or(Error::Memory(bytes))?;
     let cached = if size <= LOCAL_LIMIT {
@@ -182,6 +204,7 @@ pub fn allocate(bytes: usize) -> Result<NonNull<u8>> {
 ///
 /// # Safety
 /// `block` came from [`allocate`] with the same `bytes` and is not used again.
+#[doc(hidden)]
 pub unsafe fn release(block: NonNull<u8>, bytes: usize) {
     let Some((class, size)) = class_of(bytes) else { return };
     let kept = if size <= LOCAL_LIMIT {
@@ -198,6 +221,13 @@ pub unsafe fn release(block: NonNull<u8>, bytes: usize) {
 }
 
 /// Gives the cached blocks of this thread and of the shared list back to the system.
+///
+/// ```
+/// use luxon::{DType, Tensor};
+/// drop(Tensor::zeros(&[1 << 20], DType::F32)?);
+/// luxon::runtime::memory::release_cache(); // The system has it again.
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub fn release_cache() {
     let _ = LOCAL.try_with(|lists| {
         if let Ok(mut lists) = lists.try_borrow_mut() {

@@ -2,5 +2,6 @@
 
 pub mod interrupt;
 pub mod memory;
+#[doc(hidden)]
 pub mod shapes;
 pub mod threads;

@@ -40,6 +40,10 @@ static MISSED: AtomicU64 = AtomicU64::new(0);
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of threads that a job may use: `LUXON_NUM_THREADS`, or what the process may run on.
+///
+/// ```
+/// assert!(luxon::runtime::threads::threads() >= 1);
+/// ```
 pub fn threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
         0 => {
@@ -56,11 +60,18 @@ pub fn threads() -> usize {
 }
 
 /// Uses `count` threads (at least 1) from now on.
+///
+/// ```
+/// use luxon::runtime::threads;
+/// threads::set_threads(1); // Results have the same bits for any number.
+/// assert_eq!(threads::threads(), 1);
+/// ```
 pub fn set_threads(count: usize) {
     THREADS.store(count.clamp(1, MOST_THREADS), Ordering::Relaxed);
 }
 
 /// Whether a job of so much serial work would be shared now. Only for choices that change no bits.
+#[doc(hidden)]
 pub fn worth_splitting(nanoseconds: f64) -> bool {
     if nanoseconds < GATE_AWAKE || threads() == 1 {
         return false;
@@ -79,11 +90,25 @@ pub fn worth_splitting(nanoseconds: f64) -> bool {
 }
 
 /// While it is held, workers stay awake between jobs (up to 1.5 ms after the last one).
+///
+/// ```
+/// use luxon::runtime::threads::{HotGuard, keep_hot};
+/// let guard: HotGuard = keep_hot();
+/// // ... many short steps ...
+/// drop(guard); // From here on idle workers sleep at once.
+/// ```
 pub struct HotGuard {
     generation: usize,
 }
 
 /// Keeps workers awake between the jobs of a step; worth it when they follow within a millisecond.
+///
+/// ```
+/// let _guard = luxon::runtime::threads::keep_hot();
+/// for _ in 0..3 {
+///     // A training step: workers wait for the next one without sleeping.
+/// }
+/// ```
 pub fn keep_hot() -> HotGuard {
     HOT.fetch_add(1, Ordering::Relaxed);
     HotGuard { generation: GENERATION.load(Ordering::Relaxed) }
@@ -102,6 +127,14 @@ impl Drop for HotGuard {
 ///
 /// A panic of a task is raised again here, after the others ended. After an interruption
 /// (see [`interrupt`]) tasks are skipped.
+///
+/// ```
+/// use luxon::runtime::threads::parallel;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// let sum = AtomicU64::new(0);
+/// parallel(100, 1e6, &|task| { sum.fetch_add(task as u64, Ordering::Relaxed); });
+/// assert_eq!(sum.into_inner(), 4950);
+/// ```
 pub fn parallel(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) {
     let small = tasks < 2 || nanoseconds < GATE_AWAKE;
     if small || threads() == 1 || !shared(tasks, nanoseconds, body) {

@@ -223,12 +223,14 @@ impl Tensor {
 
     /// Whether the tensor has a trace of the level `stamp` or one above it.
     #[inline]
+    #[doc(hidden)]
     pub fn reaches(&self, stamp: u64) -> bool {
         self.node.as_ref().is_some_and(|node| node.level.stamp >= stamp)
     }
 
     /// The tensor as the levels below `stamp` see it.
     #[inline]
+    #[doc(hidden)]
     pub fn lower(&self, stamp: u64) -> Tensor {
         let mut node = self.node.as_ref();
         while let Some(top) = node {

@@ -44,6 +44,14 @@ pub fn value_and_grad(
 }
 
 /// Like [`value_and_grad`], with none for inputs on which the value does not depend.
+///
+/// ```
+/// use luxon::{DType, Tensor, value_and_optional_grad};
+/// let at = [Tensor::scalar(3.0, DType::F64), Tensor::scalar(5.0, DType::F64)];
+/// let (y, slopes) = value_and_optional_grad(|x| x[0].square(), &at)?;
+/// assert!(y.to_vec::<f64>()? == [9.0] && slopes[0].is_some() && slopes[1].is_none());
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub fn value_and_optional_grad(
     function: impl FnOnce(&[Tensor]) -> Result<Tensor>,
     inputs: &[Tensor],
@@ -60,6 +68,7 @@ pub fn value_and_optional_grad(
 }
 
 /// The cotangent 1 of a scalar result.
+#[doc(hidden)]
 pub fn seed(value: &Tensor) -> Result<Tensor> {
     if value.rank() != 0 {
         return Err(Error::shape(
@@ -81,6 +90,15 @@ pub fn seed(value: &Tensor) -> Result<Tensor> {
 
 /// The gradient of a scalar function with respect to each input.
 ///
+/// ```
+/// use luxon::{DType, Tensor, grad, pow};
+/// let x = Tensor::scalar(2.0, DType::F64);
+/// let slope = |x: &Tensor| Ok(grad(|x| pow(&x[0], 3), &[x.clone()])?.swap_remove(0));
+/// assert_eq!(slope(&x)?.to_vec::<f64>()?, [12.0]);
+/// assert_eq!(grad(|x| slope(&x[0]), &[x])?[0].to_vec::<f64>()?, [12.0]); // The second derivative, 6 x.
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`value_and_grad`].
 pub fn grad(function: impl FnOnce(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -88,6 +106,16 @@ pub fn grad(function: impl FnOnce(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
 }
 
 /// The outputs of a function and the map from their cotangents to those of the inputs.
+///
+/// ```
+/// use luxon::{Tensor, vjp};
+/// let x = Tensor::new(&[1.0, 2.0], &[2])?;
+/// let (y, back) = vjp(|x| Ok(vec![x[0].square()?]), &[x])?;
+/// let dx = back.pull(&[Some(Tensor::new(&[1.0, 10.0], &[2])?)])?;
+/// assert_eq!(y[0].to_vec::<f64>()?, [1.0, 4.0]);
+/// assert_eq!(dx[0].as_ref().map(Tensor::to_vec::<f64>).transpose()?, Some(vec![2.0, 40.0]));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// Whatever the function returns; [`Error::Type`] for inputs that are not floating.
@@ -115,6 +143,14 @@ pub fn vjp(
 
 /// The outputs of a function and their tangents for the given tangents of the inputs, zeros included.
 ///
+/// ```
+/// use luxon::{Tensor, jvp};
+/// let (x, direction) = (Tensor::new(&[1.0, 2.0], &[2])?, Tensor::new(&[1.0, 0.5], &[2])?);
+/// let (y, dy) = jvp(|x| Ok(vec![x[0].square()?]), &[x], &[direction])?;
+/// assert_eq!((y[0].to_vec::<f64>()?, dy[0].to_vec::<f64>()?), (vec![1.0, 4.0], vec![2.0, 2.0]));
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// Whatever the function returns; [`Error::Shape`] where a tangent does not have its primal's shape.
 pub fn jvp(
@@ -130,6 +166,7 @@ pub fn jvp(
 }
 
 /// Tangents of a function's outputs; none stands for zeros on both sides.
+#[doc(hidden)]
 pub fn jvp_through(
     function: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
     inputs: &[Tensor],
@@ -148,6 +185,7 @@ pub fn jvp_through(
 }
 
 /// The value of `output` below a forward level, and the tangent that it carries there.
+#[doc(hidden)]
 pub fn split_tangent(level: &Level, output: &Tensor) -> (Tensor, Option<Tensor>) {
     let tangent = output.node_at(level.stamp()).and_then(|node| match &node.trace {
         level::Trace::Tangent(tangent) => Some(tangent.clone()),
@@ -157,6 +195,7 @@ pub fn split_tangent(level: &Level, output: &Tensor) -> (Tensor, Option<Tensor>)
 }
 
 /// Cotangents of a function's inputs by recording it once; none stands for zeros on both sides.
+#[doc(hidden)]
 pub fn vjp_through<O: IntoOptional>(
     function: impl FnOnce(&[Tensor]) -> Result<Vec<O>>,
     inputs: &[Tensor],
@@ -174,6 +213,7 @@ pub fn vjp_through<O: IntoOptional>(
 }
 
 /// A result that may be an exact zero.
+#[doc(hidden)]
 pub trait IntoOptional {
     /// The tensor, none for zero.
     fn into_optional(self) -> Option<Tensor>;

@@ -40,6 +40,15 @@ impl Tree<Tensor> {
 
     /// The gradient of a scalar function of the tree, in the tree's structure.
     ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::tree::Tree;
+    /// let ps = Tree::mapping([("x", Tree::leaf(Tensor::scalar(3.0, DType::F64)))])?;
+    /// let slope = ps.grad(|ps| ps.get("x")?.tensor()?.square())?;
+    /// assert_eq!(slope.get("x")?.tensor()?.to_vec::<f64>()?, [6.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Tree::value_and_grad`].
     pub fn grad(&self, function: impl FnOnce(&Tree<Tensor>) -> Result<Tensor>) -> Result<Tree<Tensor>> {
@@ -47,6 +56,15 @@ impl Tree<Tensor> {
     }
 
     /// The tensor, where this is a lone leaf.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// use luxon::tree::Tree;
+    /// let ps = Tree::mapping([("x", Tree::leaf(Tensor::scalar(3.0, DType::F64)))])?;
+    /// assert_eq!(ps.get("x")?.tensor()?.rank(), 0);
+    /// assert!(ps.tensor().unwrap_err().to_string().contains("container of 1 leaves: x"));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`](crate::Error::Value) where this is a container.

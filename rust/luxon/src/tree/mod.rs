@@ -19,19 +19,37 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
+#[doc(hidden)]
 pub mod align;
+#[doc(hidden)]
 pub mod edit;
 mod gradient;
 mod paths;
+#[doc(hidden)]
 pub mod pattern;
+#[doc(hidden)]
 pub mod structure;
 
+#[doc(hidden)]
 pub use align::{Alignment, Mismatch, align};
+#[doc(hidden)]
 pub use edit::no_path;
-pub use pattern::{Pattern, near, nearest};
-pub use structure::{Child, Draft, Kind, MAX_DEPTH, Structure, View};
+pub use pattern::Pattern;
+#[doc(hidden)]
+pub use pattern::{near, nearest};
+#[doc(hidden)]
+pub use structure::{Child, Draft, View};
+pub use structure::{Kind, MAX_DEPTH, Structure};
 
 /// A nest of named leaves; see the module.
+///
+/// ```
+/// use luxon::tree::Tree;
+/// let layer = Tree::mapping([("weight", Tree::leaf(3)), ("bias", Tree::leaf(1))])?;
+/// let model = Tree::mapping([("layer_1", layer.clone()), ("layer_2", layer)])?;
+/// assert_eq!(format!("{:?}", model.structure()), "{layer_1: {weight: *, bias: *}, layer_2: {weight: *, bias: *}}");
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub struct Tree<L> {
     structure: Arc<Structure>,
     leaves: Arc<[L]>,
@@ -47,6 +65,15 @@ impl<L> Clone for Tree<L> {
 impl<L> Tree<L> {
     /// The tree of these leaves, one a slot.
     ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// use std::sync::Arc;
+    /// let tree = Tree::sequence([Tree::leaf(1), Tree::leaf(2)])?;
+    /// let squares = Tree::new(Arc::clone(tree.structure()), vec![1, 4])?;
+    /// assert_eq!(squares.get("1")?.value(), Some(&4));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] where their number is not that of the slots.
     pub fn new(structure: Arc<Structure>, leaves: Vec<L>) -> Result<Tree<L>> {
@@ -61,29 +88,64 @@ impl<L> Tree<L> {
     }
 
     /// A lone leaf.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(Tree::leaf("a").value(), Some(&"a"));
+    /// ```
     pub fn leaf(value: L) -> Tree<L> {
         Tree { structure: Arc::clone(Structure::leaf()), leaves: Arc::new([value]), view: View::Range(0) }
     }
 
     /// Names, nesting and ties.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let (a, b) = (Tree::sequence([Tree::leaf(1)])?, Tree::sequence([Tree::leaf("x")])?);
+    /// assert!(std::sync::Arc::ptr_eq(a.structure(), b.structure())); // Equal structures are one.
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn structure(&self) -> &Arc<Structure> {
         &self.structure
     }
 
     /// The leaf of a slot.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(Tree::sequence([Tree::leaf(5), Tree::leaf(6)])?.at(1), &6);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn at(&self, slot: usize) -> &L {
         &self.leaves[self.view.at(slot)]
     }
 
     /// The leaves, each once, by slot.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a.x", 1), ("a.y", 2), ("b", 3)])?;
+    /// assert_eq!(tree.leaves().sum::<i32>(), 6);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn leaves(&self) -> impl ExactSizeIterator<Item = &L> + '_ {
         (0..self.structure.slots()).map(|slot| self.at(slot))
     }
 
     /// The leaves by slot, to be changed in place; none where another tree shares them or holds more of them.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let mut tree = Tree::from_paths([("a", 1), ("b", 2)])?;
+    /// if let Some(leaves) = tree.leaves_mut() {
+    ///     leaves[0] = 10;
+    /// }
+    /// assert_eq!(tree.get("a")?.value(), Some(&10));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn leaves_mut(&mut self) -> Option<&mut [L]> {
         if self.view != View::Range(0) || self.leaves.len() != self.structure.slots() {
             return None;
@@ -92,16 +154,37 @@ impl<L> Tree<L> {
     }
 
     /// The leaves with their paths, a tied one at each of its places.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a.x", 1), ("b", 2)])?;
+    /// assert!(tree.places().eq([("a.x".to_string(), &1), ("b".to_string(), &2)]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn places(&self) -> impl Iterator<Item = (String, &L)> + '_ {
         self.structure.paths().into_iter().map(|(path, slot)| (path, self.at(slot)))
     }
 
     /// The value, if this is a lone leaf.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a", 1)])?;
+    /// assert!(tree.value().is_none() && tree.get("a")?.value() == Some(&1));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn value(&self) -> Option<&L> {
         self.structure.is_leaf().then(|| self.at(0))
     }
 
     /// The child at a position.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a", 1), ("b", 2)])?;
+    /// assert_eq!(tree.child(1).and_then(|b| b.value().copied()), Some(2));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn child(&self, position: usize) -> Option<Tree<L>> {
         let child = self.structure.children().get(position)?;
@@ -113,6 +196,13 @@ impl<L> Tree<L> {
     }
 
     /// The part at a dotted path, if there is one.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a.x", 1)])?;
+    /// assert!(tree.find("a.x").is_some() && tree.find("a.y").is_none());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn find(&self, path: &str) -> Option<Tree<L>> {
         let (structure, view) = self.structure.find(path)?;
         let view = self.view.through(&view, structure.slots());
@@ -121,6 +211,14 @@ impl<L> Tree<L> {
 
     /// The part at a dotted path.
     ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("layer_1.weight", 1)])?;
+    /// assert_eq!(tree.get("layer_1")?.get("weight")?.value(), Some(&1));
+    /// assert!(tree.get("layer_1.wieght").unwrap_err().to_string().contains("layer_1.weight"));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] that lists the nearest paths.
     pub fn get(&self, path: &str) -> Result<Tree<L>> {
@@ -128,12 +226,26 @@ impl<L> Tree<L> {
     }
 
     /// The same structure with each leaf put through `function` once.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let lengths = Tree::from_paths([("a", "one"), ("b", "three")])?.map(|text| text.len());
+    /// assert_eq!(lengths.get("b")?.value(), Some(&5));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn map<M>(&self, function: impl FnMut(&L) -> M) -> Tree<M> {
         let leaves = self.leaves().map(function).collect();
         Tree { structure: Arc::clone(&self.structure), leaves, view: View::Range(0) }
     }
 
     /// Like [`Tree::map`], ended by the first error.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a", "1"), ("b", "two")])?;
+    /// assert!(tree.try_map(|text| text.parse::<i32>()).is_err());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn try_map<M, E>(
         &self,
         function: impl FnMut(&L) -> std::result::Result<M, E>,
@@ -143,6 +255,14 @@ impl<L> Tree<L> {
     }
 
     /// Each leaf with the one at the same place of `other`, put through `function` once.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let (a, b) = (Tree::from_paths([("x", 1), ("y", 2)])?, Tree::from_paths([("y", 20), ("x", 10)])?);
+    /// let sums = a.zip_map(&b, |a, b| Ok(a + b))?; // By name.
+    /// assert_eq!(sums.get("y")?.value(), Some(&22));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] naming missing, extra and differing paths, and the function's own.
@@ -158,6 +278,13 @@ impl<L> Tree<L> {
 impl<L: Clone> Tree<L> {
     /// A mapping of names to trees.
     ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::mapping([("weight", Tree::leaf(3)), ("bias", Tree::leaf(1))])?;
+    /// assert_eq!(tree.get("bias")?.value(), Some(&1));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] for a name that occurs twice, contains a dot or is empty, and for nesting too deep.
     pub fn mapping<'a>(children: impl IntoIterator<Item = (&'a str, Tree<L>)>) -> Result<Tree<L>> {
@@ -169,6 +296,12 @@ impl<L: Clone> Tree<L> {
     }
 
     /// A sequence of trees, named by position.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(Tree::sequence([Tree::leaf(5), Tree::leaf(6)])?.get("1")?.value(), Some(&6));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for nesting too deep.
@@ -190,6 +323,14 @@ impl<L: Clone> Tree<L> {
     /// The tree with other parts at the given paths. What has the structure that it replaces goes into
     /// the slots, so that tied places follow; anything else takes the place of what was there, and places
     /// that were tied to it keep their leaf.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a.x", 1), ("b", 2)])?;
+    /// let other = tree.replace(&[("a.x", Tree::leaf(10))])?;
+    /// assert_eq!((tree.get("a.x")?.value(), other.get("a.x")?.value()), (Some(&1), Some(&10)));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] for a path that does not exist.
@@ -219,6 +360,14 @@ impl<L: Clone> Tree<L> {
 
     /// Ties each group of paths to its first; see [`edit::tie`].
     ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("embed", 1), ("head", 2)])?;
+    /// let tied = tree.tie(&[vec!["embed".into(), "head".into()]])?;
+    /// assert!(tied.leaves().len() == 1 && tied.get("head")?.value() == Some(&1));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`edit::tie`].
     pub fn tie(&self, groups: &[Vec<String>]) -> Result<Tree<L>> {
@@ -227,6 +376,13 @@ impl<L: Clone> Tree<L> {
 
     /// Gives every place a leaf of its own.
     ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tied = Tree::from_paths([("a", 1), ("b", 2)])?.tie(&[vec!["a".into(), "b".into()]])?;
+    /// assert_eq!(tied.untie()?.leaves().len(), 2);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// None in practice: the structure exists already.
     pub fn untie(&self) -> Result<Tree<L>> {
@@ -234,6 +390,14 @@ impl<L: Clone> Tree<L> {
     }
 
     /// The places for which `choose` holds, and the others; see [`edit::partition`].
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a.weight", 1), ("a.bias", 2)])?;
+    /// let (biases, others) = tree.partition(|path, _| path.ends_with("bias"))?;
+    /// assert!(biases.leaves().eq(&[2]) && others.leaves().eq(&[1]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`edit::partition`].
@@ -244,6 +408,13 @@ impl<L: Clone> Tree<L> {
     }
 
     /// Both trees in one; see [`edit::merge`].
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let (a, b) = (Tree::from_paths([("x.a", 1)])?, Tree::from_paths([("x.b", 2)])?);
+    /// assert_eq!(a.merge(&b, None)?.leaves().sum::<i32>(), 3);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`edit::merge`].

@@ -8,6 +8,13 @@
 use crate::error::{Error, Result};
 
 /// A compiled pattern.
+///
+/// ```
+/// use luxon::tree::Pattern;
+/// assert!(Pattern::new("encoder.**.bias")?.covers("encoder.layer_1.norm.bias"));
+/// assert!(Pattern::new("layer_[1-3].{weight,bias}")?.covers("layer_2.bias"));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
@@ -34,6 +41,11 @@ const MOST_ALTERNATIVES: usize = 1024;
 impl Pattern {
     /// Compiles a pattern.
     ///
+    /// ```
+    /// use luxon::tree::Pattern;
+    /// assert!(Pattern::new("layer_*.weight").is_ok() && Pattern::new("layer_[1-").is_err());
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] for brackets or braces that do not close, and for an empty component.
     pub fn new(text: &str) -> Result<Pattern> {
@@ -50,16 +62,36 @@ impl Pattern {
     }
 
     /// The pattern as it was written.
+    ///
+    /// ```
+    /// use luxon::tree::Pattern;
+    /// assert_eq!(Pattern::new("*.bias")?.text(), "*.bias");
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// Whether the pattern stands for exactly this path.
+    ///
+    /// ```
+    /// use luxon::tree::Pattern;
+    /// let pattern = Pattern::new("layer_*")?;
+    /// assert!(pattern.matches("layer_1") && !pattern.matches("layer_1.bias"));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn matches(&self, path: &str) -> bool {
         self.text == path || self.reached(path).last() == Some(&true)
     }
 
     /// Whether the pattern stands for this path or one above it.
+    ///
+    /// ```
+    /// use luxon::tree::Pattern;
+    /// let pattern = Pattern::new("layer_*")?;
+    /// assert!(pattern.covers("layer_1") && pattern.covers("layer_1.bias"));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn covers(&self, path: &str) -> bool {
         let below = path.strip_prefix(&self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         below || self.reached(path)[1..].contains(&true)
@@ -229,6 +261,7 @@ const SHOWN: usize = 5;
 
 /// The candidates most like `name`, best first, at most `count` of them; those that have nothing in
 /// common with it are left out unless nothing else is there.
+#[doc(hidden)]
 pub fn nearest(name: &str, candidates: impl IntoIterator<Item = String>, count: usize) -> Vec<String> {
     let last = |path: &str| path.rsplit('.').next().map(str::to_string).unwrap_or_default();
     let (length, last_length) = (name.chars().count().max(1), last(name).chars().count().max(1));
@@ -248,6 +281,7 @@ pub fn nearest(name: &str, candidates: impl IntoIterator<Item = String>, count: 
 }
 
 /// The nearest candidates as the end of an error message.
+#[doc(hidden)]
 pub fn near(name: &str, candidates: impl IntoIterator<Item = String>) -> String {
     let found = nearest(name, candidates, SHOWN);
     if found.is_empty() { "the tree is empty".into() } else { format!("nearest: {}", found.join(", ")) }

@@ -19,6 +19,14 @@ use crate::error::{Error, Result};
 pub const MAX_DEPTH: u32 = 200;
 
 /// What a node of a tree is.
+///
+/// ```
+/// use luxon::Kind;
+/// use luxon::tree::{Kind, Tree};
+/// assert_eq!(Tree::leaf(1).structure().kind(), Kind::Leaf);
+/// assert_eq!(Tree::sequence([Tree::leaf(1)])?.structure().kind(), Kind::Sequence);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// One value.
@@ -31,6 +39,7 @@ pub enum Kind {
 
 /// Which slots of a parent the slots of a child are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub enum View {
     /// Consecutive ones from here.
     Range(usize),
@@ -68,6 +77,7 @@ impl View {
 
 /// A child of a structure.
 #[derive(Clone, Debug)]
+#[doc(hidden)]
 pub struct Child {
     /// Its own structure.
     pub structure: Arc<Structure>,
@@ -76,6 +86,13 @@ pub struct Child {
 }
 
 /// Names, nesting and ties of a tree; see the module.
+///
+/// ```
+/// use luxon::tree::Tree;
+/// let tree = Tree::from_paths([("a.x", 1), ("a.y", 2), ("b", 3)])?;
+/// assert_eq!(format!("{:?}", tree.structure()), "{a: {x: *, y: *}, b: *}");
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub struct Structure {
     kind: Kind,
     tag: u32,
@@ -93,6 +110,7 @@ pub struct Structure {
 
 /// A structure in the making: leaves carry an identity, and equal identities are tied.
 #[derive(Clone, Debug)]
+#[doc(hidden)]
 pub enum Draft {
     /// A leaf.
     Leaf(u32),
@@ -149,6 +167,7 @@ fn hash_text(text: &str) -> u64 {
 impl Structure {
     /// The structure of a lone leaf.
     #[inline]
+    #[doc(hidden)]
     pub fn leaf() -> &'static Arc<Structure> {
         &LEAF
     }
@@ -157,6 +176,7 @@ impl Structure {
     ///
     /// # Errors
     /// [`Error::Value`] for a mapping's name that occurs twice, and for nesting beyond [`MAX_DEPTH`].
+    #[doc(hidden)]
     pub fn node(kind: Kind, tag: u32, names: &[&str], children: &[Arc<Structure>]) -> Result<Arc<Structure>> {
         let mut start = 0;
         let children = children.iter().map(|structure| {
@@ -172,6 +192,7 @@ impl Structure {
     ///
     /// # Errors
     /// As [`Structure::node`].
+    #[doc(hidden)]
     pub fn build(draft: &Draft) -> Result<(Arc<Structure>, Vec<u32>)> {
         let Draft::Node { kind, tag, names, children } = draft else {
             let Draft::Leaf(identity) = draft else { return Ok((Arc::clone(Structure::leaf()), Vec::new())) };
@@ -195,6 +216,7 @@ impl Structure {
     }
 
     /// The draft of this structure whose places, in order, have the given identities.
+    #[doc(hidden)]
     pub fn draft(&self, identities: &mut dyn Iterator<Item = u32>) -> Draft {
         if self.kind == Kind::Leaf {
             return Draft::Leaf(identities.next().unwrap_or(u32::MAX));
@@ -208,6 +230,13 @@ impl Structure {
     }
 
     /// Leaf, mapping or sequence.
+    ///
+    /// ```
+    /// use luxon::Kind;
+    /// use luxon::tree::{Kind, Tree};
+    /// assert_eq!(Tree::from_paths([("a", 1)])?.structure().kind(), Kind::Mapping);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -215,35 +244,67 @@ impl Structure {
 
     /// What the container is to the caller: the core only keeps it and tells structures apart by it.
     #[inline]
+    #[doc(hidden)]
     pub fn tag(&self) -> u32 {
         self.tag
     }
 
     /// Whether this is a lone leaf.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert!(Tree::leaf(1).structure().is_leaf());
+    /// ```
     #[inline]
     pub fn is_leaf(&self) -> bool {
         self.kind == Kind::Leaf
     }
 
     /// The number of distinct leaves: a tied one counts once.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tied = Tree::from_paths([("a", 1), ("b", 2)])?.tie(&[vec!["a".into(), "b".into()]])?;
+    /// assert_eq!((tied.structure().slots(), tied.structure().places()), (1, 2));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn slots(&self) -> usize {
         self.slots
     }
 
     /// The number of paths that end in a leaf.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(Tree::from_paths([("a", 1), ("b", 2)])?.structure().places(), 2);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn places(&self) -> usize {
         self.places
     }
 
     /// Whether two places share a slot.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a", 1), ("b", 2)])?;
+    /// assert!(!tree.structure().has_ties() && tree.tie(&[vec!["a".into(), "b".into()]])?.structure().has_ties());
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn has_ties(&self) -> bool {
         self.places != self.slots
     }
 
     /// The levels of nesting; 0 for a leaf.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(Tree::from_paths([("a.b.c", 1)])?.structure().depth(), 3);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn depth(&self) -> u32 {
         self.depth
@@ -251,35 +312,51 @@ impl Structure {
 
     /// Whether a child is more than a leaf.
     #[inline]
+    #[doc(hidden)]
     pub fn has_branches(&self) -> bool {
         self.branches
     }
 
     /// The children in order.
     #[inline]
+    #[doc(hidden)]
     pub fn children(&self) -> &[Child] {
         &self.children
     }
 
     /// Whether the children have names of their own (a sequence's may go by position).
     #[inline]
+    #[doc(hidden)]
     pub fn is_named(&self) -> bool {
         !self.names.is_empty()
     }
 
     /// The names of the children; empty where they go by position.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(*Tree::from_paths([("a", 1), ("b", 2)])?.structure().names(), ["a".into(), "b".into()]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn names(&self) -> &[Box<str>] {
         &self.names
     }
 
     /// The name of a child, its position where it has no other.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// assert_eq!(Tree::sequence([Tree::leaf(1)])?.structure().name(0), "0");
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn name(&self, position: usize) -> String {
         self.names.get(position).map_or_else(|| position.to_string(), |name| name.to_string())
     }
 
     /// The position of the child called `name`.
     #[inline]
+    #[doc(hidden)]
     pub fn position(&self, name: &str) -> Option<usize> {
         if self.names.is_empty() {
             let position = name.parse::<usize>().ok().filter(|&position| position < self.children.len())?;
@@ -300,6 +377,7 @@ impl Structure {
     }
 
     /// The part at a dotted path and where its leaves are; the empty path is the whole.
+    #[doc(hidden)]
     pub fn find(self: &Arc<Structure>, path: &str) -> Option<(Arc<Structure>, View)> {
         let mut found = (self, View::Range(0));
         if !path.is_empty() {
@@ -312,6 +390,13 @@ impl Structure {
     }
 
     /// Every place with its slot, in order.
+    ///
+    /// ```
+    /// use luxon::tree::Tree;
+    /// let tree = Tree::from_paths([("a.x", 1), ("b", 2)])?;
+    /// assert_eq!(tree.structure().paths(), [("a.x".to_string(), 0), ("b".to_string(), 1)]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn paths(&self) -> Vec<(String, usize)> {
         let mut all = Vec::with_capacity(self.places);
         self.collect(&mut String::new(), &View::Range(0), &mut all);
@@ -338,6 +423,7 @@ impl Structure {
     }
 
     /// Every path that names something: containers and leaves, the root left out.
+    #[doc(hidden)]
     pub fn all_paths(&self) -> Vec<String> {
         let mut all = Vec::new();
         let mut pending = vec![(self, String::new())];
@@ -355,11 +441,13 @@ impl Structure {
     }
 
     /// The first place of a slot.
+    #[doc(hidden)]
     pub fn path_of(&self, slot: usize) -> String {
         self.paths().into_iter().find(|&(_, known)| known == slot).map(|(path, _)| path).unwrap_or_default()
     }
 
     /// The slots of all places, in order.
+    #[doc(hidden)]
     pub fn place_slots(&self) -> Vec<u32> {
         if !self.has_ties() {
             return (0..self.slots as u32).collect();

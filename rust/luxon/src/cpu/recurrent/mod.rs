@@ -21,6 +21,15 @@ use crate::runtime::{interrupt, threads};
 use gates::{StepBackward, StepForward, Strided};
 
 /// A kind of cell.
+///
+/// ```
+/// use luxon::{Cell, DType, RecurrentOptions, RecurrentWeights, Tensor, recurrent};
+/// let (x, w, u) = (Tensor::ones(&[2, 3], DType::F32)?, Tensor::ones(&[16, 3], DType::F32)?, Tensor::ones(&[16, 4], DType::F32)?);
+/// let lstm = RecurrentWeights { input: &w, hidden: &u, input_bias: None, hidden_bias: None };
+/// let (h, _) = recurrent(Cell::Lstm, &x, &lstm, None, RecurrentOptions::default())?; // One step, four units.
+/// assert_eq!(h.shape()[..], [2, 4]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// `tanh(z + p)`, with z from the input and p from the hidden state.
@@ -35,6 +44,7 @@ pub enum Cell {
 
 impl Cell {
     /// Rows of the weights per hidden unit.
+    #[doc(hidden)]
     pub fn gates(self) -> usize {
         match self {
             Cell::Tanh | Cell::Relu => 1,
@@ -44,6 +54,7 @@ impl Cell {
     }
 
     /// Numbers per hidden unit and step that the backward pass reads.
+    #[doc(hidden)]
     pub fn kept(self) -> usize {
         match self {
             Cell::Tanh | Cell::Relu => 1,

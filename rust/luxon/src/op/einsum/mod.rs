@@ -212,6 +212,14 @@ pub fn einsum(equation: &str, operands: &[&Tensor]) -> Result<Tensor> {
 
 /// The sum of products over pairs of axes; the axes that remain are those of `a`, then those of `b`.
 ///
+/// ```
+/// use luxon::{DType, Tensor, tensordot};
+/// let (a, b) = (Tensor::ones(&[2, 3, 4], DType::F32)?, Tensor::ones(&[4, 3, 5], DType::F32)?);
+/// let c = tensordot(&a, &b, &[1, 2], &[1, 0])?;
+/// assert_eq!((&c.shape()[..], c.to_vec::<f32>()?[0]), (&[2, 5][..], 12.0));
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where paired axes differ in size, [`Error::Value`] for lists of different lengths or
 /// an axis given twice, [`Error::Index`] for one that is not there.

@@ -23,6 +23,14 @@ pub use table::Kernel;
 pub const MAX_ARITY: usize = 3;
 
 /// An argument: a tensor, or a weakly typed scalar.
+///
+/// ```
+/// use luxon::Tensor;
+/// let x = Tensor::new(&[1.0, 2.0], &[2])?;
+/// assert_eq!(x.add(&x)?.to_vec::<f64>()?, [2.0, 4.0]); // A tensor,
+/// assert_eq!(x.add(1)?.to_vec::<f64>()?, [2.0, 3.0]); // or a number.
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
     /// A tensor.
@@ -399,30 +407,62 @@ impl From<Kernel> for Op {
 
 impl Tensor {
     /// Elementwise sum.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1.0, 2.0], &[2, 1])?;
+    /// assert_eq!(x.add(&Tensor::new(&[10.0, 20.0], &[2])?)?.to_vec::<f64>()?, [11.0, 21.0, 12.0, 22.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn add<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Tensor> {
         map(Kernel::Add, &[self.into(), other.into()])
     }
 
     /// Elementwise difference.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[5, 7], &[2])?.sub(2)?.to_vec::<i32>()?, [3, 5]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn sub<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Tensor> {
         map(Kernel::Subtract, &[self.into(), other.into()])
     }
 
     /// Elementwise product.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[5, 7], &[2])?.mul(2)?.to_vec::<i32>()?, [10, 14]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn mul<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Tensor> {
         map(Kernel::Multiply, &[self.into(), other.into()])
     }
 
     /// Elementwise quotient.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 3], &[2])?.div(2)?; // Integers give floats.
+    /// assert_eq!(x.to_vec::<f32>()?, [0.5, 1.5]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn div<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Tensor> {
         map(Kernel::Divide, &[self.into(), other.into()])
     }
 
     /// The negative.
+    ///
+    /// ```
+    /// use luxon::Tensor;
+    /// assert_eq!(Tensor::new(&[1, -2], &[2])?.neg()?.to_vec::<i32>()?, [-1, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     #[inline]
     pub fn neg(&self) -> Result<Tensor> {
         map(Kernel::Negative, &[self.into()])
@@ -430,6 +470,14 @@ impl Tensor {
 }
 
 /// `base` to the power `exponent`; squares, roots and reciprocals by scalar exponents take their own kernels.
+///
+/// ```
+/// use luxon::{Tensor, pow};
+/// let x = Tensor::new(&[2.0, 3.0], &[2])?;
+/// assert!(pow(&x, 3)?.allclose(&Tensor::new(&[8.0, 27.0], &[2])?, 1e-14, 0.0, false)?);
+/// assert!(pow(2.0, &x)?.allclose(&Tensor::new(&[4.0, 8.0], &[2])?, 1e-14, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] for integers to a negative integer scalar, and those of [`map`].

@@ -21,6 +21,14 @@ const READS_OUTPUT: u32 = 1 << MAX_ARITY;
 
 /// A table row as an activation, with its further arguments in order.
 ///
+/// ```
+/// use luxon::{DType, Kernel, Tensor, activation, linear};
+/// let leaky = activation(Kernel::LeakyRelu, &[0.1.into()])?;
+/// let (x, weight) = (Tensor::new(&[1.0, -1.0], &[2, 1])?, Tensor::ones(&[1, 1], DType::F64)?);
+/// assert_eq!(linear(&x, &weight, None, Some(leaky))?.to_vec::<f64>()?, [1.0, -0.1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Value`] where the count of parameters is not the row's, or its results are not numbers of
 /// its argument's dtype.

@@ -249,6 +249,12 @@ impl Family for Ctc {
 }
 
 /// What a CTC loss takes besides its four operands.
+///
+/// ```
+/// use luxon::{CtcOptions, LossReduction};
+/// let options = CtcOptions { reduction: LossReduction::Sum, ..Default::default() };
+/// assert_eq!(options.blank, 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CtcOptions {
     /// The class of no label.
@@ -289,6 +295,16 @@ fn rows(targets: &Tensor, lengths: &Tensor) -> Result<Tensor> {
 ///
 /// `log_probabilities` are (time, batch, classes), `targets` (batch, labels), or all labels one after the other;
 /// the lengths are (batch,).
+///
+/// ```
+/// use luxon::{CtcOptions, DType, Tensor, ctc};
+/// // Two steps of blank or "1", each as likely: "1" is written by 11, -1 and 1-, three of four paths.
+/// let log_probabilities = Tensor::full(&[2, 1, 2], 0.5f64.ln(), DType::F64)?;
+/// let (targets, steps) = (Tensor::new(&[1i64], &[1, 1])?, Tensor::new(&[2i64], &[1])?);
+/// let loss = ctc(&log_probabilities, &targets, &steps, &Tensor::new(&[1i64], &[1])?, &CtcOptions::default())?;
+/// assert!((loss.to_vec::<f64>()?[0] + 0.75f64.ln()).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for shapes that do not fit, [`Error::Type`] for probabilities that are not floating or

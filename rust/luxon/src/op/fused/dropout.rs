@@ -91,6 +91,18 @@ impl Family for Dropout {
 /// With `axes`, one coin is tossed for all elements that differ along the other axes only. The same key
 /// gives the same coins; `p = 1` gives exact zeros.
 ///
+/// ```
+/// use luxon::{DType, Key, Tensor, dropout};
+/// let x = Tensor::ones(&[1000], DType::F32)?;
+/// let y = dropout(&x, Key::new(0), 0.25, None)?;
+/// let kept = y.count_nonzero(None, false)?.to_vec::<i64>()?[0];
+/// assert!((700..800).contains(&kept) && y.max(None, false)?.to_vec::<f32>()? == [4.0 / 3.0]);
+/// // The same key gives the same coins; the next step takes another one.
+/// assert!(dropout(&x, Key::new(0), 0.25, None)?.allclose(&y, 0.0, 0.0, false)?);
+/// assert!(!dropout(&x, Key::new(0).fold_in(1), 0.25, None)?.allclose(&y, 0.0, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Value`] for p outside \[0, 1\], [`Error::Type`] for dtypes that are not floating,
 /// [`Error::Index`] for an axis that is not there.

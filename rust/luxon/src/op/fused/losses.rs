@@ -13,6 +13,15 @@ use crate::op::{apply, apply_all};
 use crate::tensor::Tensor;
 
 /// How the losses of rows or elements become the result.
+///
+/// ```
+/// use luxon::{LossReduction, Tensor, mse};
+/// let (x, y) = (Tensor::new(&[1.0, 2.0], &[2])?, Tensor::new(&[1.0, 4.0], &[2])?);
+/// assert_eq!(mse(&x, &y, LossReduction::Mean)?.to_vec::<f64>()?, [2.0]);
+/// assert_eq!(mse(&x, &y, LossReduction::Sum)?.to_vec::<f64>()?, [4.0]);
+/// assert_eq!(mse(&x, &y, LossReduction::None)?.to_vec::<f64>()?, [0.0, 4.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LossReduction {
     /// Their mean; for classes as targets, weighted by the rows' weights.
@@ -35,6 +44,15 @@ impl LossReduction {
 }
 
 /// What a cross entropy takes besides predictions and targets.
+///
+/// ```
+/// use luxon::{CrossEntropyOptions, DType, Tensor, cross_entropy};
+/// let (logits, classes) = (Tensor::zeros(&[2, 4], DType::F64)?, Tensor::new(&[3i64, -1], &[2])?);
+/// let options = CrossEntropyOptions { ignore_index: Some(-1), ..Default::default() };
+/// let loss = cross_entropy(&logits, &classes, &options)?;
+/// assert!((loss.to_vec::<f64>()?[0] - 4.0f64.ln()).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropyOptions<'a> {
     /// The axis of the classes.
@@ -149,6 +167,15 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, options: &CrossEntropyOp
 }
 
 /// What a binary cross entropy takes besides predictions and targets.
+///
+/// ```
+/// use luxon::{BinaryCrossEntropyOptions, DType, LossReduction, Tensor, binary_cross_entropy};
+/// let (logits, targets) = (Tensor::zeros(&[3], DType::F64)?, Tensor::new(&[0.0, 1.0, 1.0], &[3])?);
+/// let options = BinaryCrossEntropyOptions { reduction: LossReduction::Sum, ..Default::default() };
+/// let loss = binary_cross_entropy(&logits, &targets, &options)?;
+/// assert!((loss.to_vec::<f64>()?[0] - 3.0 * 2.0f64.ln()).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BinaryCrossEntropyOptions<'a> {
     /// The share of 1/2 that is mixed into each target, in \[0, 1\].
@@ -162,6 +189,14 @@ pub struct BinaryCrossEntropyOptions<'a> {
 }
 
 /// `-(p t log sigmoid(x) + (1 - t) log(1 - sigmoid(x)))` of logits x and targets t of the same shape.
+///
+/// ```
+/// use luxon::{BinaryCrossEntropyOptions, Tensor, binary_cross_entropy};
+/// let (logits, targets) = (Tensor::new(&[30.0, -30.0], &[2])?, Tensor::new(&[1.0, 0.0], &[2])?);
+/// let loss = binary_cross_entropy(&logits, &targets, &BinaryCrossEntropyOptions::default())?;
+/// assert!(loss.to_vec::<f64>()?[0] < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] where shapes do not fit, [`Error::Type`] for logits that are not floating,
@@ -218,6 +253,13 @@ fn pair(op: &str, prediction: &Tensor, target: &Tensor) -> Result<(Tensor, Tenso
 
 /// The squared error `(prediction - target)^2`.
 ///
+/// ```
+/// use luxon::{LossReduction, Tensor, mse};
+/// let (x, y) = (Tensor::new(&[1.0, 2.0], &[2])?, Tensor::new(&[0.0, 4.0], &[2])?);
+/// assert_eq!(mse(&x, &y, LossReduction::Mean)?.to_vec::<f64>()?, [2.5]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where the shapes differ, [`Error::Type`] for predictions that are not floating.
 pub fn mse(prediction: &Tensor, target: &Tensor, reduction: LossReduction) -> Result<Tensor> {
@@ -232,6 +274,13 @@ pub fn mse(prediction: &Tensor, target: &Tensor, reduction: LossReduction) -> Re
 
 /// The absolute error `|prediction - target|`.
 ///
+/// ```
+/// use luxon::{LossReduction, Tensor, mae};
+/// let (x, y) = (Tensor::new(&[1.0, 2.0], &[2])?, Tensor::new(&[0.0, 4.0], &[2])?);
+/// assert_eq!(mae(&x, &y, LossReduction::Mean)?.to_vec::<f64>()?, [1.5]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`mse`].
 pub fn mae(prediction: &Tensor, target: &Tensor, reduction: LossReduction) -> Result<Tensor> {
@@ -240,6 +289,13 @@ pub fn mae(prediction: &Tensor, target: &Tensor, reduction: LossReduction) -> Re
 }
 
 /// Half the squared error up to `delta`, `delta (|error| - delta / 2)` beyond (Huber 1964).
+///
+/// ```
+/// use luxon::{DType, LossReduction, Tensor, huber};
+/// let (x, y) = (Tensor::new(&[0.5, 5.0], &[2])?, Tensor::zeros(&[2], DType::F64)?);
+/// assert_eq!(huber(&x, &y, 1.0, LossReduction::None)?.to_vec::<f64>()?, [0.125, 4.5]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`mse`]; [`Error::Value`] where delta is not positive.

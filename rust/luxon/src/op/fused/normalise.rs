@@ -67,6 +67,14 @@ fn trailing(op: &str, x: &Tensor, axes: usize) -> Result<usize> {
 
 /// Normalises over the last `axes` axes; weight and bias have their sizes (Ba, Kiros and Hinton 2016).
 ///
+/// ```
+/// use luxon::{Tensor, layer_norm};
+/// let x = Tensor::new(&[1.0, 3.0, 10.0, 30.0], &[2, 2])?;
+/// let y = layer_norm(&x, None, None, 1, 0.0)?; // Over the last axis.
+/// assert!(y.allclose(&Tensor::new(&[-1.0, 1.0, -1.0, 1.0], &[2, 2])?, 1e-12, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where shapes do not fit, [`Error::Type`] for operands that are not floating,
 /// [`Error::Value`] for a negative eps.
@@ -78,6 +86,13 @@ pub fn layer_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, ax
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last `axes` axes (Zhang and Sennrich 2019).
+///
+/// ```
+/// use luxon::{Tensor, rms_norm};
+/// let y = rms_norm(&Tensor::new(&[3.0, 4.0], &[1, 2])?, None, 1, 0.0)?;
+/// assert!((y.square()?.mean(None, false)?.to_vec::<f64>()?[0] - 1.0).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`layer_norm`].
@@ -97,6 +112,15 @@ fn check_channels(op: &str, x: &Tensor) -> Result<usize> {
 
 /// Normalises each channel (axis 1) over all other axes, and returns the result with the batch's mean and
 /// biased variance per channel, both outside differentiation (Ioffe and Szegedy 2015).
+///
+/// ```
+/// use luxon::{Tensor, batch_norm};
+/// let x = Tensor::new(&[1.0, 10.0, 3.0, 30.0], &[2, 2])?;
+/// let (y, mean, variance) = batch_norm(&x, None, None, 0.0)?;
+/// assert!(y.allclose(&Tensor::new(&[-1.0, -1.0, 1.0, 1.0], &[2, 2])?, 1e-12, 0.0, false)?);
+/// assert_eq!((mean.to_vec::<f64>()?, variance.to_vec::<f64>()?), (vec![2.0, 20.0], vec![1.0, 100.0]));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`layer_norm`]; [`Error::Value`] where there are fewer than two values per channel.
@@ -122,6 +146,14 @@ pub fn batch_norm(
 
 /// Normalises each channel (axis 1) by the given mean and variance.
 ///
+/// ```
+/// use luxon::{Tensor, batch_norm_inference};
+/// let (mean, variance) = (Tensor::new(&[2.0], &[1])?, Tensor::new(&[4.0], &[1])?);
+/// let y = batch_norm_inference(&Tensor::new(&[2.0, 6.0], &[2, 1])?, &mean, &variance, None, None, 0.0)?;
+/// assert!(y.allclose(&Tensor::new(&[0.0, 2.0], &[2, 1])?, 1e-12, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`layer_norm`].
 pub fn batch_norm_inference(
@@ -141,6 +173,15 @@ pub fn batch_norm_inference(
 
 /// Normalises each of `groups` groups of channels (axis 1) of each example (Wu and He 2018); weight and
 /// bias go by channel. Instance norm is one group per channel.
+///
+/// ```
+/// use luxon::{DType, Key, Tensor, group_norm, random};
+/// let x = random::normal(Key::new(0), &[2, 6, 5, 5], DType::F64)?;
+/// let y = group_norm(&x, 3, None, None, 1e-5)?;
+/// let mean = y.reshape(&[2, 3, -1])?.mean(Some(&[-1]), false)?;
+/// assert!(mean.allclose(&Tensor::zeros(&[2, 3], DType::F64)?, 0.0, 1e-12, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`layer_norm`]; [`Error::Value`] where the groups do not divide the channels.
@@ -165,6 +206,14 @@ pub fn group_norm(
 }
 
 /// Normalises each channel (axis 1) of each example over the axes after it.
+///
+/// ```
+/// use luxon::{DType, Key, Tensor, instance_norm, random};
+/// let x = random::normal(Key::new(0), &[2, 3, 5, 5], DType::F64)?;
+/// let mean = instance_norm(&x, None, None, 1e-5)?.mean(Some(&[2, 3]), false)?;
+/// assert!(mean.allclose(&Tensor::zeros(&[2, 3], DType::F64)?, 0.0, 1e-12, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`layer_norm`].

@@ -13,6 +13,14 @@ use crate::op::manipulate::where_;
 use crate::tensor::Tensor;
 
 /// What is added around the pooled axes.
+///
+/// ```
+/// use luxon::{PoolPadding, PoolWindow, Tensor, max_pool};
+/// let x = Tensor::new(&[1.0, 2.0, 3.0], &[1, 1, 3])?;
+/// let window = PoolWindow { stride: Some(&[1]), padding: PoolPadding::Same, ..PoolWindow::new(&[3]) };
+/// assert_eq!(max_pool(&x, &window)?.to_vec::<f64>()?, [2.0, 3.0, 3.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum PoolPadding<'a> {
     /// So much before and after each of them.
@@ -22,6 +30,14 @@ pub enum PoolPadding<'a> {
 }
 
 /// The windows of a pooling: an entry for each of the last axes of the input.
+///
+/// ```
+/// use luxon::{PoolWindow, Tensor, max_pool};
+/// let x = Tensor::new(&[1.0, 2.0, 3.0, 4.0], &[1, 1, 4])?;
+/// let window = PoolWindow { stride: Some(&[1]), ..PoolWindow::new(&[2]) };
+/// assert_eq!(max_pool(&x, &window)?.to_vec::<f64>()?, [2.0, 3.0, 4.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PoolWindow<'a> {
     /// Elements of a window.
@@ -38,6 +54,13 @@ pub struct PoolWindow<'a> {
 
 impl<'a> PoolWindow<'a> {
     /// Windows of these sizes, side by side.
+    ///
+    /// ```
+    /// use luxon::{DType, PoolWindow, Tensor, max_pool};
+    /// let x = Tensor::zeros(&[8, 3, 32, 32], DType::F32)?;
+    /// assert_eq!(max_pool(&x, &PoolWindow::new(&[2, 2]))?.shape()[..], [8, 3, 16, 16]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     pub fn new(sizes: &'a [usize]) -> PoolWindow<'a> {
         PoolWindow { sizes, stride: None, padding: PoolPadding::Pairs(&[]), dilation: None, ceil: false }
     }
@@ -182,6 +205,13 @@ fn check_power(op: &str, p: f64) -> Result<()> {
 ///
 /// Of equal elements the first in row-major order gets the gradient.
 ///
+/// ```
+/// use luxon::{PoolWindow, Tensor, max_pool};
+/// let x = Tensor::new(&[1.0, 5.0, 3.0, 2.0], &[1, 1, 2, 2])?;
+/// assert_eq!(max_pool(&x, &PoolWindow::new(&[2, 2]))?.to_vec::<f64>()?, [5.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where windows do not fit, [`Error::Value`] for sizes and steps of 0 and for padding of more
 /// than half a window, [`Error::Type`] for a dtype that is not floating.
@@ -190,6 +220,13 @@ pub fn max_pool(x: &Tensor, window: &PoolWindow<'_>) -> Result<Tensor> {
 }
 
 /// The mean of every window of the last axes of `x`; padding counts as zeros, or not at all.
+///
+/// ```
+/// use luxon::{PoolWindow, Tensor, mean_pool};
+/// let x = Tensor::new(&[1.0, 3.0, 5.0, 7.0], &[1, 1, 4])?;
+/// assert_eq!(mean_pool(&x, &PoolWindow::new(&[2]), true)?.to_vec::<f64>()?, [2.0, 6.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`max_pool`], and [`Error::Value`] for a dilation.
@@ -203,6 +240,13 @@ pub fn mean_pool(x: &Tensor, window: &PoolWindow<'_>, count_include_pad: bool) -
 /// `(mean of x^p over every window * elements of a window)^(1/p)`, as PyTorch has it: without padding it is the
 /// p-norm of non-negative elements. Where the sum is 0 the gradient is 0.
 ///
+/// ```
+/// use luxon::{PoolWindow, Tensor, lp_pool};
+/// let y = lp_pool(&Tensor::new(&[3.0, 4.0], &[1, 1, 2])?, &PoolWindow::new(&[2]), 2.0)?;
+/// assert!((y.to_vec::<f64>()?[0] - 5.0).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`mean_pool`], and [`Error::Value`] for a p that is 0 or not finite.
 pub fn lp_pool(x: &Tensor, window: &PoolWindow<'_>, p: f64) -> Result<Tensor> {
@@ -213,6 +257,13 @@ pub fn lp_pool(x: &Tensor, window: &PoolWindow<'_>, p: f64) -> Result<Tensor> {
 
 /// The largest element of each of `output` windows on each of the last axes; see [`Windows::Adaptive`].
 ///
+/// ```
+/// use luxon::{Tensor, adaptive_max_pool};
+/// let x = Tensor::new(&[1.0, 2.0, 3.0, 4.0, 5.0], &[1, 1, 5])?;
+/// assert_eq!(adaptive_max_pool(&x, &[2])?.to_vec::<f64>()?, [3.0, 5.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] for an axis without elements or 0 windows, [`Error::Type`] for a dtype that is not floating.
 pub fn adaptive_max_pool(x: &Tensor, output: &[usize]) -> Result<Tensor> {
@@ -220,6 +271,13 @@ pub fn adaptive_max_pool(x: &Tensor, output: &[usize]) -> Result<Tensor> {
 }
 
 /// The mean of each of `output` windows on each of the last axes; see [`Windows::Adaptive`].
+///
+/// ```
+/// use luxon::{DType, Tensor, adaptive_mean_pool};
+/// let x = Tensor::ones(&[2, 3, 7, 9], DType::F32)?;
+/// assert_eq!(adaptive_mean_pool(&x, &[1, 1])?.shape()[..], [2, 3, 1, 1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`adaptive_max_pool`].
@@ -229,6 +287,13 @@ pub fn adaptive_mean_pool(x: &Tensor, output: &[usize]) -> Result<Tensor> {
 }
 
 /// The root of the sum of powers of each of `output` windows on each of the last axes.
+///
+/// ```
+/// use luxon::{Tensor, adaptive_lp_pool};
+/// let y = adaptive_lp_pool(&Tensor::new(&[3.0, 4.0], &[1, 1, 2])?, &[1], 2.0)?;
+/// assert!((y.to_vec::<f64>()?[0] - 5.0).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`adaptive_max_pool`], and [`Error::Value`] for a p that is 0 or not finite.

@@ -213,6 +213,13 @@ impl Tensor {
 
     /// `exp(x) / sum(exp(x))` along an axis, without overflow; integers become the default float.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let y = Tensor::new(&[0.0, 0.0, 1000.0], &[3])?.softmax(-1)?;
+    /// assert_eq!(y.to_vec::<f64>()?, [0.0, 0.0, 1.0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`crate::Error::Index`] for an axis that is not there.
     pub fn softmax(&self, axis: isize) -> Result<Tensor> {
@@ -222,6 +229,13 @@ impl Tensor {
 
     /// The logarithm of [`Tensor::softmax`], accurate also where that underflows.
     ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let y = Tensor::zeros(&[4], DType::F64)?.log_softmax(0)?;
+    /// assert!((y.to_vec::<f64>()?[0] + 4.0f64.ln()).abs() < 1e-12);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`crate::Error::Index`] for an axis that is not there.
     pub fn log_softmax(&self, axis: isize) -> Result<Tensor> {
@@ -230,6 +244,13 @@ impl Tensor {
     }
 
     /// `log(sum(exp(x)))` over `axes` (none for all) without overflow; they stay as 1 with `keepdims`.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let y = Tensor::full(&[2, 4], 1000.0, DType::F64)?.logsumexp(Some(&[1]), false)?;
+    /// assert!((y.to_vec::<f64>()?[0] - 1000.0 - 4.0f64.ln()).abs() < 1e-12);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`crate::Error::Index`] for an axis that is not there, [`crate::Error::Value`] for one given twice.

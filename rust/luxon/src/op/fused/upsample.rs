@@ -11,6 +11,15 @@ use crate::layout::{self, Shape, show};
 use crate::tensor::Tensor;
 
 /// How values between elements are found.
+///
+/// ```
+/// use luxon::{Interpolation, Tensor, UpsampleTo, upsample};
+/// let x = Tensor::new(&[0.0, 4.0], &[1, 1, 2])?;
+/// let to = UpsampleTo::Size(&[4]);
+/// assert_eq!(upsample(&x, to, Interpolation::Nearest, false)?.to_vec::<f64>()?, [0.0, 0.0, 4.0, 4.0]);
+/// assert_eq!(upsample(&x, to, Interpolation::Linear, false)?.to_vec::<f64>()?, [0.0, 1.0, 3.0, 4.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// The element at or before the position.
@@ -22,6 +31,14 @@ pub enum Interpolation {
 }
 
 /// What the resolution becomes.
+///
+/// ```
+/// use luxon::{DType, Interpolation, Tensor, UpsampleTo, upsample};
+/// let x = Tensor::zeros(&[1, 3, 8, 8], DType::F32)?;
+/// let doubled = upsample(&x, UpsampleTo::Scale(&[2.0, 2.0]), Interpolation::Linear, false)?;
+/// assert_eq!(doubled.shape()[..], [1, 3, 16, 16]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum UpsampleTo<'a> {
     /// A multiple, rounded down, for each of the last axes.
@@ -88,6 +105,14 @@ fn cubic(distance: f64) -> f64 {
 
 /// The last axes of `x` at another resolution, by interpolation.
 ///
+/// ```
+/// use luxon::{Interpolation, Tensor, UpsampleTo, upsample};
+/// let x = Tensor::new(&[0.0, 3.0], &[1, 1, 2])?;
+/// let y = upsample(&x, UpsampleTo::Size(&[4]), Interpolation::Linear, true)?;
+/// assert!(y.allclose(&Tensor::new(&[0.0, 1.0, 2.0, 3.0], &[1, 1, 4])?, 1e-6, 1e-6, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Value`] for scales and sizes that are not positive, and for aligned corners of the nearest element;
 /// [`Error::Shape`] for axes without elements or fewer axes than scales; [`Error::Type`] for a dtype that is not
@@ -144,6 +169,13 @@ pub fn upsample(x: &Tensor, to: UpsampleTo<'_>, mode: Interpolation, align_corne
 
 /// (N, C * r^n, spatial...) to (N, C, spatial * r...): blocks of channels become r by r pixels (Shi et al. 2016).
 ///
+/// ```
+/// use luxon::{DType, Tensor, pixel_shuffle};
+/// let y = pixel_shuffle(&Tensor::new(&[1, 2, 3, 4], &[1, 4, 1, 1])?.cast(DType::F32)?, 2)?;
+/// assert_eq!((&y.shape()[..], y.to_vec::<f32>()?), (&[1, 1, 2, 2][..], vec![1.0, 2.0, 3.0, 4.0]));
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where the channels are no multiple of r^n, for fewer than three axes, or more than three
 /// spatial ones; [`Error::Value`] for an r of 0.
@@ -165,6 +197,12 @@ pub fn pixel_shuffle(x: &Tensor, r: usize) -> Result<Tensor> {
 }
 
 /// The inverse of [`pixel_shuffle`]: r by r pixels become blocks of channels.
+///
+/// ```
+/// use luxon::{DType, Tensor, pixel_unshuffle};
+/// assert_eq!(pixel_unshuffle(&Tensor::zeros(&[1, 3, 8, 8], DType::F32)?, 2)?.shape()[..], [1, 12, 4, 4]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] where a spatial axis is no multiple of r, for fewer than three axes, or more than three

@@ -35,6 +35,13 @@ impl Tensor {
 
     /// [`Tensor::take`] for a list of indices.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(x.index_select(&Tensor::new(&[1i64], &[1])?, 1)?.to_vec::<i32>()?, [2, 4]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of `take`, and [`Error::Shape`] for indices that are not 1-d.
     pub fn index_select(&self, indices: &Tensor, axis: isize) -> Result<Tensor> {
@@ -49,6 +56,14 @@ impl Tensor {
 
     /// For each element of `indices`, the element of the same place with the index in `axis`; other axes broadcast.
     ///
+    /// ```
+    /// use luxon::Tensor;
+    /// let x = Tensor::new(&[1, 2, 3, 4], &[2, 2])?;
+    /// let positions = Tensor::new(&[1i64, 0], &[2, 1])?; // One for each row.
+    /// assert_eq!(x.take_along_axis(&positions, 1)?.to_vec::<i32>()?, [2, 3]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] for shapes that do not broadcast outside the axis, and those of [`Tensor::take`].
     pub fn take_along_axis(&self, indices: &Tensor, axis: isize) -> Result<Tensor> {
@@ -59,6 +74,13 @@ impl Tensor {
 
     /// The tensor with `updates` added to the entries of an axis at `indices`; equal indices add up. The
     /// updates broadcast to the shape of `take(indices, axis)`, of which this is the transpose.
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let (indices, updates) = (Tensor::new(&[0i64, 2, 0], &[3])?, Tensor::new(&[1, 2, 3], &[3])?);
+    /// assert_eq!(Tensor::zeros(&[3], DType::I32)?.scatter_add(&indices, &updates, 0)?.to_vec::<i32>()?, [4, 0, 2]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Tensor::take`], [`Error::Shape`] for updates that do not fit, [`Error::Type`] for truth values.
@@ -72,6 +94,14 @@ impl Tensor {
 
     /// The tensor with each element of `updates` added at the same place with the index in `axis`: the
     /// transpose of [`Tensor::take_along_axis`].
+    ///
+    /// ```
+    /// use luxon::{DType, Tensor};
+    /// let (places, updates) = (Tensor::new(&[1i64, 0], &[2, 1])?, Tensor::new(&[5, 6], &[2, 1])?);
+    /// let y = Tensor::zeros(&[2, 2], DType::I32)?.scatter_add_along(&places, &updates, 1)?;
+    /// assert_eq!(y.to_vec::<i32>()?, [0, 5, 6, 0]);
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`Tensor::scatter_add`].
@@ -95,6 +125,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Shape`] where the updates do not have the window's size.
+    #[doc(hidden)]
     pub fn overwrite(&self, window: Window, updates: &Tensor) -> Result<Tensor> {
         let whole = window.size == *self.shape() && window.step.iter().all(|&step| step == 1);
         if whole && updates.shape() == self.shape() && updates.dtype() == self.dtype() {
@@ -121,6 +152,14 @@ fn along(op: &str, shape: &Shape, indices: &Shape, axis: usize) -> Result<(Shape
 }
 
 /// Rows of a table `weight` of shape (n, dim) at integer `indices` of any shape: shape `indices.shape + (dim,)`.
+///
+/// ```
+/// use luxon::{Tensor, embedding};
+/// let table = Tensor::new(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+/// let words = Tensor::new(&[1i64, 0, 1], &[3])?;
+/// assert_eq!(embedding(&table, &words)?.to_vec::<f64>()?, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for a table that is not 2-d, [`Error::Index`] for an index outside `0..n`, and those of

@@ -17,6 +17,15 @@ use crate::op::linear::{Linear, Window};
 use crate::tensor::Tensor;
 
 /// One part of an index expression.
+///
+/// ```
+/// use luxon::{Index, arange};
+/// let x = arange(0, 12, 1, None)?.reshape(&[3, 4])?;
+/// let every_other = Index::Slice { start: None, stop: None, step: Some(2) };
+/// assert_eq!(x.index_nd(&[Index::Int(-1), every_other])?.to_vec::<i64>()?, [8, 10]);
+/// assert_eq!(x.index_nd(&[Index::Mask(x.greater(9)?)])?.to_vec::<i64>()?, [10, 11]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Index {
     /// One entry of an axis, which disappears; negative from the end.

@@ -18,6 +18,15 @@ use crate::op::linear::Linear;
 use crate::tensor::{Tensor, Value};
 
 /// How a functional update combines what is there with the given value.
+///
+/// ```
+/// use luxon::{Index, Tensor, Update};
+/// let x = Tensor::new(&[1, 2, 3], &[3])?;
+/// let at = [Index::Array(Tensor::new(&[0i64, 0], &[2])?)];
+/// assert_eq!(x.index_update(&at, 5, Update::Set)?.to_vec::<i32>()?, [5, 2, 3]);
+/// assert_eq!(x.index_update(&at, 5, Update::Add)?.to_vec::<i32>()?, [11, 2, 3]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Update {
     /// The value replaces it; of equal indices the last wins.
@@ -77,6 +86,14 @@ fn operand(x: &Tensor, value: Operand<'_>, shape: &Shape) -> Result<Tensor> {
 impl Tensor {
     /// A copy in which the elements that `expression` names are combined with `value`, which broadcasts to
     /// the shape of `index_nd(expression)`. Differentiable in both.
+    ///
+    /// ```
+    /// use luxon::{DType, Index, Tensor, Update};
+    /// let x = Tensor::zeros(&[2, 2], DType::I32)?;
+    /// let y = x.index_update(&[Index::Ellipsis, Index::Int(0)], 7, Update::Set)?;
+    /// assert_eq!((x.to_vec::<i32>()?, y.to_vec::<i32>()?), (vec![0, 0, 0, 0], vec![7, 0, 7, 0]));
+    /// # Ok::<(), luxon::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Tensor::index_nd`]; [`Error::Shape`] for a value that does not broadcast,

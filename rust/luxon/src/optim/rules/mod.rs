@@ -30,6 +30,12 @@ use crate::optim::settings::{Rate, Setting, Settings};
 use crate::tensor::Tensor;
 
 /// Where a step is.
+///
+/// ```
+/// use luxon::optim::rules::At;
+/// let at = At { lr: 0.1, step: 1 }; // The first step of a leaf.
+/// assert_eq!(at.step, 1);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct At {
     /// The learning rate in force.
@@ -40,17 +46,47 @@ pub struct At {
 
 impl At {
     /// The step as an exponent.
+    #[doc(hidden)]
     pub fn power(&self) -> i32 {
         super::schedule::power(self.step)
     }
 
     /// `1 - beta^(step + ahead)`, by which a moving average that started at 0 is too small.
+    #[doc(hidden)]
     pub fn correction(&self, beta: f64, ahead: u64) -> f64 {
         1.0 - beta.powi(super::schedule::power(self.step + ahead))
     }
 }
 
 /// A rule: how parameters follow their gradients.
+///
+/// ```
+/// use luxon::Tensor;
+/// use luxon::optim::{Definition, Kept, Rate, Slots, Spec, Stepper, rules::At};
+/// use luxon::tree::Tree;
+///
+/// /// A step of the same length along every axis.
+/// #[derive(Debug)]
+/// struct SignDescent {
+///     lr: Rate,
+/// }
+///
+/// impl Definition for SignDescent {
+///     fn name(&self) -> &'static str { "SignDescent" }
+///     fn rate(&self) -> &Rate { &self.lr }
+///     fn slots(&self, _: &Spec) -> Slots { Slots::new() } // It keeps nothing.
+///     fn update(&self, at: At, x: Tensor, slope: &Tensor, kept: Vec<Kept>) -> luxon::Result<(Tensor, Vec<Kept>)> {
+///         Ok((x.sub(&slope.sign()?.mul(at.lr)?)?, kept))
+///     }
+/// }
+///
+/// let mut ps = Tree::leaf(Tensor::new(&[3.0, -4.0], &[2])?);
+/// let mut stepper = Stepper::new(SignDescent { lr: 0.5.into() }, &ps)?;
+/// let slope = ps.clone();
+/// stepper.step(&mut ps, slope)?;
+/// assert_eq!(ps.tensor()?.to_vec::<f64>()?, [2.5, -3.5]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 pub trait Definition: Debug + Send + Sync {
     /// What it is called.
     fn name(&self) -> &'static str;
@@ -125,6 +161,7 @@ pub trait Definition: Debug + Send + Sync {
 ///
 /// # Errors
 /// [`Error::Value`] naming the setting.
+#[doc(hidden)]
 pub fn validate(rule: &dyn Definition) -> Result<()> {
     rule.in_bounds()?;
     if let Rate::Schedule(schedule) = rule.rate() {
@@ -134,6 +171,14 @@ pub fn validate(rule: &dyn Definition) -> Result<()> {
 }
 
 /// The rule of a name, with the default settings except for these.
+///
+/// ```
+/// use luxon::optim::{Setting, rules};
+/// let adam = rules::rule("Adam", &[("lr".into(), Setting::Number(0.1))])?;
+/// assert_eq!(adam.rate().at(0)?, 0.1);
+/// assert!(rules::rule("Adam", &[("lr".into(), Setting::Number(-1.0))]).is_err());
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Value`] for a name or a setting that is not there or out of its bounds.

@@ -13,6 +13,16 @@ use crate::tensor::Tensor;
 const NAME: &str = "scaled_dot_product_attention";
 
 /// How scores are made and masked.
+///
+/// ```
+/// use luxon::{AttentionOptions, DType, Key, random, scaled_dot_product_attention};
+/// let x = random::normal(Key::new(0), &[1, 2, 4, 8], DType::F32)?;
+/// let options = AttentionOptions { causal: true, ..Default::default() };
+/// let y = scaled_dot_product_attention(&x, &x, &x, options)?;
+/// // The first query meets the first key alone.
+/// assert!(y.narrow(2, 0, 1)?.allclose(&x.narrow(2, 0, 1)?, 1e-6, 1e-6, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Default)]
 pub struct AttentionOptions<'a> {
     /// True where a query meets a key; broadcasts to the scores, (..., heads, queries, keys).
@@ -31,6 +41,16 @@ pub struct AttentionOptions<'a> {
 ///
 /// q is (..., heads, queries, dim), k (..., heads, keys, dim) and v (..., heads, keys, any), where k and v may have
 /// fewer heads: neighbouring heads of q share one (Ainslie et al. 2023). The leading axes broadcast.
+///
+/// ```
+/// use luxon::{AttentionOptions, DType, Tensor, scaled_dot_product_attention};
+/// let (q, k) = (Tensor::zeros(&[1, 1, 2, 4], DType::F64)?, Tensor::ones(&[1, 1, 3, 4], DType::F64)?);
+/// let v = Tensor::new(&[1.0, 2.0, 6.0], &[1, 1, 3, 1])?;
+/// // All scores are equal, so each query gets the mean.
+/// let y = scaled_dot_product_attention(&q, &k, &v, AttentionOptions::default())?;
+/// assert!(y.allclose(&Tensor::full(&[1, 1, 2, 1], 3.0, DType::F64)?, 1e-12, 0.0, false)?);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] where shapes do not fit, [`Error::Type`] for operands that are not floating or a mask

@@ -14,6 +14,14 @@ use crate::op::fused::{compute_dtype, joined_float};
 use crate::tensor::Tensor;
 
 /// Zeros around the image.
+///
+/// ```
+/// use luxon::{ConvOptions, DType, Margins, Tensor, conv};
+/// let (x, weight) = (Tensor::ones(&[1, 1, 5], DType::F32)?, Tensor::ones(&[1, 1, 3], DType::F32)?);
+/// let same = ConvOptions { padding: Margins::Same, ..Default::default() };
+/// assert_eq!(conv(&x, &weight, None, &same)?.to_vec::<f32>()?, [2.0, 3.0, 3.0, 3.0, 2.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Margins {
     /// (before, after) for each spatial axis; one pair serves all.
@@ -23,6 +31,14 @@ pub enum Margins {
 }
 
 /// How the kernel moves. Lists have one entry for each spatial axis, or one for all.
+///
+/// ```
+/// use luxon::{ConvOptions, DType, Tensor, conv};
+/// let (x, weight) = (Tensor::ones(&[1, 4, 9, 9], DType::F32)?, Tensor::ones(&[8, 2, 3, 3], DType::F32)?);
+/// let options = ConvOptions { stride: vec![2], groups: 2, ..Default::default() };
+/// assert_eq!(conv(&x, &weight, None, &options)?.shape()[..], [1, 8, 4, 4]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvOptions {
     /// From one output to the next.
@@ -157,6 +173,14 @@ pub fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, options: &ConvOp
 /// spatial...), weight (channels, filters / groups, kernel...), bias (filters,).
 ///
 /// The spatial sizes are `(size - 1) * stride - padding + dilation * (kernel - 1) + 1 + output_padding`.
+///
+/// ```
+/// use luxon::{ConvOptions, DType, Tensor, conv_transpose};
+/// let (x, weight) = (Tensor::new(&[1.0, 2.0], &[1, 1, 2])?, Tensor::ones(&[1, 1, 2], DType::F64)?);
+/// let options = ConvOptions { stride: vec![2], ..Default::default() };
+/// assert_eq!(conv_transpose(&x, &weight, None, &[0], &options)?.to_vec::<f64>()?, [1.0, 1.0, 2.0, 2.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// As for [`conv`]; also where `output_padding` is not smaller than stride or dilation.

@@ -11,6 +11,17 @@ use crate::op::{Family, apply};
 use crate::tensor::Tensor;
 
 /// The weights of a cell, in PyTorch's layouts: (gates * hidden, in), (gates * hidden, hidden), (gates * hidden,).
+///
+/// ```
+/// use luxon::{Cell, DType, Key, RecurrentOptions, RecurrentWeights, Tensor, random, recurrent};
+/// let weights = |shape: &[usize]| random::uniform(Key::new(0), shape, -0.1, 0.1, DType::F32);
+/// let (input, hidden) = (weights(&[3 * 8, 4])?, weights(&[3 * 8, 8])?);
+/// let gru = RecurrentWeights { input: &input, hidden: &hidden, input_bias: None, hidden_bias: None };
+/// let x = Tensor::ones(&[2, 5, 4], DType::F32)?;
+/// let (last, _) = recurrent(Cell::Gru, &x, &gru, None, RecurrentOptions::default())?;
+/// assert_eq!(last.shape()[..], [2, 8]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     /// Of the input.
@@ -24,6 +35,13 @@ pub struct Weights<'a> {
 }
 
 /// The state between steps, (batch, hidden) each.
+///
+/// ```
+/// use luxon::{Carry, DType, Tensor};
+/// let carry = Carry { hidden: Tensor::zeros(&[2, 8], DType::F32)?, memory: None };
+/// assert_eq!(carry.hidden.shape()[..], [2, 8]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Carry {
     /// The hidden state.
@@ -33,6 +51,17 @@ pub struct Carry {
 }
 
 /// How a sequence is gone through, and what comes out.
+///
+/// ```
+/// use luxon::{Cell, DType, RecurrentOptions, RecurrentWeights, Tensor, recurrent};
+/// let (x, w) = (Tensor::ones(&[2, 5, 3], DType::F32)?, Tensor::ones(&[3, 3], DType::F32)?);
+/// let weights = RecurrentWeights { input: &w, hidden: &w, input_bias: None, hidden_bias: None };
+/// let options = RecurrentOptions { sequence: true, carry: true, ..Default::default() };
+/// let (states, carry) = recurrent(Cell::Tanh, &x, &weights, None, options)?;
+/// assert_eq!(states.shape()[..], [2, 5, 3]);
+/// assert_eq!(carry.map(|carry| carry.hidden.shape()[..] == [2, 3]), Some(true));
+/// # Ok::<(), luxon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether x is (time, batch, in), not (batch, time, in).
@@ -50,6 +79,15 @@ pub struct Options {
 /// Returns the hidden states of all steps, or that after the last, and the carry where it is wanted. LSTM:
 /// `c = f c + i g`, `h = o tanh(c)` with gates i, f, g, o; GRU: `h = (1 - z) n + z h` with gates r, z, n and the
 /// reset gate on the product (Cho et al. 2014, in cuDNN's form).
+///
+/// ```
+/// use luxon::{Cell, DType, RecurrentOptions, RecurrentWeights, Tensor, recurrent};
+/// let (x, one) = (Tensor::new(&[1.0, 2.0], &[1, 2, 1])?, Tensor::ones(&[1, 1], DType::F64)?);
+/// let weights = RecurrentWeights { input: &one, hidden: &one, input_bias: None, hidden_bias: None };
+/// let (last, _) = recurrent(Cell::Tanh, &x, &weights, None, RecurrentOptions::default())?;
+/// assert!((last.to_vec::<f64>()?[0] - (2.0 + 1.0f64.tanh()).tanh()).abs() < 1e-12);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit, [`Error::Value`] for a sequence without steps,
