@@ -1,11 +1,9 @@
 //! The network of `examples/digits.py`, as a function of the trees that Python saved.
 
-use std::sync::Arc;
-
 use luxon::io::safetensors::{self, Metadata};
-use luxon::optim::{Optimizer, Schedule, State, rules};
+use luxon::optim::{Schedule, Stepper, rules};
 use luxon::tree::Tree;
-use luxon::{CrossEntropyOptions, Error, Key, Result, Tensor, batch_norm_inference, cross_entropy, linear};
+use luxon::{CrossEntropyOptions, Error, Key, Result, Tensor, batch_norm_inference, cross_entropy, linear, random};
 
 /// Parameters and states, and the text that Python needs to read them again.
 pub struct Digits {
@@ -44,14 +42,11 @@ impl Digits {
         }
         let batches = rows.div_ceil(batch);
         let rate = Schedule::Cosine { lr: 1e-3, total_steps: u64::from(epochs) * batches as u64, end: 0.0 };
-        let optimizer = Optimizer::from(rules::Adam { lr: rate.into(), ..Default::default() });
-        let paths: Vec<Arc<str>> = self.ps.places().map(|(path, _)| path.into()).collect();
-        let started = self.ps.places().map(|(path, tensor)| optimizer.start(&path, tensor));
-        let mut states: Vec<State> = started.collect::<Result<_>>()?;
+        let mut stepper = Stepper::new(rules::Adam { lr: rate.into(), ..Default::default() }, &self.ps)?;
 
-        let (mut step, mut losses) = (0, Vec::new());
+        let mut losses = Vec::new();
         for epoch in 0..epochs {
-            let order = luxon::op::random::permutation(Key::new(0).fold_in(epoch), rows)?;
+            let order = random::permutation(Key::new(0).fold_in(epoch), rows)?;
             let mut total = 0.0;
             for first in (0..rows).step_by(batch) {
                 let chosen = order.narrow(0, first, batch.min(rows - first))?;
@@ -59,13 +54,8 @@ impl Digits {
                 let (loss, slope) = self.ps.value_and_grad(|ps| {
                     cross_entropy(&forward(ps, &self.st, &images)?, &classes, &CrossEntropyOptions::default())
                 })?;
-                let leaves = paths.iter().zip(self.ps.leaves()).zip(slope.leaves()).zip(states);
-                let leaves = leaves.map(|(((path, p), g), state)| (Arc::clone(path), p.clone(), g.clone(), state));
-                let (moved, kept): (Vec<_>, Vec<_>) = optimizer.update(step, leaves.collect())?.into_iter().unzip();
-                self.ps = Tree::new(Arc::clone(self.ps.structure()), moved)?;
-                states = kept;
-                step += 1;
-                total += loss.cast(luxon::DType::F64)?.to_vec::<f64>()?[0];
+                stepper.step(&mut self.ps, slope)?;
+                total += loss.item()?.as_f64();
             }
             losses.push(total / batches as f64);
         }

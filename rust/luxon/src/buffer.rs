@@ -132,6 +132,7 @@ pub enum Storage {
 impl Storage {
     /// Host storage for `bytes` bytes with arbitrary contents.
     #[inline]
+    #[doc(hidden)]
     pub fn host(bytes: usize) -> Result<Storage> {
         if bytes <= INLINE_BYTES {
             return Ok(Storage::Inline([0; INLINE_BYTES / 8]));

@@ -37,10 +37,10 @@
 //! let x = random::uniform(key.fold_in_str("x"), &[128, 1], -2.0, 2.0, DType::F32)?;
 //! let y = x.square()?;
 //!
-//! let rate = Schedule::Cosine { lr: 0.03, total_steps: 300, end: 0.0 };
+//! let rate = Schedule::Cosine { lr: 0.03, total_steps: 1000, end: 0.0 };
 //! let mut stepper = Stepper::new(Adam { lr: rate.into(), ..Adam::default() }, &ps)?;
 //! let mut last = f64::INFINITY;
-//! for _ in 0..300 {
+//! for _ in 0..1000 {
 //!     let (loss, slope) = ps.value_and_grad(|ps| mse(&forward(ps, &x)?, &y, LossReduction::Mean))?;
 //!     stepper.step(&mut ps, slope)?;
 //!     last = loss.item()?.as_f64();

@@ -38,8 +38,8 @@ pub struct Unique {
 /// What a quantile is that falls between two elements.
 ///
 /// ```
-/// use luxon::{DType, Quantile, Tensor};
-/// let (x, half) = (Tensor::new(&[1.0, 2.0, 3.0, 4.0], &[4])?, Tensor::scalar(0.5, DType::F64));
+/// use luxon::{Quantile, Tensor};
+/// let (x, half) = (Tensor::new(&[1.0, 2.0, 3.0, 4.0], &[4])?, Tensor::new(&[0.5], &[1])?);
 /// assert_eq!(x.quantile(&half, Quantile::Linear, None, false)?.to_vec::<f64>()?, [2.5]);
 /// assert_eq!(x.quantile(&half, Quantile::Lower, None, false)?.to_vec::<f64>()?, [2.0]);
 /// # Ok::<(), luxon::Error>(())

@@ -99,6 +99,7 @@ impl Spec {
     }
 
     /// Zeros of this type and of another shape.
+    #[doc(hidden)]
     pub fn zeros_of(&self, shape: Shape) -> Form {
         Form::Tensor { shape, dtype: self.dtype, first: First::Filled(0.0) }
     }

@@ -15,6 +15,7 @@
 //! # Ok::<(), luxon::Error>(())
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -59,6 +60,13 @@ pub struct Tree<L> {
 impl<L> Clone for Tree<L> {
     fn clone(&self) -> Tree<L> {
         Tree { structure: Arc::clone(&self.structure), leaves: Arc::clone(&self.leaves), view: self.view.clone() }
+    }
+}
+
+/// Paths and leaves.
+impl<L: fmt::Debug> fmt::Debug for Tree<L> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_map().entries(self.places()).finish()
     }
 }
 

@@ -21,7 +21,6 @@ pub const MAX_DEPTH: u32 = 200;
 /// What a node of a tree is.
 ///
 /// ```
-/// use luxon::Kind;
 /// use luxon::tree::{Kind, Tree};
 /// assert_eq!(Tree::leaf(1).structure().kind(), Kind::Leaf);
 /// assert_eq!(Tree::sequence([Tree::leaf(1)])?.structure().kind(), Kind::Sequence);
@@ -232,7 +231,6 @@ impl Structure {
     /// Leaf, mapping or sequence.
     ///
     /// ```
-    /// use luxon::Kind;
     /// use luxon::tree::{Kind, Tree};
     /// assert_eq!(Tree::from_paths([("a", 1)])?.structure().kind(), Kind::Mapping);
     /// # Ok::<(), luxon::Error>(())

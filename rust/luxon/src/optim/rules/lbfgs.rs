@@ -189,6 +189,7 @@ impl Lbfgs {
     ///
     /// # Errors
     /// What `evaluate` fails with; [`Error::Value`] for a gradient that is not a number.
+    #[doc(hidden)]
     pub fn minimize(&self, step: u64, leaves: &mut [Leaf], evaluate: &mut Evaluate<'_>) -> Result<(f64, Vector)> {
         let lr = self.lr.at(step)?;
         let sign = if self.maximize { -1.0 } else { 1.0 };
