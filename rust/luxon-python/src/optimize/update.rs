@@ -15,7 +15,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyList};
 
-use super::plan::{Place, Plan};
+use super::plan::Plan;
 use super::{PyOptimizer, object};
 use crate::convert::to_tensor;
 use crate::error::raise;
@@ -33,8 +33,8 @@ pub fn to_python(py: Python<'_>, kept: Kept) -> PyResult<Py<PyAny>> {
     }
 }
 
-/// What is kept, of its Python object; a tensor's object is let go, so that one without another owner has none.
-fn from_python(py: Python<'_>, leaf: Leaf) -> PyResult<Kept> {
+/// What is kept, of its Python object.
+fn from_python(py: Python<'_>, leaf: &Leaf) -> PyResult<Kept> {
     let leaf = leaf.0.bind(py);
     if let Ok(tensor) = leaf.cast_exact::<PyTensor>() {
         return Ok(Kept::Tensor(tensor.get().0.clone()));
@@ -139,7 +139,7 @@ impl<'a> Update<'a> {
                 ));
             }
             for (slot, at) in &place.slots {
-                let kept = from_python(py, state.at(*at).clone()).unwrap_or(Kept::Nothing);
+                let kept = from_python(py, state.at(*at)).unwrap_or(Kept::Nothing);
                 if let Err(error) = slot.accepts(&kept) {
                     return refuse(error.to_string());
                 }
@@ -174,9 +174,12 @@ impl<'a> Update<'a> {
         let mut given = Vec::with_capacity(self.jobs.len());
         for job in &self.jobs {
             let Some(place) = &self.plan.places[job.slot] else { continue };
-            let parameter = from_python(py, taken(py, &mut ps_leaves[job.slot]))?.tensor().map_err(raise)?;
-            let kept = place.slots.iter().map(|(_, at)| from_python(py, taken(py, &mut state_leaves[*at])));
-            let state = State { step: job.step, kept: kept.collect::<PyResult<_>>()? };
+            let parameter = taken(py, &mut ps_leaves[job.slot])?.tensor().map_err(raise)?;
+            let mut kept = Vec::with_capacity(place.slots.len());
+            for (_, at) in &place.slots {
+                kept.push(taken(py, &mut state_leaves[*at])?);
+            }
+            let state = State { step: job.step, kept };
             given.push((Arc::clone(&place.path), parameter, job.gradient.clone(), state));
         }
         let (ps, state) = ((ps_structure, ps_leaves), (state_structure, state_leaves));
@@ -193,22 +196,22 @@ impl<'a> Update<'a> {
 }
 
 impl Moved {
-    fn place(&self, job: &Job) -> Option<&Place> {
-        self.plan.places[job.slot].as_ref()
-    }
-
     /// The trees with what has moved.
     pub fn finish(mut self, py: Python<'_>, results: Vec<(Tensor, State)>) -> PyResult<(Py<PyAny>, Py<PyAny>, bool)> {
         let mut any = self.jobs.is_empty();
-        let jobs = std::mem::take(&mut self.jobs);
-        for (job, (parameter, state)) in jobs.iter().zip(results) {
-            let Some(place) = self.place(job) else { continue };
+        // Leaves are mostly of one age, so that one number serves them all.
+        let mut count: Option<(u64, Py<PyAny>)> = None;
+        for (job, (parameter, state)) in self.jobs.iter().zip(results) {
+            let Some(place) = &self.plan.places[job.slot] else { continue };
             any |= state.step != job.step;
-            let (step, slots): (usize, Vec<usize>) = (place.step, place.slots.iter().map(|(_, at)| *at).collect());
+            let count = match &count {
+                Some((step, object)) if *step == state.step => object.clone_ref(py),
+                _ => count.insert((state.step, PyInt::new(py, state.step).into_any().unbind())).1.clone_ref(py),
+            };
             self.ps.1[job.slot] = Leaf(object(py, parameter)?);
-            self.state.1[step] = Leaf(PyInt::new(py, state.step).into_any().unbind());
-            for (at, kept) in slots.into_iter().zip(state.kept) {
-                self.state.1[at] = Leaf(to_python(py, kept)?);
+            self.state.1[place.step] = Leaf(count);
+            for ((_, at), kept) in place.slots.iter().zip(state.kept) {
+                self.state.1[*at] = Leaf(to_python(py, kept)?);
             }
         }
         Ok((nest::unflatten(py, &self.ps.0, self.ps.1)?, nest::unflatten(py, &self.state.0, self.state.1)?, any))
@@ -223,9 +226,9 @@ fn owned(py: Python<'_>, mut tree: Tree<Leaf>, exclusive: bool) -> Vec<Leaf> {
     }
 }
 
-/// A leaf, moved out.
-fn taken(py: Python<'_>, leaf: &mut Leaf) -> Leaf {
-    std::mem::replace(leaf, Leaf(py.None()))
+/// What a leaf holds, moved out: its object is let go, so that a tensor without another owner has none.
+fn taken(py: Python<'_>, leaf: &mut Leaf) -> PyResult<Kept> {
+    from_python(py, &std::mem::replace(leaf, Leaf(py.None())))
 }
 
 /// The parameters and the state after one step, and whether any parameter was updated; a leaf whose gradient is

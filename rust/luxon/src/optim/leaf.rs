@@ -247,8 +247,7 @@ pub struct Leaf {
 impl Leaf {
     /// A leaf at the start of its way.
     pub fn new(index: usize, path: Arc<str>, parameter: Tensor, gradient: Tensor, state: State) -> Leaf {
-        let after = Vec::with_capacity(state.kept.len());
-        let before = state.kept.into_iter();
+        let (before, after) = (state.kept.into_iter(), Vec::new());
         Leaf { index, path, step: state.step, parameter: Some(parameter), gradient: Some(gradient), before, after }
     }
 
@@ -257,9 +256,21 @@ impl Leaf {
         self.parameter.as_ref().map_or(Spec { shape: Shape::new(), dtype: DType::F32 }, Spec::of)
     }
 
-    /// The share of a member that keeps `count` things.
+    /// The share of a member that keeps `count` things. What remains is handed over as the list that it is.
     pub fn take(&mut self, count: usize) -> Vec<Kept> {
+        if self.before.len() == count {
+            return std::mem::take(&mut self.before).collect();
+        }
         self.before.by_ref().take(count).collect()
+    }
+
+    /// Puts a member's new share behind those of the members before it.
+    pub fn give(&mut self, kept: Vec<Kept>) {
+        if self.after.is_empty() {
+            self.after = kept;
+        } else {
+            self.after.extend(kept);
+        }
     }
 
     /// Leaves a member's share as it is.

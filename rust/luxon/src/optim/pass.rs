@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::buffer::Storage;
 use crate::cpu::optimize::{Element, Memory, update};
 use crate::cpu::real::Real;
 use crate::dtype::DType;
@@ -82,7 +81,7 @@ where
     }
 }
 
-/// [`fused`] for a rule's share of what is kept.
+/// [`fused`] for a rule's share of what is kept, which comes back in the list that it came in.
 ///
 /// # Errors
 /// As [`fused`], and [`Error::Value`] for a share of another rule.
@@ -90,35 +89,54 @@ pub fn fused_kept<N: Numbers, const SLOTS: usize>(
     numbers: &N,
     parameter: Tensor,
     gradient: &Tensor,
-    kept: Vec<Kept>,
+    mut kept: Vec<Kept>,
 ) -> Result<(Tensor, Vec<Kept>)>
 where
     N::At<f32>: Element<f32, SLOTS>,
     N::At<f64>: Element<f64, SLOTS>,
 {
-    let tensors = kept.into_iter().map(Kept::tensor).collect::<Result<SmallVec<[Tensor; SLOTS]>>>()?;
+    let mut tensors: SmallVec<[Tensor; SLOTS]> = SmallVec::new();
+    for kept in &mut kept {
+        tensors.push(std::mem::replace(kept, Kept::Nothing).tensor()?);
+    }
     let Ok(tensors) = tensors.into_inner() else {
         return Err(Error::value("optim", "the optimiser's state is another rule's"));
     };
-    let (parameter, kept) = fused(numbers, parameter, gradient, tensors)?;
-    Ok((parameter, kept.into_iter().map(Kept::from).collect()))
+    let (parameter, tensors) = fused(numbers, parameter, gradient, tensors)?;
+    for (kept, tensor) in kept.iter_mut().zip(tensors) {
+        *kept = Kept::Tensor(tensor);
+    }
+    Ok((parameter, kept))
 }
 
-/// A source and where its successor goes: the same memory where nobody else sees it.
-fn destination(tensor: Tensor) -> Result<(Arc<Value>, Value)> {
-    let source = match Arc::try_unwrap(tensor.value) {
-        Ok(value) => {
-            let mut value = if value.is_contiguous() { value } else { value.to_contiguous()? };
-            if value.is_unique() && !matches!(value.storage(), Storage::Inline(_)) {
-                return Ok((Arc::new(value.view(*value.layout())), value));
-            }
-            Arc::new(value)
+/// A tensor that is being replaced by its successor.
+struct Successor {
+    /// The source, where it keeps its memory.
+    source: Option<Arc<Value>>,
+    /// The memory of the successor; the source's own where nobody else sees it.
+    target: Arc<Value>,
+}
+
+impl Successor {
+    fn of(tensor: Tensor) -> Result<Successor> {
+        let mut value = tensor.value;
+        if !value.is_contiguous() {
+            value = Arc::new(value.to_contiguous()?);
         }
-        Err(shared) if shared.is_contiguous() => shared,
-        Err(shared) => Arc::new(shared.to_contiguous()?),
-    };
-    let fresh = Value::empty(source.dtype(), source.shape())?;
-    Ok((source, fresh))
+        if Arc::get_mut(&mut value).is_some_and(Value::is_unique) {
+            return Ok(Successor { source: None, target: value });
+        }
+        let target = Tensor::empty(value.dtype(), value.shape())?.value;
+        Ok(Successor { source: Some(value), target })
+    }
+
+    /// From where to read and where to write.
+    fn pointers<T>(&mut self) -> (*const T, *mut T) {
+        // Nobody else holds the target, as `of` has found or made it.
+        let target = Arc::get_mut(&mut self.target);
+        let target: *mut T = target.map_or(std::ptr::null_mut(), |value| value.pointer_mut().cast());
+        (self.source.as_ref().map_or(target.cast_const(), |source| source.pointer().cast()), target)
+    }
 }
 
 fn pass<T: Real, R: Element<T, SLOTS>, const SLOTS: usize>(
@@ -134,29 +152,33 @@ fn pass<T: Real, R: Element<T, SLOTS>, const SLOTS: usize>(
         copy = gradient.value().to_contiguous()?;
         &copy
     };
-    let (parameter, mut new_parameter) = destination(parameter)?;
-    let mut kept: SmallVec<[(Arc<Value>, Value); SLOTS]> = SmallVec::new();
+    let mut parameter = Successor::of(parameter)?;
+    let mut kept: SmallVec<[Successor; SLOTS]> = SmallVec::new();
     for slot in slots {
-        kept.push(destination(slot)?);
+        kept.push(Successor::of(slot)?);
     }
+    let length = parameter.target.count();
+    let (old, new) = parameter.pointers();
     let mut leaf = Memory::<T, SLOTS> {
-        parameter: parameter.pointer().cast(),
+        parameter: old,
         gradient: gradient.pointer().cast(),
         state: [std::ptr::null(); SLOTS],
-        new_parameter: new_parameter.pointer_mut().cast(),
+        new_parameter: new,
         new_state: [std::ptr::null_mut(); SLOTS],
-        length: parameter.count(),
+        length,
     };
-    for (index, (old, new)) in kept.iter_mut().enumerate() {
-        debug_assert_eq!(old.count(), leaf.length);
-        leaf.state[index] = old.pointer().cast();
-        leaf.new_state[index] = new.pointer_mut().cast();
+    for (index, slot) in kept.iter_mut().enumerate() {
+        debug_assert_eq!(slot.target.count(), length);
+        (leaf.state[index], leaf.new_state[index]) = slot.pointers();
     }
     // SAFETY: every value is contiguous, of this type and count; a destination is its own source or fresh.
     unsafe { update(rule, &leaf) };
-    let new_kept: SmallVec<[Tensor; SLOTS]> = kept.into_iter().map(|(_, new)| Tensor::from(new)).collect();
+    let mut new_kept: SmallVec<[Tensor; SLOTS]> = SmallVec::new();
+    for slot in kept {
+        new_kept.push(Tensor { value: slot.target, node: None });
+    }
     let new_kept = new_kept.into_inner().map_err(|_| Error::value("optim", "a slot was lost"))?;
-    Ok((new_parameter.into(), new_kept))
+    Ok((Tensor { value: parameter.target, node: None }, new_kept))
 }
 
 numbers! {

@@ -146,7 +146,7 @@ pub trait Definition: Debug + Send + Sync {
             let at = At { lr, step: leaf.step + 1 };
             let (parameter, kept) = self.update(at, leaf.take_parameter()?, &gradient, kept)?;
             leaf.parameter = Some(parameter);
-            leaf.after.extend(kept);
+            leaf.give(kept);
         }
         Ok(())
     }
