@@ -365,4 +365,11 @@ def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Opti
             raise ValueError(
                 f"load_train_state: the optimiser's {name} does not fit the parameters: {differs}"
             )
-    return TrainState._of(model, saved.ps, saved.st, optimizer, saved.optimizer_state, saved.step)
+    return TrainState._of(
+        model=model,
+        parameters=saved.ps,
+        states=saved.st,
+        optimizer=optimizer,
+        optimizer_state=saved.optimizer_state,
+        step=saved.step,
+    )

@@ -103,7 +103,7 @@ class Loss:
 
     def _of_model(self, prediction: Any, target: Any) -> Tensor:
         """The loss of a model's output; overridden where that is more than one tensor."""
-        return self._value(prediction, target)
+        return type(self)._function(prediction, target, **self._settings)
 
     def _value(self, *arguments: Any) -> Tensor:
         return type(self)._function(*arguments, **self._settings)

@@ -144,14 +144,13 @@ class Chain(NamedLayers):
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         changed = None
         try:
-            trees = zip(
-                _core.tree_children(ps, self._names), _core.tree_children(st, self._names), strict=True
-            )
+            parameters = _core.tree_children(ps, self._names)
+            states = _core.tree_children(st, self._names)
         except Exception as error:
             for name in self._names:
                 explain(error, self, name, ps, st)
             raise
-        for (name, layer), (own, state) in zip(self._steps, trees, strict=True):
+        for (name, layer), own, state in zip(self._steps, parameters, states, strict=True):
             try:
                 x, after = layer(x, own, state)
             except Exception as error:

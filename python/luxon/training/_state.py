@@ -62,25 +62,10 @@ class TrainState:
         self.__dict__.update(zip(_PARTS, parts, strict=True))
 
     @classmethod
-    def _of(
-        cls,
-        model: Layer,
-        parameters: Tree,
-        states: Tree,
-        optimizer: optim.Optimizer,
-        optimizer_state: Tree,
-        step: int,
-    ) -> TrainState:
-        """A state of known parts; nothing is checked."""
+    def _of(cls, **parts: Any) -> TrainState:
+        """A state of all parts; nothing is checked."""
         new = object.__new__(cls)
-        new.__dict__.update(
-            model=model,
-            parameters=parameters,
-            states=states,
-            optimizer=optimizer,
-            optimizer_state=optimizer_state,
-            step=step,
-        )
+        object.__setattr__(new, "__dict__", parts)
         return new
 
     @classmethod

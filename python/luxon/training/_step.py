@@ -154,21 +154,22 @@ def _update(ts: TrainState, states: Tree, grads: Any, donate: bool) -> TrainStat
         return _update_donated(ts, states, grads)
     rule, step = ts.optimizer, ts.step
     ps, state, moved = _core.optim_update(rule.core, ts.parameters, grads, ts.optimizer_state, step)
-    return TrainState._of(ts.model, ps, states, rule, state, step + moved)
+    return ts._with(parameters=ps, states=states, optimizer_state=state, step=step + moved)
 
 
 def _update_donated(ts: TrainState, states: Tree, grads: Any) -> TrainState:
-    parts = dict(ts.__dict__)
+    parts = ts.__dict__
+    object.__setattr__(ts, "__dict__", {})
     # The list is to hold the only references, so that the core may see what nobody else can reach.
     given = [parts.pop("parameters"), parts.pop("optimizer_state")]
-    ts.__dict__.clear()
     try:
         ps, state, moved = _core.optim_update_donated(parts["optimizer"].core, given, grads, parts["step"])
     except BaseException:
         if given:
             ts.__dict__.update(parts, parameters=given[0], optimizer_state=given[1])
         raise
-    return TrainState._of(parts["model"], ps, states, parts["optimizer"], state, parts["step"] + moved)
+    parts["step"] += moved
+    return TrainState._of(**parts | {"parameters": ps, "states": states, "optimizer_state": state})
 
 
 def single_train_step(
@@ -208,7 +209,7 @@ def _minimize(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple
     rule = ts.optimizer
     ps, state, _ = _core.optim_minimize(rule.core, evaluate, ts.parameters, ts.optimizer_state, ts.step)
     grads, loss, stats, states = first[0]
-    return grads, loss, stats, TrainState._of(ts.model, ps, states, rule, state, ts.step + 1)
+    return grads, loss, stats, ts._with(parameters=ps, states=states, optimizer_state=state, step=ts.step + 1)
 
 
 def adjust(ts: TrainState, lr: Any = None, **hyperparameters: Any) -> TrainState:

@@ -17,7 +17,6 @@ use smallvec::{SmallVec, smallvec};
 use crate::convert::{self, from_tensor};
 use crate::error::raise;
 use crate::tensor::PyTensor;
-use crate::tree::PyTree;
 use crate::tree::nest::{self, Containers, Leaf};
 
 /// A few tensors.
@@ -305,32 +304,24 @@ pub fn lowered(object: Bound<'_, PyAny>, stamp: u64) -> PyResult<Py<PyAny>> {
             Ok(object.unbind())
         };
     }
-    map_tensors(object, |tensor| tensor.reaches(stamp).then(|| Ok(tensor.lower(stamp))))
+    map_tensors(object, |tensor| tensor.reaches(stamp), |tensor| tensor.lower(stamp))
 }
 
 /// A nest with some tensors replaced; the very same object where there are none.
 pub fn map_tensors(
     object: Bound<'_, PyAny>,
-    mut change: impl FnMut(&Tensor) -> Option<luxon::Result<Tensor>>,
+    concerns: impl Fn(&Tensor) -> bool,
+    change: impl Fn(&Tensor) -> Tensor,
 ) -> PyResult<Py<PyAny>> {
     let py = object.py();
-    let tree = match object.cast_exact::<PyTree>() {
-        Ok(tree) => tree.get().tree.clone(),
-        Err(_) => nest::to_tree(&object, Containers::Kept)?,
-    };
-    let mut changed = false;
-    let leaves = tree.leaves().map(|leaf| {
-        if let Ok(tensor) = leaf.0.bind(py).cast_exact::<PyTensor>() {
-            if let Some(tensor) = change(&tensor.get().0) {
-                changed = true;
-                return Ok(Leaf(from_tensor(py, tensor.map_err(raise)?)?.into_any()));
-            }
-        }
-        Ok(Leaf(leaf.0.clone_ref(py)))
-    });
-    let leaves = leaves.collect::<PyResult<Vec<_>>>()?;
-    if !changed {
+    if !nest::may_have(&object, &concerns, 0) {
         return Ok(object.unbind());
     }
+    let tree = nest::to_tree(&object, Containers::Kept)?;
+    let leaves = tree.leaves().map(|leaf| match leaf.0.bind(py).cast_exact::<PyTensor>() {
+        Ok(tensor) if concerns(&tensor.get().0) => Ok(Leaf(from_tensor(py, change(&tensor.get().0))?.into_any())),
+        _ => Ok(Leaf(leaf.0.clone_ref(py))),
+    });
+    let leaves = leaves.collect::<PyResult<Vec<_>>>()?;
     nest::to_python(py, Tree::new(Arc::clone(tree.structure()), leaves).map_err(raise)?)
 }

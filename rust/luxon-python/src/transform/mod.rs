@@ -201,7 +201,7 @@ fn checkpoint(function: Py<PyAny>) -> PyTransformed {
 #[pyfunction]
 #[pyo3(signature = (tree, /))]
 fn stop_gradient(tree: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    argument::map_tensors(tree, |tensor| tensor.reaches(0).then(|| Ok(tensor.detach())))
+    argument::map_tensors(tree, |tensor| tensor.reaches(0), luxon::Tensor::detach)
 }
 
 /// Adds the classes and functions of this module.

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use luxon::Tensor;
 use luxon::tree::{Kind, MAX_DEPTH, Structure, Tree};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -67,6 +68,30 @@ pub fn to_tree(nest: &Bound<'_, PyAny>, containers: Containers) -> PyResult<Tree
     }
     let (structure, leaves) = flatten(nest, containers)?;
     Tree::new(structure, leaves.into_iter().map(|leaf| Leaf(leaf.unbind())).collect()).map_err(raise)
+}
+
+/// Whether a nest may hold a tensor of some kind, found out without making anything. What is no proper nest is
+/// left to [`flatten`], which says what is wrong.
+pub fn may_have(nest: &Bound<'_, PyAny>, concerns: &impl Fn(&Tensor) -> bool, depth: u32) -> bool {
+    let py = nest.py();
+    if let Ok(tensor) = nest.cast_exact::<PyTensor>() {
+        return concerns(&tensor.get().0);
+    }
+    if let Ok(tree) = nest.cast_exact::<PyTree>() {
+        let is_one = |leaf: &Leaf| leaf.0.bind(py).cast_exact::<PyTensor>().is_ok_and(|leaf| concerns(&leaf.get().0));
+        return tree.get().tree.leaves().any(is_one);
+    }
+    let inner = |child: &Bound<'_, PyAny>| may_have(child, concerns, depth + 1);
+    if depth > MAX_DEPTH {
+        return true;
+    }
+    if let Ok(dict) = nest.cast::<PyDict>() {
+        return dict.iter().any(|(name, child)| !name.is_instance_of::<PyString>() || inner(&child));
+    }
+    if let Ok(tuple) = nest.cast::<PyTuple>() {
+        return tuple.iter_borrowed().any(|child| inner(&child));
+    }
+    nest.cast::<PyList>().is_ok_and(|list| list.iter().any(|child| inner(&child)))
 }
 
 fn add<'py>(

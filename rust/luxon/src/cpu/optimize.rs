@@ -35,8 +35,8 @@ pub struct Memory<T, const SLOTS: usize> {
     pub length: usize,
 }
 
-/// Elements that make one task.
-const EACH: usize = 32768;
+/// Elements that make one task: a few microseconds.
+const EACH: usize = 8192;
 
 /// Applies `rule` to a leaf.
 ///

@@ -6,6 +6,8 @@
 //! broadcast, a sum over the batch, is a flag too, and folds into the inner dimension the same way.
 //! Half types are widened to f32 for the product and rounded once at its end.
 
+use std::borrow::Cow;
+
 use smallvec::{SmallVec, smallvec};
 
 use crate::cpu::cast;
@@ -209,15 +211,20 @@ impl<T> Plan<T> {
 }
 
 /// The value in a dtype that kernels compute in: itself, or a contiguous converted copy.
-pub(crate) fn converted(value: &Value, dtype: DType) -> Result<Value> {
+pub(crate) fn converted(value: &Value, dtype: DType) -> Result<Cow<'_, Value>> {
     if value.dtype() == dtype {
-        return Ok(value.clone());
+        return Ok(Cow::Borrowed(value));
     }
     let source = value.to_contiguous()?;
     let mut copy = Value::empty(dtype, value.shape())?;
     // SAFETY: both contiguous, of one count and of these dtypes.
     unsafe { cast::cast(source.dtype(), dtype, source.count(), source.pointer(), copy.pointer_mut()) };
-    Ok(copy)
+    Ok(Cow::Owned(copy))
+}
+
+/// The same, contiguous in any case.
+pub(crate) fn laid_out(value: &Value, dtype: DType) -> Result<Cow<'_, Value>> {
+    if value.is_contiguous() { converted(value, dtype) } else { Ok(Cow::Owned(converted(value, dtype)?.to_contiguous()?)) }
 }
 
 /// Runs `fill` on an output in the dtype that kernels compute in, and rounds the result to the output's.

@@ -4,19 +4,21 @@
 //! result while it is in cache. Backward reads the activation's slope off the output where the table's
 //! rule allows it (identity, relu, tanh, sigmoid, ...). Where the rule reads the activation's argument,
 //! [`linear`] records product and activation apart, which keeps that argument anyway. The gradients are
-//! three: `dz W`, `dz^T x` directly in the weight's layout, and the column sums of `dz`.
+//! three: `dz W`, `dz^T x` directly in the weight's layout, and the column sums of `dz`; a plain backward pass
+//! gets them from the kernels at once ([`by_kernels`]).
 
 use std::ops::Range;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::activation::{Activation, Epilogue};
+use super::dense_gradient::by_kernels;
 use super::{compute_dtype, joined_float, with_real};
 use crate::cpu::gemm::{Finish, Gemm, gemm};
 use crate::error::{Error, Result};
-use crate::layout::{Axes, Shape, show};
+use crate::layout::{Axes, Layout, Shape, show};
 use crate::op::elementwise::{Map, accumulate};
-use crate::op::matmul::{Matmul, converted, filled_in, matmul};
+use crate::op::matmul::{Matmul, converted, filled_in, laid_out, matmul};
 use crate::op::reduce::sum_axes;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
@@ -72,15 +74,16 @@ impl Family for Dense {
         }
         let compute = compute_dtype(inputs[0].dtype());
         let (x, weight) = (converted(inputs[0], compute)?, converted(inputs[1], compute)?);
-        let bias = inputs.get(2).map(|bias| converted(bias, compute)?.to_contiguous()).transpose()?;
+        let bias = inputs.get(2).map(|bias| laid_out(bias, compute)).transpose()?;
         let (n, k) = (weight.shape()[0], weight.shape()[1]);
         let m = outputs[0].count() / n;
         let matrix = Shape::from_slice(&[m, k])?;
-        let x = match x.layout().reshape(&matrix) {
-            Some(layout) => x.view(layout),
+        let copy;
+        let (x, x_layout) = match x.layout().reshape(&matrix) {
+            Some(layout) => (&*x, layout),
             None => {
-                let copy = x.to_contiguous()?;
-                copy.view(crate::layout::Layout::contiguous(matrix))
+                copy = x.to_contiguous()?;
+                (&copy, Layout::contiguous(matrix))
             }
         };
         filled_in(outputs[0], compute, |y| {
@@ -103,8 +106,8 @@ impl Family for Dense {
                     n,
                     k,
                     a: x.pointer().cast(),
-                    a_row: x.layout().strides[0],
-                    a_column: x.layout().strides[1],
+                    a_row: x_layout.strides[0],
+                    a_column: x_layout.strides[1],
                     b: weight.pointer().cast(),
                     b_row: weight.layout().strides[1],
                     b_column: weight.layout().strides[0],
@@ -126,6 +129,9 @@ impl Family for Dense {
     }
 
     fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
+        if let Some(gradients) = by_kernels(self.activation(), saved, dy)? {
+            return Ok(gradients);
+        }
         let mut gradients: Gradients = (0..saved.arity()).map(|_| None).collect();
         let z = match self.activation().reads_argument() {
             false => None,
@@ -302,6 +308,34 @@ mod tests {
         // The fused rule of an activation that reads its argument works too, should anybody record it.
         let gelu = Dense { activation: Some(activation(Kernel::Gelu, &[]).unwrap()) };
         check_gradients(|x| apply(gelu, &[&x[0], &x[1], &x[2]]), &operands(&[3, 2], 2));
+    }
+
+    #[test]
+    fn the_kernels_give_the_bits_of_the_rule() {
+        use crate::transform::vjp;
+        for (x, out) in [(&[5, 7][..], 3), (&[1, 300], 200), (&[40, 33], 50), (&[6], 4), (&[2, 3, 5], 17), (&[0, 3], 2)] {
+            for map in activations() {
+                for dtype in [DType::F64, DType::F32] {
+                    let inputs: Vec<Tensor> =
+                        operands(x, out).iter().map(|input| input.cast(dtype).unwrap()).collect();
+                    let y = linear(&inputs[0], &inputs[1], Some(&inputs[2]), map).unwrap();
+                    let dy = sample(y.shape(), -1.0, 1.0, 4).cast(dtype).unwrap();
+                    let pull = |dy: &Tensor| {
+                        let layer = |x: &[Tensor]| Ok(vec![linear(&x[0], &x[1], Some(&x[2]), map)?]);
+                        let (_, pullback) = vjp(layer, &inputs).unwrap();
+                        pullback.pull(&[Some(dy.clone())]).unwrap()
+                    };
+                    let plain = pull(&dy);
+                    // A cotangent that is differentiated itself goes by the rule.
+                    let (by_rule, _) = vjp(|dy| Ok(pull(&dy[0]).into_iter().flatten().collect()), &[dy]).unwrap();
+                    for (a, b) in plain.iter().flatten().zip(&by_rule) {
+                        assert_eq!(a.shape(), b.shape());
+                        let bits = |x: &Tensor| x.cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
+                        assert_eq!(bits(a), bits(b), "{map:?} {x:?} {dtype}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

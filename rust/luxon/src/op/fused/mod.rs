@@ -16,6 +16,7 @@ pub mod attention;
 pub mod conv;
 pub mod ctc;
 pub mod dense;
+mod dense_gradient;
 pub mod dropout;
 pub mod loss;
 pub mod losses;

@@ -74,13 +74,12 @@ impl<const KIND: u8> Moments<f64, KIND> {
     /// Adam's step: both moments corrected for their start at 0, and with `nesterov` the first one a step ahead.
     fn corrected(at: At, betas: (f64, f64), eps: f64, nesterov: bool) -> Self {
         let now = at.correction(betas.0, 0);
-        let ahead = at.lr * betas.0 / at.correction(betas.0, 1);
         Moments {
             take_first: 1.0 - betas.0,
             keep_second: betas.1,
             take_second: 1.0 - betas.1,
             add_second: 0.0,
-            m_step: if nesterov { ahead } else { at.lr / now },
+            m_step: if nesterov { at.lr * betas.0 / at.correction(betas.0, 1) } else { at.lr / now },
             g_step: if nesterov { at.lr * (1.0 - betas.0) / now } else { 0.0 },
             inner: 1.0,
             outer: 1.0 / at.correction(betas.1, 0),
