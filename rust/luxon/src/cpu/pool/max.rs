@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::lanes::{Simd, load};
 use super::super::real::{Real, is_nan};
 use super::super::rows::{Input, Job, Output, by_width, chunks, rows_each, run};
-use super::Axis;
 use super::layout::Phases;
+use super::{Axis, halves};
 use crate::error::{Error, Result};
 
 /// Writes the largest element of each window of each plane, and its index within the plane.
@@ -17,6 +17,12 @@ use crate::error::{Error, Result};
 /// `x` holds `planes` planes of the input sizes; `y` and `place` hold as many of the output sizes and overlap
 /// nothing. A plane has less than 2^31 elements, and every window covers at least one.
 pub unsafe fn max_pool<T: Real>(x: *const T, y: *mut T, place: *mut i32, planes: usize, axes: [Axis; 3]) -> Result<()> {
+    if halves::halves(&axes) {
+        let job = halves::Max { x: Input::new(x), y: Output::new(y), place: Output::new(place), axes };
+        // SAFETY: the caller's promise.
+        unsafe { halves::over(&job, planes, &axes) };
+        return Ok(());
+    }
     let phases = Phases::new(axes)?;
     let [depth, height, width] = axes;
     // The place of the first tap, up to the depth's share; places outside the plane wrap around and back.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::lanes::{Simd, load, store};
 use super::super::real::Real;
 use super::super::rows::{Input, Job, Output, by_width, chunks, rows_each, run};
-use super::Axis;
 use super::layout::Phases;
+use super::{Axis, halves};
 use crate::error::{Error, Result};
 
 /// Writes the mean of each window of each plane.
@@ -24,6 +24,12 @@ pub unsafe fn mean_pool<T: Real>(
     axes: [Axis; 3],
     with_padding: bool,
 ) -> Result<()> {
+    if halves::halves(&axes) {
+        let job = halves::Mean { x: Input::new(x), y: Output::new(y), axes };
+        // SAFETY: the caller's promise.
+        unsafe { halves::over(&job, planes, &axes) };
+        return Ok(());
+    }
     // SAFETY: the caller's promise.
     unsafe { launch::<T, false>(x, y, planes, axes, with_padding) }
 }
@@ -39,6 +45,12 @@ pub unsafe fn spread<T: Real>(
     axes: [Axis; 3],
     with_padding: bool,
 ) -> Result<()> {
+    if halves::halves(&axes) {
+        let job = halves::Back { dy: Input::new(dy), place: Input::new(std::ptr::null()), dx: Output::new(dx), axes };
+        // SAFETY: the caller's promise.
+        unsafe { halves::over(&job, planes, &axes) };
+        return Ok(());
+    }
     // SAFETY: the caller's promise.
     unsafe { launch::<T, true>(dy, dx, planes, axes, with_padding) }
 }

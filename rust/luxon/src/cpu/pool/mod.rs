@@ -5,8 +5,10 @@
 //! with strides taken apart by their remainder. Then a row of outputs is an elementwise maximum or sum of
 //! runs, whatever window, stride, dilation and padding are, and whole planes go through full vectors.
 //!
-//! Windows that differ in length (adaptive ones) are walked one by one in `ragged`.
+//! Windows that differ in length (adaptive ones) are walked one by one in `ragged`; those of 2 by 2 side by side,
+//! the commonest, need no layout (`halves`).
 
+mod halves;
 mod layout;
 mod max;
 mod mean;
@@ -15,7 +17,7 @@ mod ragged;
 
 pub use max::max_pool;
 pub use mean::{mean_pool, spread};
-pub use places::{pick, put};
+pub use places::{pick, put, put_back};
 pub use ragged::{Span, max_spans};
 
 /// Windows along one axis: output `o` covers the positions `o * stride + k * dilation - before`, `k < window`.

@@ -4,6 +4,7 @@
 use super::super::lanes::Simd;
 use super::super::real::Real;
 use super::super::rows::{Input, Job, Output, rows_each, run};
+use super::{Axis, halves};
 
 /// `y[p, o] = x[p, place[p, o]]`; 0 for a place outside the plane.
 ///
@@ -23,6 +24,22 @@ pub unsafe fn put<T: Real>(y: *const T, place: *const i32, x: *mut T, planes: us
     let job = Put { y: Input::new(y), place: Input::new(place), x: Output::new(x), plane, outputs };
     // SAFETY: the caller's promise.
     unsafe { run(&job, planes, rows_each(plane.max(outputs)), 0.1 * plane as f64 + outputs as f64) }
+}
+
+/// [`put`] for places that are each in its window.
+///
+/// # Safety
+/// As [`put`], with the sizes of the axes.
+pub unsafe fn put_back<T: Real>(y: *const T, place: *const i32, x: *mut T, planes: usize, axes: [Axis; 3]) {
+    if halves::halves(&axes) {
+        let job = halves::Back { dy: Input::new(y), place: Input::new(place), dx: Output::new(x), axes };
+        // SAFETY: the caller's promise.
+        return unsafe { halves::over(&job, planes, &axes) };
+    }
+    let [plane, outputs] =
+        [axes.map(|axis| axis.input), axes.map(|axis| axis.output)].map(|sizes| sizes.iter().product());
+    // SAFETY: the caller's promise.
+    unsafe { put(y, place, x, planes, plane, outputs) }
 }
 
 struct Pick<T> {

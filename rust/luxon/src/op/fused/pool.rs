@@ -248,8 +248,9 @@ impl Family for Pool {
                 let to = outputs[0].pointer_mut().cast();
                 // SAFETY: contiguous tensors of these sizes, as `outputs` checked; the output is fresh.
                 unsafe {
-                    match self.take {
-                        Take::Put => kernel::put(from, places, to, planes, plane, windows),
+                    match (self.take, self.runs()) {
+                        (Take::Put, Some(axes)) => kernel::put_back(from, places, to, planes, axes),
+                        (Take::Put, None) => kernel::put(from, places, to, planes, plane, windows),
                         _ => kernel::pick(from, places, to, planes, plane, windows),
                     }
                 }
