@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use super::cut::Cut;
 use super::image::{Image, Phases, Side};
 use super::tile::{Correlate, Element, Panels, Piece, Set, Spread, set};
-use super::{Axis, Finish, Problem, checked, nanoseconds};
+use super::{Axis, Finish, Problem, checked, nanoseconds, taps};
 use crate::cpu::gemm::pack::Strip;
 use crate::cpu::gemm::sealed::Sealed;
 use crate::cpu::isa::isa;
@@ -168,6 +168,11 @@ pub unsafe fn data<T: Element>(
     let joined = problem.axes.iter().any(|axis| axis.stride != 1);
     let (taps, channels) = (problem.taps(), problem.channels);
     let (cut, pieces) = Cut::new(set, channels, phases.places, image.pitch, !joined);
+    let terms = (problem.filters * taps) as f64;
+    if taps::cost::<T>(problem).is_some_and(|cost| cost < 0.8 * terms * cut.vectors(pieces.len(), set.lanes)) {
+        // SAFETY: passed on.
+        return unsafe { taps::data(problem, y, weight, bias, x, finish) };
+    }
     let group = checked(&[problem.filters, cut.total(), taps])?;
     let packed = Scratch::<T>::zeroed(checked(&[problem.groups, group])?)?;
     let (memory, weight) = (Shared::new(packed.pointer()), Input::new(weight));
@@ -451,6 +456,7 @@ impl<T: Element> Plan<'_, T> {
                         true => self.bias,
                         false => self.bias.wrapping_add(group * self.rows + low),
                     },
+                    add: false,
                 };
                 // SAFETY: offsets and pieces lie in the buffer, and results in the target.
                 unsafe { self.set.correlate[high - low - 1][wide](&call) };

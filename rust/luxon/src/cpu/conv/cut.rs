@@ -70,6 +70,14 @@ impl Cut {
         }
     }
 
+    /// Vectors of results, of which so many cover a channel's positions.
+    pub fn vectors(&self, pieces: usize, lanes: usize) -> f64 {
+        match self {
+            Cut::Panels(panels) => (panels.start(panels.count) * pieces) as f64,
+            Cut::Strips { places, .. } => (self.total() / lanes * places.len()) as f64,
+        }
+    }
+
     /// Packed weights of a term of all parts.
     pub fn total(&self) -> usize {
         (0..self.count()).map(|part| self.width(part)).sum()

@@ -3,8 +3,8 @@
 //! Each image is copied once into a buffer with its padding (`image`), for a stride as one plane per phase,
 //! so that every tap of the kernel is a fixed offset from a position of the output. Forward and data
 //! gradient are then one loop (`correlate`): a register tile of output channels by vectors of positions,
-//! over a table of offsets. The data gradient of a stride is one such loop per phase of the image. The
-//! weight gradient (`weight`) sums over positions instead.
+//! over a table of offsets. The data gradient of a stride is one such loop per phase of the image; that
+//! of a small map goes tap by tap (`taps`). The weight gradient (`weight`) sums over positions instead.
 //!
 //! Everything has three spatial axes here; missing ones have size 1. How the work is cut depends on the
 //! problem alone and every output is one chain of operations, so bits do not depend on the threads.
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 mod correlate;
 mod cut;
 mod image;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -165,6 +165,7 @@ fn large_and_special_shapes() {
         square(12, 24, 1, 2, axis(20, 3, 2, 1)),
         square(40, 1, 1, 6, axis(28, 5, 1, 2)),
         square(40, 1, 6, 16, axis(14, 5, 1, 0)),
+        square(12, 2, 3, 9, axis(9, 5, 1, 1)),
         square(1, 1, 70, 90, axis(7, 3, 1, 1)),
         square(9, 2, 20, 36, axis(5, 2, 1, 0)),
         Problem { axes: [axis(4, 2, 1, 0); 3], ..square(9, 1, 9, 17, axis(4, 2, 1, 0)) },

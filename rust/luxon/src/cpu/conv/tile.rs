@@ -38,6 +38,8 @@ pub struct Correlate<T> {
     pub out_row: usize,
     /// A value per channel; null for none.
     pub bias: *const T,
+    /// Whether results are added to what is there; all lanes are positions then.
+    pub add: bool,
 }
 
 /// Terms by vectors of output channels: `sums[term][channel] += source[row + column + offset[term]] *
@@ -131,8 +133,11 @@ unsafe fn correlate<V: Vector, const M: usize, const N: usize>(call: &Correlate<
         for i in 0..M {
             let bias = if call.bias.is_null() { V::zero() } else { V::splat(*call.bias.add(i)) };
             for j in 0..N {
-                let value = if call.bias.is_null() { sums[i][j] } else { sums[i][j].add(bias) };
+                let mut value = if call.bias.is_null() { sums[i][j] } else { sums[i][j].add(bias) };
                 let to = to[j].wrapping_add(i * call.out_row);
+                if call.add {
+                    value = value.add(V::load(to));
+                }
                 if lanes[j] == all { value.store(to) } else { value.store_selected(to, lanes[j]) }
             }
         }

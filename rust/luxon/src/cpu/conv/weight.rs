@@ -14,7 +14,8 @@ use super::tile::{Element, Inner, Panels, Piece, Set, Spread, set};
 use super::{Problem, checked, nanoseconds};
 use crate::cpu::gemm::pack::Strip;
 use crate::cpu::gemm::sealed::Sealed;
-use crate::cpu::isa::isa;
+use crate::cpu::isa::{isa, per_isa};
+use crate::cpu::real::Real;
 use crate::cpu::rows::{Output as Shared, Scratch};
 use crate::error::Result;
 use crate::runtime::threads::parallel;
@@ -23,6 +24,8 @@ use crate::runtime::threads::parallel;
 const SUMS: usize = 16 << 20;
 /// Images are dealt to at most so many portions.
 const PORTIONS: usize = 16;
+/// Elements of the sums that a task adds up.
+const FOLDED: usize = 4096;
 
 /// How the sums of a group are laid out and computed.
 enum Method {
@@ -263,37 +266,76 @@ impl<T: Element> Plan<T> {
         let Problem { groups, filters, .. } = self.problem;
         let (terms, lanes) = (self.offsets.len(), self.set.lanes);
         let weight = Shared::new(weight);
-        parallel(groups * filters, (self.sums * groups * portions) as f64 / 2.0, &|task| {
-            let (group, filter) = (task / filters, task % filters);
-            for term in 0..terms {
-                let mut total = T::ZERO;
-                for portion in 0..portions {
-                    let base = (portion * groups + group) * self.sums;
-                    // SAFETY: an element of the sums of this portion and group.
-                    unsafe {
-                        total += match &self.method {
-                            Method::Spread { width, .. } => {
-                                *sums.at(base + (filter / width * terms + term) * width + filter % width)
-                            }
-                            Method::Inner { .. } => {
-                                let first = base + (filter * terms + term) * lanes;
-                                (0..lanes).fold(T::ZERO, |sum, lane| sum + *sums.at(first + lane))
-                            }
+        let all = self.sums * groups;
+        let nanoseconds = (all * portions) as f64 / 4.0;
+        if portions > 1 {
+            parallel(all.div_ceil(FOLDED), nanoseconds, &|task| {
+                let first = task * FOLDED;
+                // SAFETY: these elements of every portion, which no other task touches.
+                unsafe { add_up(sums.at(first), portions, all, FOLDED.min(all - first)) };
+            });
+        }
+        let parts = match &self.method {
+            Method::Spread { strips, .. } => *strips,
+            Method::Inner { .. } => filters,
+        };
+        parallel(groups * parts, all as f64 / 4.0, &|task| {
+            let (group, part) = (task / parts, task % parts);
+            // SAFETY: the sums of this part of the group, and its rows of the gradient.
+            unsafe {
+                match &self.method {
+                    Method::Spread { width, .. } => {
+                        let first = part * width;
+                        let strip = Strip {
+                            panel: weight.at((group * filters + first) * terms),
+                            width: terms,
+                            source: sums.at(group * self.sums + first * terms).cast_const(),
+                            count: terms,
+                            k: (filters - first).min(*width),
+                            lane_stride: *width as isize,
+                            k_stride: 1,
                         };
+                        (<T as Sealed>::set(isa()).pack)(&strip);
+                    }
+                    Method::Inner { .. } => {
+                        let from = sums.at(group * self.sums + part * terms * lanes).cast_const();
+                        sum_lanes(from, lanes, weight.at((group * filters + part) * terms), terms);
                     }
                 }
-                // SAFETY: one element of the gradient each.
-                unsafe { *weight.at(task * terms + term) = total };
             }
         });
     }
 }
 
+per_isa! {
+    /// Adds `count` elements of further portions, `next` elements apart, to those of the first.
+    unsafe fn add_up<T: Real>(first: *mut T, portions: usize, next: usize, count: usize) {
+        for portion in 1..portions {
+            for i in 0..count {
+                *first.add(i) += *first.add(portion * next + i);
+            }
+        }
+    }
+}
+
+per_isa! {
+    /// Writes the sum of each of `count` rows of `lanes` elements.
+    unsafe fn sum_lanes<T: Real>(from: *const T, lanes: usize, to: *mut T, count: usize) {
+        for row in 0..count {
+            let mut sum = T::ZERO;
+            for lane in 0..lanes {
+                sum += *from.add(row * lanes + lane);
+            }
+            *to.add(row) = sum;
+        }
+    }
+}
+
 /// Memory whose disjoint parts tasks write.
-struct Memory<T: crate::cpu::real::Real>(Scratch<T>);
+struct Memory<T: Real>(Scratch<T>);
 
 // SAFETY: as it says.
-unsafe impl<T: crate::cpu::real::Real> Sync for Memory<T> {}
+unsafe impl<T: Real> Sync for Memory<T> {}
 
 /// Vectors of one row each; of the last one of a row, the first lanes.
 fn row_pieces(out: [usize; 3], pitch: [usize; 3], lanes: usize) -> Vec<Piece> {
