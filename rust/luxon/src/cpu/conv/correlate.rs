@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use super::cut::Cut;
 use super::image::{Image, Phases, Side};
 use super::tile::{Correlate, Element, Panels, Piece, Set, Spread, set};
-use super::{Axis, Finish, Problem, checked, nanoseconds, taps};
+use super::{Axis, Finish, Problem, checked, nanoseconds, taps, winograd};
 use crate::cpu::gemm::pack::Strip;
 use crate::cpu::gemm::sealed::Sealed;
 use crate::cpu::isa::isa;
@@ -87,6 +87,10 @@ pub unsafe fn forward<T: Element>(
     y: *mut T,
     finish: Finish<'_>,
 ) -> Result<()> {
+    if winograd::applies::<T>(problem, [problem.axes[1].out, problem.axes[2].out]) {
+        // SAFETY: passed on.
+        return unsafe { winograd::forward(problem, x, weight, bias, y, finish) };
+    }
     let set = set::<T>(isa());
     let image = Image::new::<T>(problem.axes.map(|axis| Side::forward(&axis)), problem.channels)?;
     let taps = problem.taps();
@@ -162,6 +166,10 @@ pub unsafe fn data<T: Element>(
     x: *mut T,
     finish: Finish<'_>,
 ) -> Result<()> {
+    if winograd::applies::<T>(problem, [problem.axes[1].size, problem.axes[2].size]) {
+        // SAFETY: passed on.
+        return unsafe { winograd::data(problem, y, weight, bias, x, finish) };
+    }
     let set = set::<T>(isa());
     let image = Image::new::<T>(problem.axes.map(|axis| Side::backward(&axis)), problem.filters)?;
     let phases = Phases::new(&problem.axes)?;

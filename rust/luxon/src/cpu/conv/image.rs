@@ -74,7 +74,7 @@ pub struct Image {
     /// From a place to the next, by axis.
     pub pitch: [usize; 3],
     /// Elements of a phase.
-    phase: usize,
+    pub phase: usize,
     /// From a channel to the next.
     pub plane: usize,
     /// From a channel of the image itself to the next.

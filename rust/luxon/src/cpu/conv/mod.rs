@@ -19,6 +19,7 @@ mod taps;
 mod tests;
 mod tile;
 mod weight;
+mod winograd;
 
 pub use correlate::{data, forward};
 pub use tile::Element;
