@@ -6,12 +6,16 @@
 //! nested ones and those of a second thread run inline: what is gated here is speed, never a result.
 //!
 //! Workers start at the first job that pays for one, spin for a while after work (waking a parked
-//! thread costs the caller about 10 us and the worker starts 40 us later) and then park. A forked child
-//! gets a pool of its own at its first job. The protocol is in `pool`.
+//! thread costs the caller about 10 us and the worker starts 40 us later) and then park. What pays is a
+//! long job, or jobs that follow one another closely: a step of training is hundreds of short ones. How
+//! long a worker spins follows from how soon it was needed last time. A forked child gets a pool of its
+//! own at its first job. The protocol is in `pool`.
 
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use super::interrupt;
 
@@ -28,14 +32,16 @@ const MOST_THREADS: usize = 256;
 const GATE_AWAKE: f64 = 2_500.0;
 /// Serial work (ns) from which parked workers are woken.
 const GATE_PARKED: f64 = 100_000.0;
+/// The share of time above which work that is too short by itself adds up to a reason for waking them.
+const DENSE: f64 = 0.25;
 /// The number of threads to use; 0 until it is asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 /// The pool of this process; null until the first job, and again in a forked child.
 static POOL: AtomicPtr<Pool> = AtomicPtr::new(ptr::null_mut());
-/// How many guards are held.
-static HOT: AtomicUsize = AtomicUsize::new(0);
-/// Work (ns) that ran inline under a guard because the workers were parked.
+/// Work (ns) that ran inline because the workers were parked, less what [`DENSE`] takes away as time goes by.
 static MISSED: AtomicU64 = AtomicU64::new(0);
+/// When [`MISSED`] was last brought up to date (ns).
+static MISSED_AT: AtomicU64 = AtomicU64::new(0);
 /// Counts the forks between the first process and this one.
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
@@ -79,47 +85,24 @@ pub fn worth_splitting(nanoseconds: f64) -> bool {
     match current() {
         Some(pool) if pool.is_owned() => false,
         Some(pool) if pool.is_awake() => true,
-        _ => {
-            let split = nanoseconds >= GATE_PARKED;
-            if !split {
-                missed(nanoseconds);
-            }
-            split
-        }
+        _ => worth_waking(nanoseconds),
     }
 }
 
-/// While it is held, workers stay awake between jobs (up to 1.5 ms after the last one).
-///
-/// ```
-/// use luxon::runtime::threads::{HotGuard, keep_hot};
-/// let guard: HotGuard = keep_hot();
-/// // ... many short steps ...
-/// drop(guard); // From here on idle workers sleep at once.
-/// ```
-pub struct HotGuard {
-    generation: usize,
-}
-
-/// Keeps workers awake between the jobs of a step; worth it when they follow within a millisecond.
-///
-/// ```
-/// let _guard = luxon::runtime::threads::keep_hot();
-/// for _ in 0..3 {
-///     // A training step: workers wait for the next one without sleeping.
-/// }
-/// ```
-pub fn keep_hot() -> HotGuard {
-    HOT.fetch_add(1, Ordering::Relaxed);
-    HotGuard { generation: GENERATION.load(Ordering::Relaxed) }
-}
-
-impl Drop for HotGuard {
-    fn drop(&mut self) {
-        if self.generation == GENERATION.load(Ordering::Relaxed) {
-            HOT.fetch_sub(1, Ordering::Relaxed);
-        }
+/// Whether parked workers are to be woken for a job, which otherwise runs inline and is remembered: together
+/// with others that follow soon it becomes a reason.
+fn worth_waking(nanoseconds: f64) -> bool {
+    if nanoseconds >= GATE_PARKED {
+        return true;
     }
+    static START: OnceLock<Instant> = OnceLock::new();
+    let now = START.get_or_init(Instant::now).elapsed().as_nanos() as u64;
+    // Threads that interfere here lose or double a job's time, which does no harm.
+    let passed = now.saturating_sub(MISSED_AT.swap(now, Ordering::Relaxed));
+    let left = (MISSED.load(Ordering::Relaxed) as f64 - passed as f64 * DENSE).max(0.0);
+    let total = (left + nanoseconds).min(2.0 * GATE_PARKED);
+    MISSED.store(total as u64, Ordering::Relaxed);
+    total >= GATE_PARKED
 }
 
 /// Runs `body(0)` .. `body(tasks - 1)`, each once, in any order and on any thread, and returns when all
@@ -157,45 +140,22 @@ fn inline(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) {
 
 /// Runs the job on the pool, or returns false when it is taken or would not pay.
 fn shared(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) -> bool {
-    let wake = nanoseconds >= GATE_PARKED;
-    let pool = match current() {
-        Some(pool) => pool,
-        None if wake => create(),
-        None => {
-            missed(nanoseconds);
-            return false;
-        }
-    };
-    if !wake && !pool.is_awake() {
-        missed(nanoseconds);
+    let known = current();
+    let awake = known.is_some_and(Pool::is_awake);
+    if known.is_some_and(Pool::is_owned) || (!awake && !worth_waking(nanoseconds)) {
         return false;
     }
+    let pool = known.unwrap_or_else(create);
     if !pool.own() {
         return false;
     }
     if interrupt::pending() {
         pool.release();
     } else {
-        pool.run(tasks, nanoseconds, wake, body);
+        MISSED.store(0, Ordering::Relaxed);
+        pool.run(tasks, nanoseconds, !awake || nanoseconds >= GATE_PARKED, body);
     }
     true
-}
-
-/// Notes work that ran inline because no worker was awake. Under a guard, such jobs together become a
-/// reason for waking workers: too late for this one, in time for those that follow.
-fn missed(nanoseconds: f64) {
-    if HOT.load(Ordering::Relaxed) == 0 {
-        return;
-    }
-    let before = MISSED.fetch_add(nanoseconds as u64, Ordering::Relaxed) as f64;
-    if before + nanoseconds >= GATE_PARKED {
-        MISSED.store(0, Ordering::Relaxed);
-        let pool = current().unwrap_or_else(create);
-        if pool.own() {
-            pool.wake_all(threads() - 1);
-            pool.release();
-        }
-    }
 }
 
 fn current() -> Option<&'static Pool> {
@@ -228,7 +188,6 @@ fn watch_forks() {
         static WATCHING: AtomicBool = AtomicBool::new(false);
         extern "C" fn in_child() {
             POOL.store(ptr::null_mut(), Ordering::Relaxed);
-            HOT.store(0, Ordering::Relaxed);
             GENERATION.fetch_add(1, Ordering::Relaxed);
         }
         if !WATCHING.swap(true, Ordering::Relaxed) {

@@ -1,8 +1,9 @@
 //! How a job is shared.
 //!
-//! Its state is one atomic word (epoch, claims, next claim): whoever is free claims by
+//! Its state is one atomic word (epoch, and the range of claims that are left): whoever is free claims by
 //! compare-and-swap, the calling thread included, so a worker that wakes late finds nothing left and
-//! never delays the caller. A claim that succeeded is what makes the job's description readable and
+//! never delays the caller. The caller takes the first claim that is left and workers the last, so that in
+//! a sequence of jobs over equal tensors most elements are met by the core whose cache has them. A claim that succeeded is what makes the job's description readable and
 //! keeps it alive, which is why a stale epoch cannot harm. The caller owns the pool for one job.
 
 use std::any::Any;
@@ -14,14 +15,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::{GENERATION, HOT, MOST_THREADS, THREADS, affinity, interrupt, threads};
+use super::{GENERATION, MOST_THREADS, THREADS, affinity, interrupt, threads};
 
 /// A claim takes tasks worth about this many nanoseconds, so that claiming stays cheap.
 const CLAIM: f64 = 2_000.0;
 /// How long an idle worker spins before it parks.
 const SPIN: Duration = Duration::from_micros(40);
-/// The same while somebody holds a [`HotGuard`].
-const HOT_SPIN: Duration = Duration::from_micros(1500);
+/// The same where it was needed again within that time after the last job: between the steps of a training
+/// loop, not beside a user who types.
+const LONG_SPIN: Duration = Duration::from_micros(1500);
 /// Bits of the claim counters in the state word; the epoch has the rest.
 const BITS: u32 = 20;
 const LOW: u64 = (1 << BITS) - 1;
@@ -29,6 +31,13 @@ const LOW: u64 = (1 << BITS) - 1;
 /// Keeps what it holds on cache lines of its own.
 #[repr(align(128))]
 struct Line<T>(T);
+
+/// The end of the claims that are left from which one is taken.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
 
 /// What a successful claim entitles to read.
 struct Job {
@@ -140,7 +149,7 @@ impl Pool {
         }
         let mut poll = interrupt::Poll::new(claims, nanoseconds);
         let mut mine = 0;
-        while let Some(claim) = self.claim() {
+        while let Some(claim) = self.claim(End::First) {
             self.perform(claim);
             mine += 1;
             if poll.tick(1) {
@@ -168,16 +177,21 @@ impl Pool {
         }
     }
 
-    /// Takes the next claim of the present job, if any is left.
+    /// Takes a claim of the present job, if any is left.
     #[inline]
-    fn claim(&self) -> Option<usize> {
+    fn claim(&self, end: End) -> Option<usize> {
         let mut state = self.state.0.load(Ordering::Acquire);
         loop {
-            if state & LOW >= (state >> BITS) & LOW {
+            let (first, past) = (state & LOW, (state >> BITS) & LOW);
+            if first >= past {
                 return None;
             }
-            match self.state.0.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some((state & LOW) as usize),
+            let (claim, rest) = match end {
+                End::First => (first, state + 1),
+                End::Last => (past - 1, state - (1 << BITS)),
+            };
+            match self.state.0.compare_exchange_weak(state, rest, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(claim as usize),
                 Err(now) => state = now,
             }
         }
@@ -229,14 +243,6 @@ impl Pool {
         }
     }
 
-    /// Starts and wakes workers; only for the owner.
-    pub fn wake_all(&'static self, workers: usize) {
-        self.start(workers);
-        for index in 0..workers.min(self.started.load(Ordering::Acquire)) {
-            self.wake(index);
-        }
-    }
-
     /// Wakes the two threads below `node` in the tree whose root is the caller and whose node `i + 1`
     /// is worker `i`: each wake costs 10 us, and so nobody pays for all of them.
     fn wake_below(&self, node: usize, workers: usize) {
@@ -266,16 +272,18 @@ impl Pool {
         let me = &self.workers[index].0;
         me.id.store(affinity::thread_id(), Ordering::Release);
         self.awake.0.fetch_add(1, Ordering::Relaxed);
+        let mut spin = SPIN;
         loop {
             self.help(index);
-            self.idle(index);
+            let idle = self.idle(index, spin);
+            spin = if idle < LONG_SPIN { LONG_SPIN } else { SPIN };
         }
     }
 
     /// Works as long as there are claims.
     fn help(&self, index: usize) {
         while index + 1 < THREADS.load(Ordering::Relaxed) {
-            let Some(claim) = self.claim() else { break };
+            let Some(claim) = self.claim(End::Last) else { break };
             // SAFETY: the claim is not finished.
             let (wake, workers) = unsafe { (self.job().wake, self.job().workers) };
             if wake {
@@ -287,21 +295,19 @@ impl Pool {
         }
     }
 
-    /// Spins, then parks, until there is something to claim.
-    fn idle(&self, index: usize) {
+    /// Spins, then parks, until there is something to claim; returns how long that took.
+    fn idle(&self, index: usize, spin: Duration) -> Duration {
         let me = &self.workers[index].0;
-        let hot = HOT.load(Ordering::Relaxed) > 0;
         let since = Instant::now();
         let surplus = || index + 1 >= THREADS.load(Ordering::Relaxed);
         loop {
             for _ in 0..32 {
                 if self.claimable() && !surplus() {
-                    return;
+                    return since.elapsed();
                 }
                 spin_loop();
             }
-            let hot = hot || HOT.load(Ordering::Relaxed) > 0;
-            if since.elapsed() > if hot { HOT_SPIN } else { SPIN } {
+            if since.elapsed() > spin {
                 break;
             }
         }
@@ -316,5 +322,6 @@ impl Pool {
         if let Some(processors) = me.restore.lock().unwrap_or_else(PoisonError::into_inner).take() {
             processors.allow();
         }
+        since.elapsed()
     }
 }
