@@ -65,17 +65,13 @@ def solution(model, ps, st, x: lx.Tensor, t: lx.Tensor) -> lx.Tensor:
 
 def residual(model, ps, st, x: lx.Tensor, t: lx.Tensor) -> lx.Tensor:
     """u_t + u u_x - nu u_xx at the points (n, 1)."""
-    one, zero = lx.ones_like(x), lx.zeros_like(x)
+    one = lx.ones_like(x)
 
     def u(x, t):
         return solution(model, ps, st, x, t)
 
-    def slope(x):
-        return lx.jvp(lambda x: u(x, t), (x,), (one,))
-
-    # One pass gives u, u_x, and the derivatives of both in x.
-    (value, u_x), (_, u_xx) = lx.jvp(slope, (x,), (one,))
-    _, u_t = lx.jvp(u, (x, t), (zero, one))
+    # One pass gives u and its derivatives: two along x, one along t.
+    value, ((u_x, u_xx), (u_t,)) = lx.jet(u, (x, t), [(one, None), (None, one)], [2, 1])
     return u_t + value * u_x - NU * u_xx
 
 

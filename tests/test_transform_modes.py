@@ -162,6 +162,50 @@ class TestProducts:
         with pytest.raises(ValueError, match="tangent of argument 0 has shape"):
             lx.jvp(lambda a: a, (F64(X),), (F64(1.0),))
 
+    def test_jets(self):
+        runs = []
+
+        def f(x, p):
+            runs.append(1)
+            return {"p": lx.sin(x) * p["y"], "i": lx.asarray(1), "c": F64(1.0)}
+
+        x, p = F64(X), {"y": F64(2.0)}
+        directions = [(F64(X), {"y": 1.0}), (None, {"y": 1.0})]
+        value, (first, second) = lx.jet(f, (x, p), directions, [2, 1])
+        assert len(runs) == 1 and len(first) == 2 and len(second) == 1
+        close(value["p"], np.sin(X) * 2)
+        close(first[0]["p"], np.cos(X) * X * 2 + np.sin(X))
+        close(first[1]["p"], -np.sin(X) * X**2 * 2 + 2 * np.cos(X) * X)
+        close(second[0]["p"], np.sin(X))
+        assert first[0]["i"] is None and first[1]["c"].tolist() == 0.0
+        assert lx.jet(f, (x, p), directions, 1, unused="none")[1][1][0]["c"] is None
+
+        def strength(x):
+            _, ((_, bend),) = lx.jet(lx.tanh, x, [F64(X)])
+            return lx.sum(bend**2)
+
+        nested = lambda x: lx.sum(  # noqa: E731
+            lx.jvp(lambda x: lx.jvp(lx.tanh, x, F64(X))[1], x, F64(X))[1] ** 2
+        )
+        close(lx.grad(strength)(x), lx.grad(nested)(x))
+        close(lx.jvp(strength, (x,), (F64(X),))[1], lx.jvp(nested, (x,), (F64(X),))[1])
+        with pytest.raises(ValueError, match="1 orders for 2 directions"):
+            lx.jet(f, (x, p), directions, [1])
+        with pytest.raises(ValueError, match="order of direction 0 is 0"):
+            lx.jet(lx.sin, x, [x], 0)
+        with pytest.raises(ValueError, match="tangent of argument 0 has shape"):
+            lx.jet(lx.sin, x, [F64(1.0)])
+
+    def test_jets_go_through_rules_of_ones_own(self):
+        cube = lx.custom_vjp(lambda x: x**3)
+        cube.defvjp(lambda x: (x**3, x), lambda x, dy: (dy * 3 * x**2,))
+        same = lx.custom_jvp(lambda x: x**3)
+        same.defjvp(lambda p, t: (p[0] ** 3, t[0] * 3 * p[0] ** 2))
+        for f in (cube, same, lx.checkpoint(lambda x: x**3)):
+            value, (derivatives, _) = lx.jet(f, F64(X), [F64(np.ones(3)), F64(X)], 3)
+            for got, expected in zip((value, *derivatives), (X**3, 3 * X**2, 6 * X, 6 + 0 * X), strict=True):
+                close(got, expected)
+
     def test_linearize_runs_once(self):
         runs = []
 
@@ -363,7 +407,7 @@ class TestScale:
 
 
 def test_examples():
-    names = ["grad", "value_and_grad", "vjp", "jvp", "linearize", "jacobian", "stop_gradient", "checkpoint"]
+    names = ["grad", "value_and_grad", "vjp", "jvp", "jet", "linearize", "jacobian", "stop_gradient", "checkpoint"]
     runner = doctest.DocTestRunner()
     for name in [*names, "custom_vjp", "custom_jvp"]:
         text = getattr(lx, name).__doc__

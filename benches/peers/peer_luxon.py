@@ -154,8 +154,7 @@ def residual(net: Callable[[Any], Any], x):
     """The mean square of u_t + u u_x - 0.01 u_xx; x is (n, 2): place and time."""
     along_x = lx.broadcast_to(lx.asarray([1.0, 0.0], dtype=x.dtype), x.shape)
     along_t = lx.broadcast_to(lx.asarray([0.0, 1.0], dtype=x.dtype), x.shape)
-    (u, u_x), (_, u_xx) = lx.jvp(lambda a: lx.jvp(net, (a,), (along_x,)), (x,), (along_x,))
-    _, u_t = lx.jvp(net, (x,), (along_t,))
+    u, ((u_x, u_xx), (u_t,)) = lx.jet(net, x, [along_x, along_t], [2, 1])
     return lx.mean((u_t + u * u_x - 0.01 * u_xx) ** 2)
 
 

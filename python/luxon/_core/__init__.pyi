@@ -483,6 +483,13 @@ def jacobian(
     argnums: int | Sequence[int] = 0,
     mode: Literal["auto", "reverse", "forward"] = "auto",
 ) -> Transformed: ...
+def jet(
+    function: Callable[..., Any],
+    primals: Any,
+    directions: Sequence[Any],
+    orders: int | Sequence[int] = 2,
+    unused: Unused = "zeros",
+) -> tuple[Any, tuple[tuple[Any, ...], ...]]: ...
 def jvp(
     function: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False, unused: Unused = "zeros"
 ) -> tuple[Any, ...]: ...

@@ -131,7 +131,7 @@ pub use op::random::{self, Key};
 pub use op::scan::Cumulative;
 pub use op::search::{Quantile, Unique};
 pub use tensor::{Tensor, Value};
-pub use transform::{grad, jvp, value_and_grad, value_and_optional_grad, vjp};
+pub use transform::{grad, jet, jvp, value_and_grad, value_and_optional_grad, vjp};
 
 /// The pages of the documentation whose programs are tests.
 #[cfg(doctest)]

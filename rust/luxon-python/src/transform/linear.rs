@@ -171,7 +171,7 @@ pub fn linearize<'py>(
 }
 
 /// The tangents of all tensors in the primals.
-fn read_tangents(primals: &[Nest], tangents: &[Bound<'_, PyAny>], what: &str) -> PyResult<Vec<Option<Tensor>>> {
+pub fn read_tangents(primals: &[Nest], tangents: &[Bound<'_, PyAny>], what: &str) -> PyResult<Vec<Option<Tensor>>> {
     if tangents.len() != primals.len() {
         return Err(PyValueError::new_err(format!(
             "{what}: {} tangents for {} arguments",

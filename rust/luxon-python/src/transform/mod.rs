@@ -13,6 +13,7 @@ mod argument;
 mod custom;
 mod gradient;
 mod jacobian;
+mod jet;
 mod linear;
 mod watch;
 
@@ -219,6 +220,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watch::watch, module)?)?;
     module.add_function(wrap_pyfunction!(linear::vjp, module)?)?;
     module.add_function(wrap_pyfunction!(linear::jvp, module)?)?;
+    module.add_function(wrap_pyfunction!(jet::jet, module)?)?;
     module.add_function(wrap_pyfunction!(linear::linearize, module)?)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::tensor::Tensor;
+use crate::transform::jet::{self, Series, differentiate};
 use crate::transform::level::{Level, Mode, Node, Trace};
 use crate::transform::{pull_back, reverse, vjp_through};
 
@@ -168,6 +169,7 @@ pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>
             check_closed(rule.as_ref(), &outputs, stamp)?;
             Ok(attach(&level, nodes, &outputs, pullback))
         }
+        Mode::Forward if matches!(top.trace, Trace::Jet(_)) => call_on_jets(rule, &level, inputs, &lowered),
         Mode::Forward => {
             let tangents: Vec<Option<Tensor>> = inputs
                 .iter()
@@ -176,10 +178,7 @@ pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>
                     _ => None,
                 })
                 .collect();
-            let (outputs, pushed) = match rule.jvp(&lowered, &tangents) {
-                Some(pushed) => pushed?,
-                None => push_through(rule, &lowered, &tangents)?,
-            };
+            let (outputs, pushed) = push(rule, &lowered, &tangents)?;
             check_closed(rule.as_ref(), &outputs, stamp)?;
             Ok(outputs
                 .into_iter()
@@ -191,6 +190,39 @@ pub fn call(rule: &Arc<dyn CustomRule>, inputs: &[Tensor]) -> Result<Vec<Tensor>
                 .collect())
         }
     }
+}
+
+/// Outputs and tangents by whichever rule there is.
+fn push(rule: &Arc<dyn CustomRule>, inputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Pushed> {
+    match rule.jvp(inputs, tangents) {
+        Some(pushed) => pushed,
+        None => push_through(rule, inputs, tangents),
+    }
+}
+
+/// A call at a forward level that carries derivatives along several directions: the rule is run for each.
+fn call_on_jets(
+    rule: &Arc<dyn CustomRule>,
+    level: &Arc<Level>,
+    inputs: &[Tensor],
+    lowered: &[Tensor],
+) -> Result<Vec<Tensor>> {
+    let stamp = level.stamp();
+    let outputs = call(rule, lowered)?;
+    check_closed(rule.as_ref(), &outputs, stamp)?;
+    let mut jets: Vec<Vec<Series>> = vec![Vec::new(); outputs.len()];
+    for series in jet::gather(stamp, &inputs.iter().collect::<Vec<_>>()).unwrap_or_default() {
+        let tangents = |inputs: &[Tensor], tangents: &[Option<Tensor>]| Ok(push(rule, inputs, tangents)?.1);
+        let order = series.first().map_or(0, Series::len);
+        for (jets, series) in jets.iter_mut().zip(differentiate(order, lowered, &series, &tangents)?) {
+            jets.push(series);
+        }
+    }
+    let tagged = outputs.into_iter().zip(jets).map(|(output, jets)| {
+        let constant = jets.iter().flatten().all(Option::is_none);
+        if constant { output } else { level.record(&output, Trace::Jet(jets)) }
+    });
+    Ok(tagged.collect())
 }
 
 /// Tangents by a reverse rule: the pullback is linear in the cotangent u, and transposing it once more,

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::runtime::interrupt;
 use crate::tensor::{Tensor, Value};
+use crate::transform::jet::{self, Series, differentiate, differentiate_by_output};
 use crate::transform::level::{InputRecord, Level, Mode, Record, Trace};
 
 pub mod band;
@@ -174,6 +175,20 @@ pub(crate) trait Family {
     fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients>;
     /// The tangent of the first output, none for an exact zero.
     fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>>;
+    /// Derivatives of the first output of order 1 to `order` along a line, from those of the inputs.
+    fn series(&self, inputs: &[Tensor], outputs: &[Tensor], series: &[Series], order: usize) -> Result<Series> {
+        if self.saves(u32::MAX).output {
+            let rule = |all: &[Tensor], tangents: &[Option<Tensor>]| {
+                let (inputs, output) = all.split_at(inputs.len());
+                let mut outputs = Outputs::from(outputs);
+                outputs[0] = output[0].clone();
+                Ok(vec![self.jvp(inputs, &outputs, &tangents[..inputs.len()])?])
+            };
+            return differentiate_by_output(order, inputs, &outputs[0], series, &rule);
+        }
+        let rule = |inputs: &[Tensor], tangents: &[Option<Tensor>]| Ok(vec![self.jvp(inputs, outputs, tangents)?]);
+        Ok(differentiate(order, inputs, series, &rule)?.swap_remove(0))
+    }
     /// The definition in other operations, for operations that have a kernel of their own besides.
     fn expand(&self, _inputs: &[Tensor]) -> Option<Result<Outputs>> {
         None
@@ -202,6 +217,9 @@ impl<F: Family> Family for Box<F> {
     }
     fn jvp(&self, inputs: &[Tensor], outputs: &[Tensor], tangents: &[Option<Tensor>]) -> Result<Option<Tensor>> {
         (**self).jvp(inputs, outputs, tangents)
+    }
+    fn series(&self, inputs: &[Tensor], outputs: &[Tensor], series: &[Series], order: usize) -> Result<Series> {
+        (**self).series(inputs, outputs, series, order)
     }
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
         (**self).expand(inputs)
@@ -399,6 +417,17 @@ pub(crate) fn apply_map(map: elementwise::Map, inputs: &[&Tensor]) -> Result<Ten
 fn push_forward(level: &Arc<Level>, op: &Op, inputs: &[&Tensor], outputs: &mut Outputs) -> Result<()> {
     let stamp = level.stamp();
     let lowered: SmallVec<[Tensor; 3]> = inputs.iter().map(|input| input.lower(stamp)).collect();
+    if let Some(directions) = jet::gather(stamp, inputs) {
+        let push = |series: SmallVec<[Series; 4]>| {
+            let order = series.first().map_or(0, Series::len);
+            op.family().series(&lowered, outputs, &series, order)
+        };
+        let jets = directions.into_iter().map(push).collect::<Result<Vec<_>>>()?;
+        if jets.iter().flatten().any(Option::is_some) {
+            outputs[0] = level.record(&outputs[0], Trace::Jet(jets));
+        }
+        return Ok(());
+    }
     let tangents: SmallVec<[Option<Tensor>; 3]> = inputs
         .iter()
         .map(|input| match &input.node_at(stamp)?.trace {

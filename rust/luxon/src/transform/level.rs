@@ -21,6 +21,7 @@ use crate::layout::Shape;
 use crate::op::Op;
 use crate::op::custom::Pullback;
 use crate::tensor::Tensor;
+use crate::transform::jet::Series;
 use crate::transform::watch::Watcher;
 
 /// The direction in which a level differentiates.
@@ -99,7 +100,8 @@ impl Level {
     /// # Errors
     /// [`Error::Type`] for integer and bool tensors: they are never differentiated.
     pub fn tag(self: &Arc<Level>, tensor: &Tensor) -> Result<Tensor> {
-        self.attach(tensor, Trace::Input)
+        differentiable(tensor)?;
+        Ok(self.record(tensor, Trace::Input))
     }
 
     /// A copy of `tensor` that carries `tangent` on this (forward) level.
@@ -107,23 +109,22 @@ impl Level {
     /// # Errors
     /// [`Error::Type`] for integer and bool tensors, [`Error::Shape`] where the shapes differ.
     pub fn tag_tangent(self: &Arc<Level>, tensor: &Tensor, tangent: &Tensor) -> Result<Tensor> {
+        self.check_tangent(tensor, tangent)?;
+        Ok(self.record(tensor, Trace::Tangent(tangent.clone())))
+    }
+
+    /// Refuses a tangent that does not fit its tensor, and tensors that have none.
+    ///
+    /// # Errors
+    /// As [`Level::tag_tangent`].
+    pub(crate) fn check_tangent(&self, tensor: &Tensor, tangent: &Tensor) -> Result<()> {
         if tensor.shape() != tangent.shape() || tensor.dtype() != tangent.dtype() {
             return Err(Error::shape(
                 "jvp",
                 format_args!("tangent {tangent:?} does not have the shape and dtype of its primal {tensor:?}"),
             ));
         }
-        self.attach(tensor, Trace::Tangent(tangent.clone()))
-    }
-
-    fn attach(self: &Arc<Level>, tensor: &Tensor, trace: Trace) -> Result<Tensor> {
-        if !tensor.dtype().is_float() {
-            return Err(Error::Type(format!(
-                "cannot differentiate with respect to a tensor of dtype {}",
-                tensor.dtype()
-            )));
-        }
-        Ok(self.record(tensor, trace))
+        differentiable(tensor)
     }
 
     /// `tensor` with a node of this level on top.
@@ -149,6 +150,13 @@ impl Level {
             (&raw mut (*place).trace).write(trace());
             node.assume_init()
         }
+    }
+}
+
+fn differentiable(tensor: &Tensor) -> Result<()> {
+    match tensor.dtype().is_float() {
+        true => Ok(()),
+        false => Err(Error::Type(format!("cannot differentiate with respect to a tensor of dtype {}", tensor.dtype()))),
     }
 }
 
@@ -187,6 +195,8 @@ pub(crate) enum Trace {
     Watch { input: Arc<Node>, watcher: Arc<dyn Watcher> },
     /// With this tangent (forward mode).
     Tangent(Tensor),
+    /// With these derivatives along several directions (forward mode).
+    Jet(Vec<Series>),
 }
 
 /// What the backward rule of an operation needs.
@@ -312,6 +322,7 @@ impl Node {
             }
             Trace::Call { inputs, .. } => inputs.iter_mut().for_each(|input| release(input.take())),
             Trace::Tangent(tangent) => release(tangent.node.take()),
+            Trace::Jet(jets) => jets.iter_mut().flatten().flatten().for_each(|tensor| release(tensor.node.take())),
             Trace::Part { .. } | Trace::Watch { .. } => match std::mem::replace(&mut self.trace, Trace::Input) {
                 Trace::Part { call: node, .. } | Trace::Watch { input: node, .. } => release(Some(node)),
                 _ => {}

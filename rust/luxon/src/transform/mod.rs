@@ -11,10 +11,12 @@ use crate::layout::show;
 use crate::op::custom::Recorded;
 use crate::tensor::Tensor;
 
+pub mod jet;
 pub mod level;
 pub mod reverse;
 pub mod watch;
 
+pub use jet::jet;
 pub use level::{Level, Mode, Scope};
 pub use reverse::pull_back;
 pub use watch::{Watcher, watch};

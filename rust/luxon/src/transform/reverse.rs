@@ -76,7 +76,7 @@ impl Walk {
                 }
             };
             match &node.trace {
-                Trace::Input | Trace::Tangent(_) => {}
+                Trace::Input | Trace::Tangent(_) | Trace::Jet(_) => {}
                 Trace::Op(record) => record.inputs.iter().filter_map(|input| input.node.as_ref()).for_each(&mut visit),
                 Trace::Call { inputs, .. } => inputs.iter().flatten().for_each(&mut visit),
                 Trace::Part { call, .. } => visit(call),

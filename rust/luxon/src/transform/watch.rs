@@ -19,7 +19,7 @@ pub trait Watcher: Send + Sync {
     /// Whatever is to end the differentiation.
     fn cotangent(&self, cotangent: &Tensor) -> Result<()>;
 
-    /// The tangent of the tensor.
+    /// The tangent of the tensor, or each of its derivatives.
     ///
     /// # Errors
     /// Whatever is to end the differentiation.
@@ -37,6 +37,10 @@ pub fn watch(tensor: &Tensor, watcher: &Arc<dyn Watcher>) -> Result<Tensor> {
         Trace::Tangent(tangent) => {
             watcher.tangent(tangent)?;
             Trace::Tangent(tangent.clone())
+        }
+        Trace::Jet(jets) => {
+            jets.iter().flatten().flatten().try_for_each(|derivative| watcher.tangent(derivative))?;
+            Trace::Jet(jets.clone())
         }
         _ => Trace::Watch { input: Arc::clone(top), watcher: Arc::clone(watcher) },
     };

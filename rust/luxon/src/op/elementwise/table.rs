@@ -410,7 +410,13 @@ table! {
     /// g (1 - y^2): the derivative of tanh by its output.
     TanhGrad tanh_grad Float (g, y) { g * (-y).mul_add(y, T::ONE) } cost 0.3 [
         B => |a, _, g| on(Kernel::TanhGrad, &[g.into(), a.b()]),
-        A | B => |a, _, g| g.mul(a.a())?.mul(a.b())?.mul(-2.0),
+        A | B => |a, _, g| on(Kernel::TanhBend, &[g.into(), a.a(), a.b()]),
+    ];
+    /// -2 g t y: the derivative of `tanh_grad` by y.
+    TanhBend tanh_bend Float (g, t, y) { T::from_f64(-2.0) * g * t * y } cost 0.3 [
+        B | C => |a, _, g| on(Kernel::TanhBend, &[g.into(), a.b(), a.c()]),
+        A | C => |a, _, g| on(Kernel::TanhBend, &[g.into(), a.a(), a.c()]),
+        A | B => |a, _, g| on(Kernel::TanhBend, &[g.into(), a.a(), a.b()]),
     ];
     /// The inverse hyperbolic sine.
     Asinh asinh Float (x) { x.asinh() } cost 1.0 shown ([0.0, 0.5]) => (0.0, 0.48121182505960347) [A => |a, _, g| g.mul(&on(Kernel::Square, &[a.a()])?.add(1.0)?.rsqrt()?)];

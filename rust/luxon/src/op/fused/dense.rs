@@ -22,6 +22,7 @@ use crate::op::matmul::{Matmul, converted, filled_in, laid_out, matmul};
 use crate::op::reduce::sum_axes;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
+use crate::transform::jet::{Series, differentiate};
 
 /// `activation(x W^T + b)` of x (..., in), W (out, in) and, as an optional third input, b (out,).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -182,6 +183,20 @@ impl Family for Dense {
             true => Some(apply(plain, &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?),
         };
         self.activation().slope(z.as_ref(), &outputs[0], &dz)
+    }
+
+    fn series(&self, inputs: &[Tensor], outputs: &[Tensor], series: &[Series], order: usize) -> Result<Series> {
+        let plain = |inputs: &[Tensor], tangents: &[Option<Tensor>]| {
+            Ok(vec![Dense { activation: None }.jvp(inputs, outputs, tangents)?])
+        };
+        let z = differentiate(order, inputs, series, &plain)?.swap_remove(0);
+        let Some(map) = &self.activation else { return Ok(z) };
+        let argument = match self.activation().reads_argument() {
+            // Nobody reads it: the result stands for it.
+            false => outputs[0].clone(),
+            true => apply(Dense { activation: None }, &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?,
+        };
+        map.series(&[argument], outputs, &[z], order)
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
