@@ -223,6 +223,8 @@ fn near(x: Operand<'_>) -> Result<Tensor> {
 }
 
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+/// The cube's share in the tanh approximation of gelu.
+const GELU_CUBE: f64 = 0.044_715;
 const TWO_OVER_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 const LN_2: f64 = std::f64::consts::LN_2;
 const LN_10: f64 = std::f64::consts::LN_10;
@@ -537,15 +539,28 @@ table! {
         },
     ];
     /// gelu by the tanh approximation.
-    GeluTanh gelu_tanh Float (x) { x.gelu_tanh() } cost 0.7 shown ([-1.0, 2.0]) => (-0.1588080093917233, 1.954597694087775) [A => |a, _, g| {
-        let x = near(a.a())?;
-        let square = x.square()?;
-        let inner = square.mul(0.044_715)?.add(1.0)?.mul(&x)?.mul(SQRT_2_OVER_PI)?;
-        let t = inner.tanh()?;
-        let slope = square.mul(3.0 * 0.044_715)?.add(1.0)?.mul(SQRT_2_OVER_PI)?;
-        let tail = t.square()?.neg()?.add(1.0)?.mul(&slope)?.mul(&x)?;
-        g.mul(&t.add(1.0)?.add(&tail)?)?.mul(0.5)
-    }];
+    GeluTanh gelu_tanh Float (x) { x.gelu_tanh() } cost 0.7 shown ([-1.0, 2.0]) => (-0.1588080093917233, 1.954597694087775) [A => |a, _, g| on(Kernel::GeluTanhGrad, &[g.into(), a.a()])];
+    /// g s (1 + x w (1 - s)) with s = (1 + tanh u) / 2 = sigmoid(2 u) and w = 2 u': the derivative of gelu_tanh.
+    GeluTanhGrad gelu_tanh_grad Float (g, x) {
+        let x = super::bounded(x);
+        let square = x * x;
+        let twice = T::from_f64(2.0 * super::SQRT_2_OVER_PI);
+        let s = (twice * x * square.mul_add(T::from_f64(super::GELU_CUBE), T::ONE)).sigmoid();
+        let w = twice * square.mul_add(T::from_f64(3.0 * super::GELU_CUBE), T::ONE);
+        g * s * (x * w).mul_add(T::ONE - s, T::ONE)
+    } cost 0.9 [
+        B => |a, _, g| on(Kernel::GeluTanhGrad, &[g.into(), a.b()]),
+        A | B => |a, _, g| {
+            // s (1 - s) (2 w + x w' + x (1 - 2 s) w^2)
+            let x = near(a.b())?;
+            let square = x.square()?;
+            let s = square.mul(GELU_CUBE)?.add(1.0)?.mul(&x)?.mul(2.0 * SQRT_2_OVER_PI)?.sigmoid()?;
+            let w = square.mul(3.0 * GELU_CUBE)?.add(1.0)?.mul(2.0 * SQRT_2_OVER_PI)?;
+            let bend = w.mul(2.0)?.add(&square.mul(12.0 * GELU_CUBE * SQRT_2_OVER_PI)?)?;
+            let bend = bend.add(&s.mul(-2.0)?.add(1.0)?.mul(&x)?.mul(&w.square()?)?)?;
+            on(Kernel::SigmoidGrad, &[(&g.mul(a.a())?).into(), (&s).into()])?.mul(&bend)
+        },
+    ];
     /// x sigmoid(x), also called swish.
     Silu silu Float (x) { x.silu() } cost 0.6 shown ([-1.0, 2.0]) => (-0.2689414213699951, 1.7615941559557646) [A => |a, _, g| on(Kernel::SiluGrad, &[g.into(), a.a()])];
     /// g s (1 + x (1 - s)) with s = sigmoid(x): the derivative of silu.
