@@ -157,7 +157,6 @@ fn main() {
         threads::set_threads(count);
     }
     let filter = arguments.iter().find(|text| text.parse::<usize>().is_err());
-    let _guard = threads::keep_hot();
     let best = peak();
     println!("{} threads, multiply-add peak {best:.0} GFLOP/s (f32, 256-bit)", threads::threads());
     println!("{:28}{:>9}{:>9}{:>8}{:>16}", "m x k x n", "luxon", "of peak", "gemm", "matrixmultiply");

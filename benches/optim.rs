@@ -56,7 +56,6 @@ fn main() {
         threads::set_threads(count);
     }
     let elements = numbers.get(1).copied().unwrap_or(1_000_000);
-    let _guard = threads::keep_hot();
     let gradient = Tensor::full(&[elements], 0.5, DType::F32).unwrap();
     let mut contestants = vec![
         Contestant::new("SGD", rules::Sgd::default().into(), elements),
