@@ -430,7 +430,7 @@ def test_powers_and_ranks_of_matrices():
         lambda: lx.linalg.matrix_power(a[0, :2], 2),
         lambda: lx.linalg.matrix_rank(a[0, 0]),
     ):
-        with pytest.raises(ValueError, match=r"matrix_power|singular_values"):
+        with pytest.raises(ValueError, match="matrix_"):
             wrong()
 
 

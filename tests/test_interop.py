@@ -412,6 +412,26 @@ def test_missing_strides_mean_row_major():
     assert lx.from_dlpack(producer).tolist()[2] == [11.0, 12.0, 13.0, 14.0, 15.0]
 
 
+@pytest.mark.parametrize("changes", [{"data": None}, {"byte_offset": 1}, {"data": 3}])
+def test_no_elements_may_lie_anywhere(changes):
+    producer, freed, _kept = hostile(shape=sizes(0, 4), **changes)
+    x = lx.from_dlpack(producer)
+    assert x.shape == (0, 4) and x.tolist() == []
+    del x
+    gc.collect()
+    assert len(freed) == 1
+
+
+def test_the_pair_of_devices_and_copies():
+    x = lx.ones(20)
+    for version in ((1, 0), (1, 9), (2, 0)):
+        assert "dltensor_versioned" in repr(x.__dlpack__(max_version=version, copy=False))
+    for x in (lx.ones(20), np.ones(20)):
+        assert lx.from_dlpack(x, device="cpu").tolist() == lx.from_dlpack(x, device=lx.cpu()).tolist()
+        with pytest.raises((BufferError, ValueError, RuntimeError)):
+            lx.from_dlpack(x, device="abacus")
+
+
 def test_array_namespace():
     x = lx.ones(2)
     assert x.__array_namespace__() is lx and x.__array_namespace__(api_version="2025.12") is lx

@@ -231,6 +231,7 @@ from ._core import (
 from ._core import (
     __version__ as __version__,
 )
+from ._neighbours import watch as _watch
 
 if TYPE_CHECKING:
     from . import (
@@ -396,3 +397,5 @@ __all__ = [
     "vector_norm", "vjp", "where", "zeros", "zeros_like",
 ]
 # fmt: on
+
+_watch()

@@ -123,6 +123,16 @@ class Layer:
 
         return folded(repr(self))
 
+    def __rich_repr__(self) -> Iterator[Any]:
+        from .._show import rich_layer
+
+        return rich_layer(self)
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        from .._show import treescope_layer
+
+        return treescope_layer(self, path, subtree_renderer)
+
 
 class Container(Layer):
     """A layer made of further layers, which are its dataclass fields (or nests of layers within them).

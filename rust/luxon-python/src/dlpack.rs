@@ -410,6 +410,11 @@ fn checked(array: &Array) -> PyResult<(DType, Shape, Strides, *const u8)> {
     }
     let offset = usize::try_from(array.byte_offset).ok().filter(|&offset| offset < isize::MAX as usize);
     let offset = offset.ok_or_else(|| refuse("the offset leaves the address space".into()))?;
-    let pointer = array.data.cast::<u8>().cast_const();
-    Ok((*dtype, shape, strides, if pointer.is_null() { std::ptr::dangling() } else { pointer.wrapping_add(offset) }))
+    // Where there are no elements the pointer may be anything; one that every dtype can have takes its place.
+    let pointer = if count == 0 {
+        std::ptr::dangling::<u64>().cast::<u8>()
+    } else {
+        array.data.cast::<u8>().cast_const().wrapping_add(offset)
+    };
+    Ok((*dtype, shape, strides, pointer))
 }

@@ -38,6 +38,16 @@ impl PyTensor {
         Ok(self.0.permute(&spread(axes, "axes")?)?.into())
     }
 
+    /// The axes in another order, as `permute_dims`; all of them reversed where none are given.
+    #[pyo3(signature = (*axes))]
+    fn transpose(&self, axes: &Bound<'_, PyTuple>) -> Out<PyTensor> {
+        if axes.is_empty() {
+            let reversed: Vec<isize> = (0..self.0.rank() as isize).rev().collect();
+            return Ok(self.0.permute(&reversed)?.into());
+        }
+        self.permute_dims(axes)
+    }
+
     /// Two axes swapped.
     fn swapaxes(&self, axis1: isize, axis2: isize) -> Out<PyTensor> {
         Ok(self.0.swap_axes(axis1, axis2)?.into())

@@ -390,6 +390,11 @@ impl PyTree {
         slf.py().import(intern!(slf.py(), "luxon._html"))?.call_method1(intern!(slf.py(), "folded"), (slf.repr()?,))
     }
 
+    /// The names and their values, for the printing of `rich`.
+    fn __rich_repr__<'py>(slf: &Bound<'py, PyTree>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import(intern!(slf.py(), "luxon._show"))?.call_method1(intern!(slf.py(), "rich_tree"), (slf,))
+    }
+
     fn __dir__<'py>(slf: &Bound<'py, PyTree>) -> PyResult<Bound<'py, PyAny>> {
         let names = slf.py().get_type::<PyTree>().call_method1(intern!(slf.py(), "__dir__"), (slf.get_type(),));
         let all = match names {

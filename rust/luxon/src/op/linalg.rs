@@ -267,6 +267,9 @@ pub fn matrix_power(x: &Tensor, n: u64) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] for fewer than two axes, or a tolerance that does not broadcast against the stack of matrices.
 pub fn matrix_rank(x: &Tensor, tolerance: Option<&Tensor>) -> Result<Tensor> {
+    if x.rank() < 2 {
+        return Err(Error::shape("matrix_rank", format_args!("needs two axes, shape is {}", show(x.shape()))));
+    }
     let values = x.detach().singular_values()?;
     if values.shape()[values.rank() - 1] == 0 {
         return values.not_equal(0.0)?.cast(DType::I64)?.sum(Some(&[-1]), false);

@@ -1,0 +1,169 @@
+"""Makes trees and tensors known to libraries that keep a registry, without importing any of them.
+
+JAX, optree and PyTorch take a class that is not in their registry of trees for a leaf; einops refuses a tensor that
+it does not know; treescope asks only methods written in Python. So each is told as soon as it is there: now, where
+it was imported before luxon, else right after its import. For that a finder stands first among `sys.meta_path`; it
+knows the names below, lets the other finders find them, and goes when nothing is left to wait for.
+
+To the registries of trees a Tree is one node whose children are its leaves, a tied one once, as `tree.leaves` gives them: what a
+function makes of a tied leaf is at all its places again, and nothing sums a gradient twice.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from . import _core
+from ._core import Structure, Tensor, Tree
+
+
+def _paths(tree: Tree) -> list[str]:
+    return _core.tree_paths(tree, True)
+
+
+def _jax(module: ModuleType) -> None:
+    def with_keys(tree: Tree) -> tuple[list[tuple[Any, Any]], Structure]:
+        leaves, structure = _core.tree_flatten(tree)
+        keys = (module.DictKey(path) for path in _paths(tree))
+        return list(zip(keys, leaves, strict=True)), structure
+
+    module.register_pytree_with_keys(Tree, with_keys, _core.tree_unflatten, _core.tree_flatten)
+
+
+def _optree(module: ModuleType) -> None:
+    def flatten(tree: Tree) -> tuple[list[Any], Structure, list[str]]:
+        leaves, structure = _core.tree_flatten(tree)
+        return leaves, structure, _paths(tree)
+
+    module.register_pytree_node(
+        Tree,
+        flatten,
+        _core.tree_unflatten,
+        path_entry_type=module.MappingEntry,
+        namespace=module.registry.__GLOBAL_NAMESPACE,
+    )
+
+
+def _torch(module: ModuleType) -> None:
+    def with_keys(tree: Tree) -> tuple[list[tuple[Any, Any]], Structure]:
+        leaves, structure = _core.tree_flatten(tree)
+        keys = (module.MappingKey(path) for path in _paths(tree))
+        return list(zip(keys, leaves, strict=True)), structure
+
+    module.register_pytree_node(
+        Tree,
+        _core.tree_flatten,
+        lambda leaves, structure: _core.tree_unflatten(structure, leaves),
+        serialized_type_name="luxon.Tree",
+        flatten_with_keys_fn=with_keys,
+    )
+
+
+def _einops(module: ModuleType) -> None:
+    class Backend(module.AbstractBackend):  # type: ignore[name-defined, misc]
+        """einops finds it among the subclasses of its own backends."""
+
+        framework_name = "luxon"
+
+        def is_appropriate_type(self, tensor: Any) -> bool:
+            return isinstance(tensor, Tensor)
+
+        def from_numpy(self, x: Any) -> Tensor:
+            return _core.asarray(x)
+
+        def to_numpy(self, x: Tensor) -> Any:
+            return x.numpy()
+
+        def arange(self, start: int, stop: int) -> Tensor:
+            return _core.arange(start, stop)
+
+        def stack_on_zeroth_dimension(self, tensors: Sequence[Tensor]) -> Tensor:
+            return _core.stack(tensors)
+
+        def add_axis(self, x: Tensor, new_position: int) -> Tensor:
+            return _core.expand_dims(x, axis=new_position)
+
+        def tile(self, x: Tensor, repeats: Sequence[int]) -> Tensor:
+            return _core.tile(x, tuple(repeats))
+
+        def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
+            return _core.concat(tensors, axis=axis)
+
+        def is_float_type(self, x: Tensor) -> bool:
+            return _core.isdtype(x.dtype, "real floating")
+
+        def einsum(self, pattern: str, *x: Tensor) -> Tensor:
+            return _core.einsum(pattern, *x)
+
+
+def _treescope(module: ModuleType) -> None:
+    from ._show import treescope_tensor, treescope_tree
+
+    module.TREESCOPE_HANDLER_REGISTRY.update({Tensor: treescope_tensor, Tree: treescope_tree})
+
+
+_WAITING: dict[str, Callable[[ModuleType], None]] = {
+    "einops._backends": _einops,
+    "jax.tree_util": _jax,
+    "optree": _optree,
+    "torch.utils._pytree": _torch,
+    "treescope.type_registries": _treescope,
+}
+
+
+class _Finder:
+    """Finds nothing itself: has a module that is waited for introduced to luxon at the end of its import."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _WAITING:
+            return None
+        for finder in [finder for finder in sys.meta_path if finder is not self]:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                _introduce_after(spec)
+                return spec
+        return None
+
+
+def _introduce_after(spec: ModuleSpec) -> None:
+    loader: Any = spec.loader
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        del loader.exec_module  # The loader's own method is back.
+        execute(module)
+        _introduce(spec.name, module)
+
+    loader.exec_module = exec_module
+
+
+def _introduce(name: str, module: ModuleType) -> None:
+    register = _WAITING.pop(name, None)
+    try:
+        if register is not None:
+            register(module)
+    except Exception as error:  # Another version of theirs must not break their import, nor ours.
+        warnings.warn(f"luxon: {name} does not take luxon's types: {error!r}", RuntimeWarning, stacklevel=2)
+    if not _WAITING and _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
+
+
+_FINDER: Any = _Finder()
+
+
+def watch() -> None:
+    """Introduces luxon to those that are here, and to the others when they come."""
+    for name in list(_WAITING):
+        module = sys.modules.get(name)
+        # One that is being imported at this moment is not complete yet.
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            _introduce(name, module)
+    if _WAITING and _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
