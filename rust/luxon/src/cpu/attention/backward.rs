@@ -110,6 +110,10 @@ impl<T: Real + Element> Task<'_, T> {
                     break;
                 }
                 if !met {
+                    let next = first + count..queries.min(first + count + QUERIES);
+                    for (array, columns) in [(operands.q, dim), (self.call.y, value_dim), (self.call.dy, value_dim)] {
+                        array.fetch((batch, head), next.clone(), columns);
+                    }
                     let from = operands.q.at(batch, head, first);
                     let (from_row, to_row) = (operands.q.row, dim_row);
                     run(

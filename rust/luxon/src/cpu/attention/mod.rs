@@ -13,8 +13,10 @@
 mod backward;
 mod block;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::gemm::vector::prefetch;
 use super::gemm::{Element, Gemm, gemm};
 use super::real::Real;
 use super::rows::{Output, Scratch, run};
@@ -178,7 +180,8 @@ impl<T: Real> Turned<T> {
         let (heads, blocks) = (sizes.kv_heads, sizes.key_blocks());
         let each = KEYS.checked_mul(dim).ok_or(Error::Memory(usize::MAX))?;
         let count = each.checked_mul(sizes.batch * heads * blocks).ok_or(Error::Memory(usize::MAX))?;
-        let memory = Scratch::<T>::zeroed(count)?;
+        // Columns without a key are never read.
+        let memory = Scratch::<T>::unwritten(count)?;
         let turned = Turned { memory, heads, blocks, dim };
         let tasks = sizes.batch * heads * blocks;
         threads::parallel(tasks, 0.5 * (tasks * each) as f64, &|task| {
@@ -199,6 +202,19 @@ impl<T: Real> Turned<T> {
     fn at(&self, batch: usize, head: usize, block: usize) -> *const T {
         let index = (batch * self.heads + head) * self.blocks + block;
         self.memory.pointer().wrapping_add(index * KEYS * self.dim).cast_const()
+    }
+}
+
+impl<T> Array<*const T> {
+    /// Asks for the rows of a block of queries, so that they arrive while the block before it is worked on: they are
+    /// short and far apart, which the hardware does not foresee.
+    fn fetch(&self, (batch, head): (usize, usize), rows: Range<usize>, columns: usize) {
+        for row in rows {
+            let row = self.at(batch, head, row);
+            for column in (0..columns).step_by(64 / size_of::<T>()) {
+                prefetch(row.wrapping_add(column));
+            }
+        }
     }
 }
 
@@ -253,6 +269,7 @@ pub unsafe fn forward<T: Real + Element>(
         let end = queries.min((part + 1) * stretch);
         for first in (part * stretch..end).step_by(QUERIES) {
             let count = QUERIES.min(end - first);
+            operands.q.fetch((batch, head), first + count..end.min(first + count + QUERIES), dim);
             // SAFETY: rows and columns inside the arrays, and memory of this task's own.
             unsafe {
                 let q = (operands.q.at(batch, head, first), operands.q.row);

@@ -1,5 +1,6 @@
 //! The arithmetic of one step, for some examples: what is left of a cell when its products are done.
 
+use super::super::gemm::vector::prefetch;
 use super::super::lanes::Simd;
 use super::super::real::Real;
 use super::super::rows::{Job, chunks};
@@ -15,6 +16,24 @@ pub(super) struct Strided<P> {
     pub first: P,
     /// Elements from a row to the next.
     pub stride: usize,
+    /// Elements from a row to that of the same example in the step that follows.
+    pub ahead: isize,
+}
+
+/// Asks for lanes of the first `G` of a row's parts, `n` elements apart, in the step that follows: its product comes
+/// before them, time enough for what would be waited for, as the rows of an array over time are too short and too far
+/// apart for the hardware to see a pattern.
+#[inline(always)]
+fn fetch<T, const G: usize>(row: *const T, ahead: isize, n: usize, at: usize) {
+    if row.is_null() {
+        return;
+    }
+    for part in 0..G {
+        let lanes = row.wrapping_offset(ahead).wrapping_add(part * n + at);
+        for line in 0..(WIDE * size_of::<T>()).div_ceil(64) {
+            prefetch(lanes.wrapping_add(line * 64 / size_of::<T>()));
+        }
+    }
 }
 
 // SAFETY: plain addresses; the jobs' caller promises that tasks write disjoint rows.
@@ -26,6 +45,11 @@ impl<T> Strided<*const T> {
     fn row(self, row: usize) -> *const T {
         if self.first.is_null() { self.first } else { self.first.wrapping_add(row * self.stride) }
     }
+
+    #[inline(always)]
+    fn fetch<const G: usize>(self, row: usize, n: usize, at: usize) {
+        fetch::<T, G>(self.row(row), self.ahead, n, at);
+    }
 }
 
 impl<T> Strided<*mut T> {
@@ -33,6 +57,11 @@ impl<T> Strided<*mut T> {
     #[inline(always)]
     fn row(self, row: usize) -> *mut T {
         if self.first.is_null() { self.first } else { self.first.wrapping_add(row * self.stride) }
+    }
+
+    #[inline(always)]
+    fn fetch<const G: usize>(self, row: usize, n: usize, at: usize) {
+        fetch::<T, G>(self.row(row), self.ahead, n, at);
     }
 }
 
@@ -127,6 +156,15 @@ fn tanh<T: Real>(lanes: &mut [T; WIDE]) {
 }
 
 impl<T: Real> StepForward<T> {
+    /// Asks for where the next step's results go, `G` gates of them kept.
+    #[inline(always)]
+    fn fetch_results<const G: usize>(&self, row: usize, at: usize) {
+        self.kept.fetch::<G>(row, self.hidden, at);
+        self.before.fetch::<1>(row, 0, at);
+        self.memory_before.fetch::<1>(row, 0, at);
+        self.y.fetch::<1>(row, 0, at);
+    }
+
     #[inline(always)]
     unsafe fn plain<S: Simd>(&self, row: usize, relu: bool) {
         let n = self.hidden;
@@ -134,6 +172,8 @@ impl<T: Real> StepForward<T> {
         unsafe {
             let (p, z, h) = (self.product.add(row * n), self.z.row(row), self.h.add(row * n));
             chunks!(WIDE, n, |at, length| {
+                self.z.fetch::<1>(row, n, at);
+                self.fetch_results::<1>(row, at);
                 let mut new = load_sum::<S, T>(p.add(at), z.add(at), length);
                 if relu {
                     for lane in &mut new {
@@ -159,6 +199,8 @@ impl<T: Real> StepForward<T> {
             let (p, z) = (self.product.add(row * 4 * n), self.z.row(row));
             let (h, c, kept) = (self.h.add(row * n), self.c.add(row * n), self.kept.row(row));
             chunks!(WIDE, n, |at, length| {
+                self.z.fetch::<4>(row, n, at);
+                self.fetch_results::<4>(row, at);
                 let [mut i, mut f, mut g, mut o] = gate_sums::<S, T, 4>(p, z, n, at, length);
                 sigmoid(&mut i);
                 sigmoid(&mut f);
@@ -194,6 +236,8 @@ impl<T: Real> StepForward<T> {
             let (p, z) = (self.product.add(row * 3 * n), self.z.row(row));
             let (h, kept) = (self.h.add(row * n), self.kept.row(row));
             chunks!(WIDE, n, |at, length| {
+                self.z.fetch::<3>(row, n, at);
+                self.fetch_results::<4>(row, at);
                 let [mut reset, mut update] = gate_sums::<S, T, 2>(p, z, n, at, length);
                 sigmoid(&mut reset);
                 sigmoid(&mut update);
@@ -259,6 +303,17 @@ pub(super) struct StepBackward<T> {
 unsafe impl<T: Sync> Sync for StepBackward<T> {}
 
 impl<T: Real> StepBackward<T> {
+    /// Asks for what the step before reads, `K` gates, and for where its `G` results go.
+    #[inline(always)]
+    fn fetch<const K: usize, const G: usize>(&self, row: usize, at: usize) {
+        self.dy.fetch::<1>(row, 0, at);
+        self.kept.fetch::<K>(row, self.hidden, at);
+        self.before.fetch::<1>(row, 0, at);
+        self.memory_before.fetch::<1>(row, 0, at);
+        self.dz.fetch::<G>(row, self.hidden, at);
+        self.every_dproduct.fetch::<G>(row, self.hidden, at);
+    }
+
     /// Adds lanes from a row that may be absent.
     #[inline(always)]
     unsafe fn add<S: Simd>(lanes: &mut [T; WIDE], row: *const T, at: usize, length: usize) {
@@ -278,6 +333,7 @@ impl<T: Real> StepBackward<T> {
         unsafe {
             let (dh, kept) = (self.dh.add(row * n), self.kept.row(row));
             chunks!(WIDE, n, |at, length| {
+                self.fetch::<1, 1>(row, at);
                 let mut slope = load::<S, T>(dh.add(at), length);
                 Self::add::<S>(&mut slope, self.dy.row(row), at, length);
                 let y = load::<S, T>(kept.add(at), length);
@@ -300,6 +356,7 @@ impl<T: Real> StepBackward<T> {
             let (dh, dc, kept) = (self.dh.add(row * n), self.dc.add(row * n), self.kept.row(row));
             let (dproduct, dz) = (self.dproduct.add(row * 4 * n), self.dz.row(row));
             chunks!(WIDE, n, |at, length| {
+                self.fetch::<4, 4>(row, at);
                 let [mut i, mut f, mut g, mut o] = gates::<S, T, 4>(kept, n, at, length);
                 let old = load::<S, T>(self.memory_before.row(row).add(at), length);
                 let mut out = old;
@@ -339,6 +396,7 @@ impl<T: Real> StepBackward<T> {
             let (dproduct, dz) = (self.dproduct.add(row * 3 * n), self.dz.row(row));
             let every = self.every_dproduct.row(row);
             chunks!(WIDE, n, |at, length| {
+                self.fetch::<4, 3>(row, at);
                 let [mut reset, mut update, mut new, mut product] = gates::<S, T, 4>(kept, n, at, length);
                 let old = load::<S, T>(before.add(at), length);
                 let mut slope = load::<S, T>(dh.add(at), length);

@@ -86,6 +86,8 @@ pub struct Sizes {
 
 /// Weights of more bytes are read once a step for the whole batch.
 const LARGE: usize = 2 << 20;
+/// Columns of a panel of the turned weight: its rows are close enough together for the nearest caches.
+const PANEL: usize = 128;
 /// A task is worth about this many nanoseconds at most, so that an interruption is noticed.
 const LONGEST_TASK: f64 = 20e6;
 
@@ -100,15 +102,24 @@ impl Sizes {
         if self.time_major { (self.batch * width, width) } else { (width, times * width) }
     }
 
+    /// From a time to that of the step that follows, forward or backward, of an array whose times are so far apart.
+    fn ahead(&self, time: usize, backward: bool) -> isize {
+        if self.reverse == backward { time as isize } else { -(time as isize) }
+    }
+
     /// The position in the sequence of the `index`-th step.
     fn position(&self, index: usize) -> usize {
         if self.reverse { self.steps - 1 - index } else { index }
     }
 
+    /// Whether the weight is too large for the second-level cache.
+    fn is_large<T>(&self) -> bool {
+        self.cell.gates() * self.hidden * self.hidden * size_of::<T>() > LARGE
+    }
+
     /// Examples that go through time together.
     fn rows<T>(&self) -> usize {
-        let weight = self.cell.gates() * self.hidden * self.hidden * size_of::<T>();
-        if weight > LARGE { self.batch } else { (self.batch / 4).clamp(8, 16) }.max(1)
+        if self.is_large::<T>() { self.batch } else { (self.batch / 4).clamp(8, 16) }.max(1)
     }
 
     /// A guess of the time of a step for `rows` examples.
@@ -180,22 +191,26 @@ pub struct Forward<T> {
 pub unsafe fn forward<T: Real + Element>(sizes: &Sizes, call: &Forward<T>) -> Result<()> {
     let Sizes { cell, steps, batch, hidden, .. } = *sizes;
     let width = cell.gates() * hidden;
-    // The product reads the weight along its rows' ends: transposed once, it is read in place every step.
+    // The product reads the weight along its rows' ends: transposed once, in panels, it is read in place every step.
+    // Weights too large for that meet the whole batch at once, in products that are shared among threads.
+    let panel = if sizes.is_large::<T>() { width } else { PANEL.min(width) }.max(1);
     let turned = Scratch::<T>::zeroed(hidden * width)?;
     let states = Scratch::<T>::zeroed(batch * hidden * 2)?;
     let products = Scratch::<T>::zeroed(batch * width)?;
     let (h, c) = (Output::new(states.pointer()), Output::new(states.pointer().wrapping_add(batch * hidden)));
     // SAFETY: the caller's promise, and the scratch memory has these sizes.
     unsafe {
-        let strides = [1, hidden as isize];
-        super::copy::copy(
-            size_of::<T>(),
-            &[hidden, width],
-            call.weight.cast(),
-            &strides,
-            turned.pointer().cast(),
-            &[width as isize, 1],
-        );
+        for first in (0..width).step_by(panel) {
+            let columns = panel.min(width - first);
+            super::copy::copy(
+                size_of::<T>(),
+                &[hidden, columns],
+                call.weight.wrapping_add(first * hidden).cast(),
+                &[1, hidden as isize],
+                turned.pointer().wrapping_add(first * hidden).cast(),
+                &[columns as isize, 1],
+            );
+        }
         std::ptr::copy_nonoverlapping(call.hidden, h.at(0), batch * hidden);
         if cell == Cell::Lstm {
             std::ptr::copy_nonoverlapping(call.memory, c.at(0), batch * hidden);
@@ -211,17 +226,21 @@ pub unsafe fn forward<T: Real + Element>(sizes: &Sizes, call: &Forward<T>) -> Re
         let input = |array: Input<T>, width: usize| {
             let (time, row) = sizes.strides(steps, width);
             // SAFETY: a place inside the array.
-            Strided { first: unsafe { array.at(at * time + first * row) }, stride: row }
+            Strided {
+                first: unsafe { array.at(at * time + first * row) },
+                stride: row,
+                ahead: sizes.ahead(time, false),
+            }
         };
         let output = |array: Output<T>, times: usize, place: usize, width: usize| {
             let (time, row) = sizes.strides(times, width);
             // SAFETY: a place inside the array, unless it is absent.
             let first =
                 if array.is_some() { unsafe { array.at(place * time + first * row) } } else { std::ptr::null_mut() };
-            Strided { first, stride: row }
+            Strided { first, stride: row, ahead: sizes.ahead(time, false) }
         };
         let last = index + 1 == steps;
-        let none = Strided { first: std::ptr::null_mut(), stride: 0 };
+        let none = Strided { first: std::ptr::null_mut(), stride: 0, ahead: 0 };
         // SAFETY: the caller's promise; a task has rows of its own in every array.
         unsafe {
             let job = StepForward {
@@ -246,7 +265,13 @@ pub unsafe fn forward<T: Real + Element>(sizes: &Sizes, call: &Forward<T>) -> Re
                 memory_before: output(memory_before, steps, at, hidden),
             };
             let bias = if bias.is_some() { bias.at(0) } else { std::ptr::null() };
-            gemm(&matrices((count, width, hidden), job.h, turned.at(0), job.product, false, bias), None);
+            for left in (0..width).step_by(panel) {
+                let columns = panel.min(width - left);
+                let bias = if bias.is_null() { bias } else { bias.add(left) };
+                let (part, to) = (turned.at(left * hidden), job.product.add(left));
+                let product = matrices((count, columns, hidden), job.h, part, to, false, bias);
+                gemm(&Gemm { c_row: width as isize, ..product }, None);
+            }
             run(&job, count, rows_each(width), 2.0 * width as f64);
         }
     });
@@ -297,17 +322,17 @@ pub unsafe fn backward<T: Real + Element>(sizes: &Sizes, call: &Backward<T>) -> 
             // SAFETY: a place inside the array, unless it is absent.
             let first =
                 if array.is_some() { unsafe { array.at(place * time + first * row) } } else { std::ptr::null() };
-            Strided { first, stride: row }
+            Strided { first, stride: row, ahead: sizes.ahead(time, true) }
         };
         let output = |array: Output<T>| {
             let (time, row) = sizes.strides(steps, width);
             // SAFETY: as above.
             let first =
                 if array.is_some() { unsafe { array.at(at * time + first * row) } } else { std::ptr::null_mut() };
-            Strided { first, stride: row }
+            Strided { first, stride: row, ahead: sizes.ahead(time, true) }
         };
         let last = index + 1 == steps;
-        let none = Strided { first: std::ptr::null(), stride: 0 };
+        let none = Strided { first: std::ptr::null(), stride: 0, ahead: 0 };
         // SAFETY: the caller's promise; a task has rows of its own in every array.
         unsafe {
             let job = StepBackward {
