@@ -1,18 +1,12 @@
 //! Convolution: forward, data gradient and weight gradient of several shapes, in GFLOP/s.
 //!
-//! Rounds are interleaved as in `gemm`; printed are the median and the best.
-//!
 //! `cargo bench --bench conv -- [threads] [filter]`
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::time::{Duration, Instant};
-
 use luxon::cpu::conv::{Axis, Problem, data, forward, weight};
 use luxon::runtime::threads;
-
-const ROUNDS: usize = 7;
-const SLICE: Duration = Duration::from_millis(40);
+use luxon_benches::{Table, arguments, peak};
 
 struct Shape {
     name: &'static str,
@@ -37,14 +31,8 @@ fn square(
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let mut filter = "";
-    for argument in &arguments {
-        match argument.parse() {
-            Ok(count) => threads::set_threads(count),
-            Err(_) => filter = argument,
-        }
-    }
+    let filter = arguments();
+    let best = peak();
     let shapes = [
         square("32x64x32x32 k3 p1 -> 64", (32, 64, 64, 1), (32, 3, 1, 1)),
         square("32x64x32x32 k1 -> 64", (32, 64, 64, 1), (32, 1, 1, 0)),
@@ -57,8 +45,9 @@ fn main() {
         square("1x64x56x56 k3 p1 -> 64", (1, 64, 64, 1), (56, 3, 1, 1)),
         square("8x3x224x224 k16 s16 -> 192", (8, 3, 192, 1), (224, 16, 16, 0)),
     ];
-    println!("{:32} {:>24} {:>24} {:>24}", "GFLOP/s, median (best); ms", "forward", "data", "weight");
-    for Shape { name, problem } in shapes.iter().filter(|shape| shape.name.contains(filter)) {
+    println!("multiply-adds in registers: {:.0} GFLOP/s of f32", best / 1e9);
+    let table = Table::new("GFLOP/s", &["forward", "data", "weight"], &filter);
+    for Shape { name, problem } in &shapes {
         let size = |axes: fn(&Axis) -> usize| problem.axes.iter().map(axes).product::<usize>();
         let (planes, places, taps) = (problem.batch * problem.groups, size(|axis| axis.size), size(|axis| axis.kernel));
         let numbers = |count: usize| (0..count).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect::<Vec<f32>>();
@@ -76,24 +65,7 @@ fn main() {
             }
             .unwrap();
         };
-        let mut times: [Vec<f64>; 3] = Default::default();
-        for round in 0..=ROUNDS {
-            for pass in 0..3 {
-                let (start, mut count) = (Instant::now(), 0);
-                while count == 0 || start.elapsed() < SLICE {
-                    run(pass);
-                    count += 1;
-                }
-                if round > 0 {
-                    times[pass].push(start.elapsed().as_secs_f64() / f64::from(count));
-                }
-            }
-        }
-        let cells = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            let (median, best) = (times[ROUNDS / 2], times[0]);
-            format!("{:.0} ({:.0}); {:.3}", flops / median / 1e9, flops / best / 1e9, median * 1e3)
-        });
-        println!("{name:32} {:>24} {:>24} {:>24}", cells[0], cells[1], cells[2]);
+        let (mut first, mut second, mut third) = (|| run(0), || run(1), || run(2));
+        table.operations(name, flops, best, &mut [&mut first, &mut second, &mut third]);
     }
 }

@@ -1,21 +1,14 @@
 //! Matrix products against the crates `gemm` and `matrixmultiply`.
 //!
-//! Rounds are interleaved: within one, every contestant runs for the same time, in rotating order, so
-//! that a busy machine hurts all alike. Printed are medians in GFLOP/s and, per shape, the share of the
-//! best multiply-add rate measured on one core (or on all).
-//!
 //! `cargo bench --bench gemm -- [threads] [filter]`
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use luxon::cpu::gemm::{Gemm, gemm};
 use luxon::runtime::threads;
-
-const ROUNDS: usize = 7;
-const SLICE: Duration = Duration::from_millis(25);
+use luxon_benches::{Table, arguments, peak};
 
 /// Which operand is stored transposed.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,7 +39,7 @@ impl<T> Operands<T> {
 
 macro_rules! contestants {
     ($name:ident, $item:ty, $matrixmultiply:path) => {
-        fn $name(shape: (usize, usize, usize), layout: Layout) -> [f64; 3] {
+        fn $name(table: &Table, name: &str, limit: f64, shape: (usize, usize, usize), layout: Layout) {
             let (m, k, n) = shape;
             let values = |count: usize| (0..count).map(|i| (i % 17) as $item - 8.0).collect::<Vec<_>>();
             let mut o = Operands { m, n, k, layout, a: values(m * k), b: values(k * n), c: values(m * n) };
@@ -88,7 +81,7 @@ macro_rules! contestants {
                 $matrixmultiply(m, k, n, 1.0, a, a_row, a_column, b, b_row, b_column, 0.0, c, row, 1);
             };
             let work = 2.0 * m as f64 * n as f64 * k as f64;
-            race(work, [&mut ours, &mut crate_gemm, &mut crate_matrixmultiply])
+            table.operations(name, work, limit, &mut [&mut ours, &mut crate_gemm, &mut crate_matrixmultiply]);
         }
     };
 }
@@ -96,70 +89,11 @@ macro_rules! contestants {
 contestants!(race_f32, f32, matrixmultiply::sgemm);
 contestants!(race_f64, f64, matrixmultiply::dgemm);
 
-/// Median GFLOP/s of each contestant.
-fn race<const N: usize>(work: f64, mut contestants: [&mut dyn FnMut(); N]) -> [f64; N] {
-    let mut speeds = [const { Vec::new() }; N];
-    for round in 0..ROUNDS {
-        for turn in 0..N {
-            let index = (round + turn) % N;
-            let run = &mut contestants[index];
-            run();
-            run();
-            let (since, mut times) = (Instant::now(), 0u32);
-            while since.elapsed() < SLICE {
-                run();
-                times += 1;
-            }
-            speeds[index].push(work * f64::from(times) / since.elapsed().as_secs_f64() / 1e9);
-        }
-    }
-    speeds.map(|mut speeds| {
-        speeds.sort_by(f64::total_cmp);
-        speeds[speeds.len() / 2]
-    })
-}
-
-/// Multiply-adds per second in registers, in GFLOP/s of f32.
-fn peak() -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps};
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn burn(times: usize) -> f32 {
-            let x = black_box(_mm256_set1_ps(0.5));
-            let mut sums = [_mm256_setzero_ps(); 12];
-            for _ in 0..times {
-                for sum in &mut sums {
-                    *sum = _mm256_fmadd_ps(x, *sum, x);
-                }
-            }
-            black_box(sums);
-            0.0
-        }
-        if is_x86_feature_detected!("fma") {
-            let tasks = threads::threads();
-            let work = (tasks * 20_000 * 12 * 16) as f64;
-            let mut run = || {
-                threads::parallel(tasks, 1e6, &|_| {
-                    // SAFETY: the features were checked.
-                    black_box(unsafe { burn(20_000) });
-                });
-            };
-            return race(work, [&mut run])[0];
-        }
-    }
-    f64::NAN
-}
-
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|text| !text.starts_with("--")).collect();
-    if let Some(count) = arguments.first().and_then(|text| text.parse().ok()) {
-        threads::set_threads(count);
-    }
-    let filter = arguments.iter().find(|text| text.parse::<usize>().is_err());
+    let filter = arguments();
     let best = peak();
-    println!("{} threads, multiply-add peak {best:.0} GFLOP/s (f32, 256-bit)", threads::threads());
-    println!("{:28}{:>9}{:>9}{:>8}{:>16}", "m x k x n", "luxon", "of peak", "gemm", "matrixmultiply");
+    println!("multiply-adds in registers: {:.0} GFLOP/s of f32", best / 1e9);
+    let table = Table::new("GFLOP/s of m x k x n", &["luxon", "gemm", "matrixmultiply"], &filter);
     let squares = [64, 128, 256, 512, 1024, 2048].map(|side| (side, side, side));
     let transposed = [(128, 64, 256), (512, 784, 2048), (256, 256, 256), (1024, 1024, 1024), (64, 64, 64)];
     let others = [
@@ -192,14 +126,9 @@ fn main() {
             Layout::TransposedB => "A B'",
         };
         let name = format!("{item} {way} {} x {} x {}", shape.0, shape.1, shape.2);
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
-            continue;
+        match item {
+            "f32" => race_f32(&table, &name, best, shape, layout),
+            _ => race_f64(&table, &name, best / 2.0, shape, layout),
         }
-        let (speeds, best) = match item {
-            "f32" => (race_f32(shape, layout), best),
-            _ => (race_f64(shape, layout), best / 2.0),
-        };
-        let share = speeds[0] / best;
-        println!("{name:28}{:9.1}{share:9.2}{:8.1}{:16.1}", speeds[0], speeds[1], speeds[2]);
     }
 }
