@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CARGO_FLAGS ?= --release
 
-.PHONY: digits test install install-test rust-test python-test docs-test lint types bench bench-kernels clean
+.PHONY: digits test install install-test rust-test python-test docs-test lint types bench bench-kernels bench-rivals clean
 
 digits: install  ## Train a network on handwritten digits.
 	$(BIN)/python examples/digits.py
@@ -52,5 +52,8 @@ bench: install-test  ## Compare with other libraries: prints the table, writes o
 bench-kernels:  ## Measure the kernels from Rust, beside other crates.
 	cargo bench --package luxon-benches
 
+bench-rivals: digits  ## One network in luxon, candle and burn; compiles for a long time.
+	$(BIN)/python benches/rivals/compare.py output/digits.safetensors --small
+
 clean:
-	rm -rf target $(VENV)
+	rm -rf target benches/rivals/target $(VENV)

@@ -72,3 +72,38 @@ fn lbfgs_finds_the_minimum_of_rosenbrocks_function() {
         assert!((x - 1.0).abs() < 1e-6, "{x}");
     }
 }
+
+#[test]
+fn a_stepper_keeps_what_it_refuses_and_overwrites_what_is_its_own() {
+    use crate::tree::Tree;
+    let leaf = |value: f32| Tree::leaf(Tensor::full(&[100], value, DType::F32).unwrap());
+    let mut ps = Tree::mapping([("a", leaf(1.0)), ("b", leaf(2.0))]).unwrap();
+    let slope = ps.map(|leaf| leaf.ones_like().unwrap());
+    let mut stepper = Stepper::new(Adam { lr: 0.1.into(), ..Adam::default() }, &ps).unwrap();
+    let address = |ps: &Tree<Tensor>| ps.at(0).value().pointer();
+    let first = address(&ps);
+    stepper.step(&mut ps, slope.clone()).unwrap();
+    assert_eq!(address(&ps), first);
+    let kept = ps.clone();
+    stepper.step(&mut ps, slope.clone()).unwrap();
+    assert_ne!(address(&ps), first);
+    assert!((kept.at(0).to_vec::<f32>().unwrap()[0] - 0.9).abs() < 1e-6);
+    assert!((ps.at(1).to_vec::<f32>().unwrap()[0] - 1.8).abs() < 1e-6);
+    for bad in [leaf(1.0), Tree::mapping([("a", leaf(1.0)), ("b", Tree::leaf(Tensor::scalar(1, DType::F32)))]).unwrap()]
+    {
+        assert!(stepper.step(&mut ps, bad).is_err());
+    }
+    // What a rule refuses, here a gradient that is no number, leaves everything as it was.
+    let clip = Transform::ClipGlobalNorm { c: 1.0, p: 2.0 };
+    let careful = Optimizer::chain(vec![clip.into(), sgd(1.0)]).unwrap();
+    let mut careful = Stepper::new(careful, &ps).unwrap();
+    assert!(careful.step(&mut ps, slope.map(|leaf| leaf.mul(f64::NAN).unwrap())).is_err());
+    assert_eq!((stepper.steps(), careful.steps(), ps.at(1).dtype()), (2, 0, DType::F32));
+    assert!((ps.at(1).to_vec::<f32>().unwrap()[0] - 1.8).abs() < 1e-6);
+    // A leaf in two places is one parameter.
+    let mut tied = ps.tie(&[vec!["a".into(), "b".into()]]).unwrap();
+    let slope = tied.map(|leaf| leaf.ones_like().unwrap());
+    Stepper::new(sgd(1.0), &tied).unwrap().step(&mut tied, slope).unwrap();
+    assert!((tied.get("b").unwrap().tensor().unwrap().to_vec::<f32>().unwrap()[0] + 0.2).abs() < 1e-6);
+    assert!(Stepper::new(sgd(1.0), &Tree::leaf(Tensor::scalar(1, DType::I64))).is_err());
+}
