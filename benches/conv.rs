@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use luxon::cpu::conv::{Axis, Problem, data, forward, weight};
-use luxon::runtime::threads;
 use luxon_benches::{Table, arguments, peak};
 
 struct Shape {

@@ -8,7 +8,6 @@
 
 use std::hint::black_box;
 
-use luxon::runtime::threads;
 use luxon::{Key, Result, Tensor, random, where_};
 use luxon_benches::{Table, arguments};
 use ndarray::ArrayView1;

@@ -7,7 +7,6 @@
 
 use std::hint::black_box;
 
-use luxon::runtime::threads;
 use luxon::{CrossEntropyOptions, DType, Key, PoolWindow, Result, Tensor};
 use luxon::{batch_norm, cross_entropy, group_norm, layer_norm, max_pool, mean_pool, random, rms_norm, vjp};
 use luxon_benches::{Table, arguments};

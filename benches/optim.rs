@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use luxon::optim::{Kept, Optimizer, rules};
-use luxon::runtime::threads;
 use luxon::{DType, Tensor};
 use luxon_benches::{Table, arguments};
 

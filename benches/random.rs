@@ -8,7 +8,6 @@
 
 use std::hint::black_box;
 
-use luxon::runtime::threads;
 use luxon::{DType, Key, Result, Tensor, dropout, random};
 use luxon_benches::{Table, arguments};
 

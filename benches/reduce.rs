@@ -6,7 +6,6 @@
 
 use std::hint::black_box;
 
-use luxon::runtime::threads;
 use luxon::{DType, Key, Result, Tensor, random};
 use luxon_benches::{Table, arguments};
 use ndarray::{ArrayView2, Axis};
