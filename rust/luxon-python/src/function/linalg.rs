@@ -144,8 +144,9 @@ fn matrix_norm(py: Python<'_>, x: TensorArg, keepdims: bool, ord: Option<&Bound<
 #[pyfunction]
 #[pyo3(signature = (x, n, /))]
 fn matrix_power(py: Python<'_>, x: TensorArg, n: i64) -> Out<PyTensor> {
-    let n = u64::try_from(n)
-        .map_err(|_| Error::value("matrix_power", format_args!("n must not be negative, got {n}: there are no inverses")))?;
+    let n = u64::try_from(n).map_err(|_| {
+        Error::value("matrix_power", format_args!("n must not be negative, got {n}: there are no inverses"))
+    })?;
     Ok(released(py, elements(x.count()), || luxon::matrix_power(&x, n))?.into())
 }
 

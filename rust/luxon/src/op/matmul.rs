@@ -224,7 +224,11 @@ pub(crate) fn converted(value: &Value, dtype: DType) -> Result<Cow<'_, Value>> {
 
 /// The same, contiguous in any case.
 pub(crate) fn laid_out(value: &Value, dtype: DType) -> Result<Cow<'_, Value>> {
-    if value.is_contiguous() { converted(value, dtype) } else { Ok(Cow::Owned(converted(value, dtype)?.to_contiguous()?)) }
+    if value.is_contiguous() {
+        converted(value, dtype)
+    } else {
+        Ok(Cow::Owned(converted(value, dtype)?.to_contiguous()?))
+    }
 }
 
 /// Runs `fill` on an output in the dtype that kernels compute in, and rounds the result to the output's.

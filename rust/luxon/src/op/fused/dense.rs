@@ -328,11 +328,11 @@ mod tests {
     #[test]
     fn the_kernels_give_the_bits_of_the_rule() {
         use crate::transform::vjp;
-        for (x, out) in [(&[5, 7][..], 3), (&[1, 300], 200), (&[40, 33], 50), (&[6], 4), (&[2, 3, 5], 17), (&[0, 3], 2)] {
+        for (x, out) in [(&[5, 7][..], 3), (&[1, 300], 200), (&[40, 33], 50), (&[6], 4), (&[2, 3, 5], 17), (&[0, 3], 2)]
+        {
             for map in activations() {
                 for dtype in [DType::F64, DType::F32] {
-                    let inputs: Vec<Tensor> =
-                        operands(x, out).iter().map(|input| input.cast(dtype).unwrap()).collect();
+                    let inputs: Vec<Tensor> = operands(x, out).iter().map(|input| input.cast(dtype).unwrap()).collect();
                     let y = linear(&inputs[0], &inputs[1], Some(&inputs[2]), map).unwrap();
                     let dy = sample(y.shape(), -1.0, 1.0, 4).cast(dtype).unwrap();
                     let pull = |dy: &Tensor| {
