@@ -254,7 +254,7 @@ def load(
         path: the file.
         patterns: load only what these cover, for example `"ps.encoder"` or `"**.weight"` (see `luxon.tree`);
             nothing else is read.
-        model: a layer that the parameters and states are to fit.
+        model: a layer that the parameters and states are to fit; those of other programs are put in its order.
 
     Raises:
         FileNotFoundError, OSError: the file cannot be read.
@@ -273,6 +273,8 @@ def load(
 
     parts = {part: tree.map(fetch, whole) for part, whole in trees.items()}
     own = header.get("format") == _FORMAT
+    if model is not None and not own:
+        parts = {part: _arranged(whole, model) for part, whole in parts.items()}
     step = header.get("step") if own else None
     users = {name.removeprefix("user."): text for name, text in header.items() if name.startswith("user.")}
     saved = Saved(
@@ -287,6 +289,17 @@ def load(
     if model is not None:
         _check_fit(os.fspath(path), saved, model)
     return saved
+
+
+def _arranged(ps: Tree, model: Layer) -> Tree:
+    """Parameters of another program's file in the model's order, with the entries of layers that have none."""
+    from .nn._layer import parameter_structure
+
+    wanted = parameter_structure(model)
+    if wanted is None or sorted(wanted.paths()) != sorted(ps.paths()):
+        return ps  # What differs is said by the check that follows.
+    filled: Tree = tree.unflatten(wanted, [ps[path] for path in wanted.paths()])
+    return filled
 
 
 def _check_fit(path: str, saved: Saved, model: Layer) -> None:
