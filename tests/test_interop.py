@@ -361,6 +361,63 @@ def hostile(**changes):
     )
 
 
+class Versioned(ctypes.Structure):
+    """What lies before the tensor in version 1; the rest is as in DLTensor."""
+
+    _fields_ = [
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("flags", ctypes.c_uint64),
+        ("tensor", DLTensor),
+    ]
+
+
+def versioned(major, flags, name=b"dltensor_versioned"):
+    _, freed, kept = hostile()
+    managed = Versioned(major, 0, None, kept[3], flags, kept[4])
+    make = ctypes.pythonapi.PyCapsule_New
+    return Producer(make(ctypes.addressof(managed), name, None)), freed, (kept, managed)
+
+
+@pytest.mark.parametrize("flags", [0, 1, 2, 3, 1 << 40])
+def test_version_1(flags):
+    producer, freed, kept = versioned(1, flags)
+    x = lx.from_dlpack(producer)
+    assert x.tolist()[1] == [4.0, 5.0, 6.0, 7.0] and address(x) == ctypes.addressof(kept[0][0])
+    with pytest.raises(TypeError, match="unused"):
+        lx.from_dlpack(producer)
+    del x
+    gc.collect()
+    assert len(freed) == 1
+
+
+@pytest.mark.parametrize("major", [0, 2, 2**32 - 1])
+def test_another_version_is_left_to_its_producer(major):
+    producer, freed, _kept = versioned(major, 0)
+    with pytest.raises(BufferError, match=f"version {major}"):
+        lx.from_dlpack(producer)
+    assert not freed
+
+
+@pytest.mark.parametrize("name", [b"used_dltensor", b"used_dltensor_versioned", b"tensor", b"", None])
+def test_a_capsule_of_another_name_is_not_touched(name):
+    producer, freed, _kept = versioned(1, 0, name)
+    with pytest.raises(TypeError, match="capsule"):
+        lx.from_dlpack(producer)
+    assert not freed
+
+
+def test_read_only_arrays_come_in_and_go_out():
+    a = np.arange(100.0)
+    a.flags.writeable = False  # NumPy hands it out in version 1 only.
+    x = lx.from_dlpack(a)
+    assert address(x) == address(a)
+    out = np.from_dlpack(x[::-2])
+    assert not out.flags.writeable and out.tolist() == a[::-2].tolist() and out.strides == (-16,)
+
+
 def sizes(*values):
     return (ctypes.c_int64 * 9)(*values)
 

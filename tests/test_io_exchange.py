@@ -43,7 +43,7 @@ def test_torch(tmp_path, trained):
     torch = pytest.importorskip("torch")
     from safetensors.torch import load_file, save_file
 
-    ps, st, y = trained
+    ps, _st, y = trained
     theirs = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 5)
     )

@@ -75,6 +75,33 @@ def test_loggers_get_numbers_under_paths() -> None:
         log(record, 0, {"g": "x"})
 
 
+class Writer:
+    """As strict as TensorBoard's: numbers and texts of the right kinds, and its further arguments."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, float, int]] = []
+
+    def add_scalar(
+        self,
+        tag: str,
+        scalar_value: float,
+        global_step: int | None = None,
+        walltime: float | None = None,
+        new_style: bool = False,
+        double_precision: bool = False,
+    ) -> None:
+        assert type(tag) is str and type(scalar_value) is float and type(global_step) is int
+        self.events.append((tag, scalar_value, global_step))
+
+
+def test_writers_of_tensorboard_are_loggers() -> None:
+    writer = Writer()
+    assert isinstance(writer, Logger) and not isinstance(object(), Logger)
+    ps, _ = nn.setup(0, nn.Dense(2, 1))
+    log(writer, 4, lx.tree.map(lambda leaf: lx.sum(leaf * 0), ps), prefix="grads")
+    assert writer.events == [("grads/weight", 0.0, 4), ("grads/bias", 0.0, 4)]
+
+
 def test_html_of_models_trees_and_summaries() -> None:
     model = nn.Chain(a=nn.Chain(nn.Dense(2, 3), nn.BatchNorm(3)), b=nn.Dense(3, 1), name="<net>")
     shown = model._repr_html_()
