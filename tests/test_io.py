@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -346,12 +347,36 @@ def test_from_state_dicts():
     assert ps.a.weight.shape == (2, 3) and ps.b.weight.dtype == np.float64
     for change, message in (
         ({"a.extra": np.ones(1)}, "a has no extra"),
-        ({"a.bias": np.ones(3)}, r"a\.bias has shape \(2,\), the state dict's \(3,\)"),
+        ({"a.bias": np.ones(3)}, r"a\.bias has shape \(2,\), the state dict's a\.bias \(3,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             lx.io.from_torch({**state, **change}, model)
     with pytest.raises(ValueError, match=r"no value for a\.bias"):
         lx.io.from_torch({name: value for name, value in state.items() if name != "a.bias"}, model)
+
+
+def test_from_torch_reports_where_everything_came_from():
+    model = nn.Chain(
+        nn.WeightNorm(nn.Dense(2, 3), "weight"), nn.BatchNorm(3), lx.relu, nn.MultiHeadAttention(4, 2)
+    )
+    state = {
+        "0.parametrizations.weight.original0": np.ones((3, 1)),
+        "0.parametrizations.weight.original1": np.ones((3, 2)),
+        "0.bias": np.ones(3),
+        **{f"1.{name}": np.ones(3) for name in ("weight", "bias", "running_mean", "running_var")},
+        "1.num_batches_tracked": np.ones((), "int64"),
+        "3.in_proj_weight": np.ones((12, 4)),
+        "3.out_proj.weight": np.ones((4, 4)),
+    }
+    lines = []
+    ps, st = lx.io.from_torch(state, model, report=lines.append)
+    assert lines[-1] == "not needed: 1.num_batches_tracked"
+    sources = dict(re.fullmatch(r"(\S+): float64 \(.*\) from (\S+)", line).groups() for line in lines[:-1])
+    assert set(sources) == {*ps.paths(), "layer_2.running_mean", "layer_2.running_var"}
+    assert sources["layer_1.normalized.weight_v"] == "0.parametrizations.weight.original1"
+    assert sources["layer_1.unnormalized.bias"] == "0.bias"
+    assert sources["layer_4.v_proj.weight"] == "3.in_proj_weight"
+    assert st.layer_2.running_var.dtype == np.float64
 
 
 def test_from_torch_names_recurrent_layers_and_projections():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 _DROPPED = frozenset({"num_batches_tracked"})
 
 
-def from_torch(state_dict: Mapping[str, Any], model: Layer) -> tuple[Tree, Tree]:
+class _Theirs(NamedTuple):
+    """A value of the state dict, or a part of one, and where it stood."""
+
+    name: str
+    value: Tensor
+
+
+def from_torch(
+    state_dict: Mapping[str, Any], model: Layer, *, report: Callable[[str], object] | None = None
+) -> tuple[Tree, Tree]:
     """The parameters and states of a model with the values of a PyTorch module's state dict.
 
     Layers go by name where all names agree, else by order (`0`, `2` of a `Sequential` and `layer_1`,
@@ -27,6 +36,8 @@ def from_torch(state_dict: Mapping[str, Any], model: Layer) -> tuple[Tree, Tree]
     Args:
         state_dict: names to PyTorch tensors or NumPy arrays.
         model: the same model of luxon.
+        report: called with a line for each leaf (`print`, for example): its path, and the name it came from; then with
+            the names that were not needed.
 
     Raises:
         ValueError: layers that do not correspond, a value that is missing, left over, or of another shape;
@@ -37,22 +48,31 @@ def from_torch(state_dict: Mapping[str, Any], model: Layer) -> tuple[Tree, Tree]
         >>> import luxon as lx
         >>> from luxon import nn
         >>> state = {"0.weight": np.ones((3, 2), np.float32), "0.bias": np.zeros(3, np.float32)}
-        >>> ps, st = lx.io.from_torch(state, nn.Chain(nn.Dense(2, 3), lx.relu))
-        >>> ps.layer_1.weight.shape
-        (3, 2)
+        >>> ps, st = lx.io.from_torch(state, nn.Chain(nn.Dense(2, 3), lx.relu), report=print)
+        layer_1.weight: float32 (3, 2) from 0.weight
+        layer_1.bias: float32 (3,) from 0.bias
     """
     from .nn._layer import abstract_parameters
 
     nest: dict[str, Any] = {}
+    dropped = []
     for path, value in state_dict.items():
         *parents, name = path.split(".")
         if name in _DROPPED:
+            dropped.append(path)
             continue
         place = nest
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[name] = _array(value)
-    return _filled(abstract_parameters(model), model.initial_states(random.key(0)), nest, "")
+        place[name] = _Theirs(path, _array(value))
+    ps, st, sources = _filled(abstract_parameters(model), model.initial_states(random.key(0)), nest, "")
+    if report is not None:
+        for path, source in sources.items():
+            leaf = ps[path] if path in ps else st[path]
+            report(f"{path}: {leaf.dtype} {tuple(leaf.shape)} from {source}")
+        for path in dropped:
+            report(f"not needed: {path}")
+    return ps, st
 
 
 def _array(value: Any) -> Tensor:
@@ -68,8 +88,8 @@ def _has_tensors(part: Any) -> bool:
     return any(isinstance(leaf, Tensor) for leaf in tree.leaves(part))
 
 
-def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree]:
-    """The two trees with the values of `nest`."""
+def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree, dict[str, str]]:
+    """The two trees with the values of `nest`, and where each value came from."""
     if set(ps) == {"normalized", "unnormalized"}:
         return _weight_norm(ps, st, nest, path)
     nest = _translated(nest, ps)
@@ -84,9 +104,11 @@ def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, 
             f"{', '.join(theirs) or 'none'}"
         )
     new_ps, new_st = dict(ps.items()), dict(st.items())
+    sources: dict[str, str] = {}
     for name, other in zip(inner, theirs, strict=True):
         parts = ps.get(name, Tree({})), st.get(name, Tree({}))
-        found_ps, found_st = _filled(*parts, nest[other], f"{path}.{name}" if path else name)
+        found_ps, found_st, found = _filled(*parts, nest[other], f"{path}.{name}" if path else name)
+        sources |= found
         new_ps.update({name: found_ps} if name in ps else {})
         new_st.update({name: found_st} if name in st else {})
     used = set(theirs)
@@ -94,19 +116,27 @@ def _filled(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, 
         for name, leaf in new.items():
             if isinstance(leaf, Tensor):
                 used.add(name)
-                new[name] = _fitting(leaf, nest.get(name), f"{path}.{name}" if path else name)
+                place = f"{path}.{name}" if path else name
+                sources[place], new[name] = _fitting(leaf, nest.get(name), place)
     left = [name for name in nest if name not in used]
     if left:
         raise ValueError(f"from_torch: {where} has no {', '.join(left)}, which the state dict has")
-    return Tree(new_ps), Tree(new_st)
+    return Tree(new_ps), Tree(new_st), sources
 
 
-def _weight_norm(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree]:
+def _weight_norm(ps: Tree, st: Tree, nest: dict[str, Any], path: str) -> tuple[Tree, Tree, dict[str, str]]:
     """The trees of a WeightNorm: PyTorch has lengths and directions beside the other values."""
     merged = tree.merge(ps["normalized"], ps["unnormalized"])
-    filled, states = _filled(merged, st, _without_parametrizations(nest), path)
-    chosen, rest = tree.partition(filled, tree.paths(ps["normalized"]))
-    return Tree({"normalized": chosen, "unnormalized": rest}), states
+    filled, states, found = _filled(merged, st, _without_parametrizations(nest), path)
+    own = tree.paths(ps["normalized"])
+    chosen, rest = tree.partition(filled, own)
+    start = f"{path}." if path else ""
+    sources = {}
+    for place, source in found.items():
+        name = place.removeprefix(start)
+        part = "" if name not in filled else "normalized." if name in own else "unnormalized."
+        sources[f"{start}{part}{name}"] = source
+    return Tree({"normalized": chosen, "unnormalized": rest}), states, sources
 
 
 def _without_parametrizations(nest: dict[str, Any]) -> dict[str, Any]:
@@ -131,8 +161,8 @@ def _translated(nest: dict[str, Any], ps: Tree) -> dict[str, Any]:
             for index, name in enumerate(("q_proj", "k_proj", "v_proj")):
                 part = new.pop(f"{name}_{kind}", None)
                 if whole is not None:
-                    size = whole.shape[0] // 3
-                    part = whole[index * size : (index + 1) * size]
+                    size = whole.value.shape[0] // 3
+                    part = whole._replace(value=whole.value[index * size : (index + 1) * size])
                 if part is not None:
                     new[name] = {**new.get(name, {}), kind: part}
     elif any(name.endswith("_l0") for name in nest):
@@ -151,11 +181,12 @@ def _is_layer(ps: Tree, st: Tree, name: str) -> bool:
     return any(isinstance(part, Tree) and _has_tensors(part) for part in parts)
 
 
-def _fitting(leaf: Tensor, value: Any, path: str) -> Tensor:
-    if not isinstance(value, Tensor):
+def _fitting(leaf: Tensor, theirs: Any, path: str) -> _Theirs:
+    if not isinstance(theirs, _Theirs):
         raise ValueError(f"from_torch: the state dict has no value for {path}")
-    if value.shape != leaf.shape:
+    if theirs.value.shape != leaf.shape:
         raise ValueError(
-            f"from_torch: {path} has shape {tuple(leaf.shape)}, the state dict's {tuple(value.shape)}"
+            f"from_torch: {path} has shape {tuple(leaf.shape)}, the state dict's {theirs.name} "
+            f"{tuple(theirs.value.shape)}"
         )
-    return value
+    return theirs

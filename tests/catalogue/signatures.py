@@ -208,7 +208,7 @@ io.save(path, *, ps=None, st=None, model=None, optimizer_state=None, loader=None
 io.load(path, patterns=None, *, model=None)
 io.save_train_state(path, ts, metadata=None, *, loader=None)
 io.load_train_state(path, model, optimizer)
-io.from_torch(state_dict, model)
+io.from_torch(state_dict, model, *, report=None)
 data.DataLoader(arrays, batch_size, key=None, drop_last=False)
 data.DeviceLoader(loader, device)
 nn.cast(value, dtype)
