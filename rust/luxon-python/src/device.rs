@@ -1,10 +1,11 @@
-//! Devices as Python objects.
+//! Devices as Python objects, and what the host gives to kernels: threads and memory.
 
 use std::sync::Arc;
 
 use luxon::Error;
 use luxon::device::Device;
 use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
 
 use crate::error::{Out, raise};
 
@@ -55,6 +56,30 @@ pub fn set_threads(count: usize) -> Out<()> {
     }
     luxon::runtime::threads::set_threads(count);
     Ok(())
+}
+
+/// What the cache of tensors' memory has done: how many blocks came from the system so far rather than from the
+/// cache, the bytes held from the system (in tensors and in the cache), and the most ever held.
+///
+/// A loop that goes on as it began takes no further blocks. Blocks are kept for the next tensors, up to
+/// `LUXON_CACHE_BYTES` bytes of large ones (2 GiB by default).
+///
+/// Example:
+///     >>> import luxon as lx
+///     >>> before = lx.memory_statistics()["system_allocations"]
+///     >>> for _ in range(100):
+///     ...     y = lx.exp(lx.ones(1000))
+///     >>> lx.memory_statistics()["system_allocations"] - before <= 2
+///     True
+#[pyfunction]
+pub fn memory_statistics(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let now = luxon::runtime::memory::statistics();
+    let entries = [
+        ("system_allocations", now.system_allocations),
+        ("held_bytes", now.held_bytes),
+        ("peak_bytes", now.peak_bytes),
+    ];
+    entries.into_py_dict(py)
 }
 
 /// A device argument: a device or the name of one.

@@ -38,6 +38,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tensor::protocol::_from_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(device::cpu, module)?)?;
     module.add_function(wrap_pyfunction!(device::threads, module)?)?;
+    module.add_function(wrap_pyfunction!(device::memory_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(device::set_threads, module)?)?;
     network::register(module)?;
     random::register(module)?;

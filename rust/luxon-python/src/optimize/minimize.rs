@@ -30,7 +30,7 @@ pub fn optim_minimize(
     let fixed: Vec<Leaf> = ps.leaves().cloned().collect();
     let update = Update::new(py, optimizer.get(), ps, None, state, step)?;
     let slots = update.slots();
-    let (given, moved, step) = update.take(py, false)?;
+    let (given, moved, step) = update.take(py, false);
     let function = |parameters: &[Tensor]| -> PyResult<(f64, Vec<Tensor>)> {
         let mut leaves = fixed.clone();
         for (&slot, parameter) in slots.iter().zip(parameters) {

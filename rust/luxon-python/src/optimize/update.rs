@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use luxon::Tensor;
 use luxon::layout::show;
+use luxon::optim::compose::Given;
 use luxon::optim::{Kept, State};
 use luxon::tree::{Structure, Tree, align};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -45,10 +46,10 @@ fn from_python(py: Python<'_>, leaf: &Leaf) -> PyResult<Kept> {
     Ok(Kept::Number(leaf.extract()?))
 }
 
-/// A leaf that has a gradient.
+/// A leaf that has a gradient: where it is, and how often it was updated.
+#[derive(Clone, Copy)]
 struct Job {
     slot: usize,
-    gradient: Tensor,
     step: u64,
 }
 
@@ -59,6 +60,8 @@ pub struct Update<'a> {
     state: Tree<Leaf>,
     plan: Plan,
     jobs: Vec<Job>,
+    /// What the core is given of each job's leaf.
+    given: Vec<Given>,
     elements: usize,
     /// Updates before this one.
     step: u64,
@@ -99,9 +102,10 @@ impl<'a> Update<'a> {
                 _ => known.insert(Plan::new(py, &optimizer.optimizer, &ps, &state)?).clone(),
             }
         };
-        let (mut jobs, mut elements) = (Vec::with_capacity(ps.structure().slots()), 0);
+        let slots = ps.structure().slots();
+        let (mut jobs, mut given, mut elements) = (Vec::with_capacity(slots), Vec::with_capacity(slots), 0);
         let state_leaf = |place: usize| state.at(place).0.bind(py);
-        for slot in 0..ps.structure().slots() {
+        for slot in 0..slots {
             let gradient = match &grads {
                 Some((grads, alignment)) => grads.at(alignment.at(slot)).0.bind(py).clone(),
                 None if plan.places[slot].is_some() => ps.at(slot).0.bind(py).clone(),
@@ -138,17 +142,20 @@ impl<'a> Update<'a> {
                     parameter.dtype()
                 ));
             }
+            let mut kept = Vec::with_capacity(place.slots.len());
             for (slot, at) in &place.slots {
-                let kept = from_python(py, state.at(*at)).unwrap_or(Kept::Nothing);
-                if let Err(error) = slot.accepts(&kept) {
+                let found = from_python(py, state.at(*at)).unwrap_or(Kept::Nothing);
+                if let Err(error) = slot.accepts(&found) {
                     return refuse(error.to_string());
                 }
+                kept.push(found);
             }
             let Ok(step) = state_leaf(place.step).extract::<u64>() else {
                 return refuse("the optimiser's state has no step count".into());
             };
             elements += parameter.count();
-            jobs.push(Job { slot, gradient, step });
+            jobs.push(Job { slot, step });
+            given.push((Arc::clone(&place.path), parameter.clone(), gradient, State { step, kept }));
         }
         let step = match step {
             Some(step) => step,
@@ -158,7 +165,7 @@ impl<'a> Update<'a> {
                 steps.max().unwrap_or(0)
             }
         };
-        Ok(Update { optimizer, ps, state, plan, jobs, elements, step })
+        Ok(Update { optimizer, ps, state, plan, jobs, given, elements, step })
     }
 
     /// The slots of the leaves that take part.
@@ -166,30 +173,27 @@ impl<'a> Update<'a> {
         self.jobs.iter().map(|job| job.slot).collect()
     }
 
-    /// The leaves as the core takes them, and what remains to be put together again.
-    pub fn take(self, py: Python<'_>, exclusive: bool) -> PyResult<(Vec<luxon::optim::compose::Given>, Moved, u64)> {
+    /// The leaves as the core takes them, and what remains to be put together again. Where the trees are nobody
+    /// else's, their objects are let go of, so that a tensor without another owner has none.
+    pub fn take(self, py: Python<'_>, exclusive: bool) -> (Vec<Given>, Moved, u64) {
         let (ps_structure, state_structure) = (self.ps.structure().clone(), self.state.structure().clone());
         let mut ps_leaves = owned(py, self.ps, exclusive);
         let mut state_leaves = owned(py, self.state, exclusive);
-        let mut given = Vec::with_capacity(self.jobs.len());
         for job in &self.jobs {
             let Some(place) = &self.plan.places[job.slot] else { continue };
-            let parameter = taken(py, &mut ps_leaves[job.slot])?.tensor().map_err(raise)?;
-            let mut kept = Vec::with_capacity(place.slots.len());
+            ps_leaves[job.slot] = Leaf(py.None());
             for (_, at) in &place.slots {
-                kept.push(taken(py, &mut state_leaves[*at])?);
+                state_leaves[*at] = Leaf(py.None());
             }
-            let state = State { step: job.step, kept };
-            given.push((Arc::clone(&place.path), parameter, job.gradient.clone(), state));
         }
         let (ps, state) = ((ps_structure, ps_leaves), (state_structure, state_leaves));
-        Ok((given, Moved { ps, state, plan: self.plan, jobs: self.jobs }, self.step))
+        (self.given, Moved { ps, state, plan: self.plan, jobs: self.jobs }, self.step)
     }
 
     /// New parameters and state, and whether any leaf was moved.
     fn run(self, py: Python<'_>, exclusive: bool) -> PyResult<(Py<PyAny>, Py<PyAny>, bool)> {
         let (optimizer, elements) = (self.optimizer, self.elements);
-        let (given, moved, step) = self.take(py, exclusive)?;
+        let (given, moved, step) = self.take(py, exclusive);
         let results = released(py, elements as f64, || optimizer.optimizer.update(step, given)).map_err(raise)?;
         moved.finish(py, results)
     }
@@ -224,11 +228,6 @@ fn owned(py: Python<'_>, mut tree: Tree<Leaf>, exclusive: bool) -> Vec<Leaf> {
         Some(leaves) => leaves.iter_mut().map(|leaf| std::mem::replace(leaf, Leaf(py.None()))).collect(),
         None => tree.leaves().map(|leaf| Leaf(leaf.0.clone_ref(py))).collect(),
     }
-}
-
-/// What a leaf holds, moved out: its object is let go, so that a tensor without another owner has none.
-fn taken(py: Python<'_>, leaf: &mut Leaf) -> PyResult<Kept> {
-    from_python(py, &std::mem::replace(leaf, Leaf(py.None())))
 }
 
 /// The parameters and the state after one step, and whether any parameter was updated; a leaf whose gradient is
