@@ -5,7 +5,7 @@
 //! rule allows it (identity, relu, tanh, sigmoid, ...). Where the rule reads the activation's argument,
 //! [`linear`] records product and activation apart, which keeps that argument anyway. The gradients are
 //! three: `dz W`, `dz^T x` directly in the weight's layout, and the column sums of `dz`; a plain backward pass
-//! gets them from the kernels at once ([`by_kernels`]).
+//! gets them from the kernels at once (`by_kernels`).
 
 use std::ops::Range;
 
