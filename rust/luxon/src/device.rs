@@ -9,7 +9,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::cuda::Plan;
 use crate::error::Result;
+use crate::op::Spec;
 
 pub use crate::buffer::{Buffer, Storage};
 pub use crate::op::Op;
@@ -94,10 +96,12 @@ pub trait Device: Send + Sync {
     fn upload(&self, source: &[u8], destination: &dyn DeviceBuffer) -> Result<()>;
     /// Copies a whole buffer of this device to the host.
     fn download(&self, source: &dyn DeviceBuffer, destination: &mut [u8]) -> Result<()>;
-    /// Whether [`Device::execute`] has a kernel for the operation on these inputs.
-    fn supports(&self, op: &Op, inputs: &[&Value]) -> bool;
-    /// Fills `outputs`, all on this device, contiguous and of the right dtypes and shapes.
-    fn execute(&self, op: &Op, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()>;
+    /// What to do for the operation; none where it is to be expanded.
+    fn plan(&self, op: &Op, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        op.cuda(inputs, outputs)
+    }
+    /// Carries a plan out: fills `outputs`, all on this device, contiguous and just made.
+    fn execute(&self, plan: &Plan, inputs: &[&Value], outputs: &[&Value]) -> Result<()>;
 }
 
 impl fmt::Debug for dyn Device {

@@ -71,7 +71,7 @@
 //! What is not in this documentation is public for the Python binding and the benchmarks alone, and changes without
 //! notice. In the order of dependence: what a tensor is (`dtype`, `layout`, `buffer`, `tensor`, `error`); what can be
 //! done with it (`op`, one file a family); how it is differentiated (`transform`, a stack of levels); where it runs
-//! (`cpu` by kernels, others through `device`); what kernels need of the process (`runtime`).
+//! (`cpu` by kernels, others through `device`, CUDA's by the plans of `cuda`); what kernels need of the process (`runtime`).
 
 // A build for one instruction set leaves the means of the others unused.
 #![cfg_attr(target_feature = "avx512vl", allow(dead_code, unused_imports))]
@@ -80,6 +80,8 @@
 pub mod buffer;
 #[doc(hidden)]
 pub mod cpu;
+#[doc(hidden)]
+pub mod cuda;
 pub mod device;
 #[doc(hidden)]
 pub mod dtype;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::cuda::Plan;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
@@ -193,6 +194,10 @@ pub(crate) trait Family {
     fn expand(&self, _inputs: &[Tensor]) -> Option<Result<Outputs>> {
         None
     }
+    /// How a CUDA device fills the outputs; none where it cannot, and the operation is expanded.
+    fn cuda(&self, _inputs: &[&Value], _outputs: &[Spec]) -> Option<Result<Plan>> {
+        None
+    }
 }
 
 /// Large payloads are boxed: every recorded operation holds an [`Op`].
@@ -223,6 +228,9 @@ impl<F: Family> Family for Box<F> {
     }
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
         (**self).expand(inputs)
+    }
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        (**self).cuda(inputs, outputs)
     }
 }
 
@@ -326,6 +334,11 @@ impl Op {
     /// ```
     pub fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
         self.family().outputs(inputs)
+    }
+
+    /// How a CUDA device fills outputs of these dtypes and shapes; none where it has no kernel.
+    pub fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        self.family().cuda(inputs, outputs)
     }
 
     pub(crate) fn vjp(&self, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
@@ -524,12 +537,18 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
     if let Some(view) = family.view(values)? {
         return Ok(smallvec![view.into()]);
     }
-    if device.supports(op, values) {
+    let specs = family.outputs(values)?;
+    if let Some(plan) = device.plan(op, values, &specs) {
+        let plan = plan?;
         let mut outputs = Outputs::new();
-        for spec in &family.outputs(values)? {
+        for spec in &specs {
             outputs.push(Value::empty_on(device, spec.dtype, &spec.shape)?.into());
         }
-        device.execute(op, values, &mut fresh(&mut outputs))?;
+        device.execute(
+            &plan,
+            values,
+            &fresh(&mut outputs).iter().map(|value| &**value).collect::<SmallVec<[&Value; 1]>>(),
+        )?;
         return Ok(outputs);
     }
     let inputs: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
