@@ -96,7 +96,10 @@ impl<'py> FromPyObject<'_, 'py> for DeviceArg {
         if name == "cpu" {
             return Ok(DeviceArg(PyDevice(None)));
         }
-        Err(raise(Error::Device(format!("there is no device {name:?}; use luxon.cpu() or \"cpu\""))))
+        if let Some(device) = crate::cuda::find(object.py(), &name)? {
+            return Ok(DeviceArg(PyDevice(Some(device))));
+        }
+        Err(raise(Error::Device(format!("there is no device {name:?}; use \"cpu\", or \"cuda:0\" for a CUDA device"))))
     }
 }
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod convert;
+mod cuda;
 mod device;
 mod dlpack;
 mod dtype;
@@ -40,6 +41,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(device::threads, module)?)?;
     module.add_function(wrap_pyfunction!(device::memory_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(device::set_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::synchronize, module)?)?;
     network::register(module)?;
     random::register(module)?;
     file::register(module)?;

@@ -94,14 +94,16 @@ pub trait Device: Send + Sync {
     fn allocate(self: Arc<Self>, bytes: usize) -> Result<Arc<dyn DeviceBuffer>>;
     /// Copies host bytes into a buffer of this device.
     fn upload(&self, source: &[u8], destination: &dyn DeviceBuffer) -> Result<()>;
-    /// Copies a whole buffer of this device to the host.
-    fn download(&self, source: &dyn DeviceBuffer, destination: &mut [u8]) -> Result<()>;
+    /// Copies bytes of a buffer of this device, from byte `start` on, to the host.
+    fn download(&self, source: &dyn DeviceBuffer, start: usize, destination: &mut [u8]) -> Result<()>;
     /// What to do for the operation; none where it is to be expanded.
     fn plan(&self, op: &Op, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
         op.cuda(inputs, outputs)
     }
     /// Carries a plan out: fills `outputs`, all on this device, contiguous and just made.
     fn execute(&self, plan: &Plan, inputs: &[&Value], outputs: &[&Value]) -> Result<()>;
+    /// Waits until everything that was asked for is done.
+    fn synchronize(&self) -> Result<()>;
 }
 
 impl fmt::Debug for dyn Device {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::buffer::{Buffer, INLINE_BYTES, Storage};
 use crate::cpu;
+use crate::cuda::{Place, Plan};
 use crate::device::Device;
 use crate::dtype::{DType, Element, Scalar};
 use crate::error::{Error, Result};
@@ -58,6 +59,16 @@ impl Value {
         let bytes = layout::count(shape)? * dtype.size();
         let buffer = Arc::clone(device).allocate(bytes)?;
         Ok(Value { dtype, layout: Layout::contiguous(*shape), storage: Storage::Device(buffer) })
+    }
+
+    /// A contiguous value on `device` with `scalar` everywhere.
+    pub fn filled_on(device: &Arc<dyn Device>, dtype: DType, shape: &Shape, scalar: Scalar) -> Result<Value> {
+        scalar.check_fits(dtype)?;
+        let value = Value::empty_on(device, dtype, shape)?;
+        let mut plan = Plan::new();
+        plan.fill(Place::output(0), dtype, scalar, value.count())?;
+        device.execute(&plan, &[], &[&value])?;
+        Ok(value)
     }
 
     /// A value without elements, for working out shapes and dtypes without computing.
@@ -594,12 +605,15 @@ impl Tensor {
             }
             _ => return Ok(self.clone()),
         };
-        let bytes = Buffer::allocate(buffer.bytes().max(1))?;
-        // SAFETY: a fresh block with this many bytes, owned here alone.
-        let target = unsafe { std::slice::from_raw_parts_mut(bytes.pointer(), buffer.bytes()) };
-        buffer.device().download(buffer.as_ref(), target)?;
-        let storage = Storage::Host(Arc::new(bytes));
-        Ok(Value::from_parts(self.dtype(), self.value.layout, storage).into())
+        if !self.value.is_contiguous() {
+            return self.detach().contiguous()?.to_host();
+        }
+        let mut host = Value::empty(self.dtype(), self.shape())?;
+        let size = self.dtype().size();
+        // SAFETY: a fresh contiguous value with this many bytes, owned here alone.
+        let target = unsafe { std::slice::from_raw_parts_mut(host.pointer_mut(), host.count() * size) };
+        buffer.device().download(buffer.as_ref(), self.value.layout.offset * size, target)?;
+        Ok(host.into())
     }
 }
 

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::convert::{Count, ShapeArg, TensorArg, from_nested, is_list, scalar_of, to_tensor};
-use crate::device::{DeviceArg, moved};
+use crate::device::{DeviceArg, PyDevice, moved};
 use crate::dtype::DTypeArg;
 use crate::error::{Failure, Out};
 use crate::gil::{elements, released};
@@ -87,6 +87,11 @@ fn from_dlpack(x: &Bound<'_, PyAny>, device: Option<DeviceArg>, copy: Option<boo
 /// One value in a shape.
 fn constant(py: Python<'_>, shape: &ShapeArg, value: Scalar, dtype: DType, device: Option<DeviceArg>) -> Out<PyTensor> {
     let sizes = shape.sizes()?;
+    if let Some(DeviceArg(PyDevice(Some(device)))) = &device {
+        return Ok(
+            Tensor::from(luxon::Value::filled_on(device, dtype, &luxon::Shape::from_slice(&sizes)?, value)?).into()
+        );
+    }
     let nanoseconds = sizes.iter().fold(0.3, |total, &size| total * size as f64);
     Ok(moved(released(py, nanoseconds, || Tensor::full(&sizes, value, dtype))?, device)?.into())
 }
@@ -141,7 +146,7 @@ fn alike(x: &Tensor, value: Scalar, dtype: Option<DTypeArg>, device: Option<Devi
     let dtype = dtype.map_or(x.dtype(), |dtype| dtype.0);
     value.check_fits(dtype)?;
     let tensor = match (x.device(), &device) {
-        (Some(there), None) => Tensor::full(x.shape(), value, dtype)?.to_device(there)?,
+        (Some(there), None) => luxon::Value::filled_on(there, dtype, x.shape(), value)?.into(),
         _ if x.value().is_abstract() => luxon::Value::abstract_of(dtype, x.shape())?.into(),
         _ => Tensor::full(x.shape(), value, dtype)?,
     };

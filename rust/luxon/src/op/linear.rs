@@ -289,10 +289,9 @@ impl Tensor {
         if self.value.is_abstract() {
             return Ok(Value::abstract_of(self.dtype(), self.shape())?.into());
         }
-        let host = Tensor::full(self.shape(), value, self.dtype())?;
         match self.device() {
-            Some(device) => host.to_device(device),
-            None => Ok(host),
+            Some(device) => Ok(Value::filled_on(device, self.dtype(), self.shape(), value)?.into()),
+            None => Tensor::full(self.shape(), value, self.dtype()),
         }
     }
 
@@ -624,7 +623,8 @@ impl Tensor {
         self.reshape_to(&Shape::collect(kept)?)
     }
 
-    /// The tensor copied to a device (differentiable only outside of a level: a move is not recorded).
+    /// The tensor copied to a device, itself where it is there (differentiable only outside of a level: a move is not
+    /// recorded).
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -637,6 +637,9 @@ impl Tensor {
     /// # Ok::<(), luxon::Error>(())
     /// ```
     pub fn to_device(&self, device: &std::sync::Arc<dyn crate::device::Device>) -> Result<Tensor> {
+        if self.device().is_some_and(|own| std::sync::Arc::ptr_eq(own, device)) {
+            return Ok(self.clone());
+        }
         let host = self.to_host()?.value.to_contiguous()?;
         let moved = Value::empty_on(device, host.dtype(), host.shape())?;
         if let crate::buffer::Storage::Device(buffer) = moved.storage() {

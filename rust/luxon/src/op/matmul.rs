@@ -20,6 +20,8 @@ use crate::op::linear::sum_to;
 use crate::op::{Family, Gradients, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
+
 /// `A B` over the last two axes of operands with one dtype and at least two axes each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Matmul {
@@ -281,6 +283,10 @@ impl Family for Matmul {
             }
             Ok(())
         })
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<crate::cuda::Plan>> {
+        Some(Matmul::plan(self, inputs, &outputs[0]))
     }
 
     fn saves(&self, wanted: u32) -> Saves {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use crate::cuda::Plan;
-use crate::dtype::DType;
+use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::runtime::interrupt;
@@ -537,6 +537,19 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
     if let Some(view) = family.view(values)? {
         return Ok(smallvec![view.into()]);
     }
+    // Numbers from the host take part as tensors of the device.
+    let moved = values.iter().map(|value| match value.device() {
+        Some(_) => Ok(None),
+        // SAFETY: a host value without axes has one element at its address.
+        None => Value::filled_on(device, value.dtype(), value.shape(), unsafe {
+            Scalar::read(value.dtype(), value.pointer())
+        })
+        .map(Some),
+    });
+    let moved: SmallVec<[Option<Value>; 3]> = moved.collect::<Result<_>>()?;
+    let values: SmallVec<[&Value; 3]> =
+        listed(values.iter().zip(&moved).map(|(value, moved)| moved.as_ref().unwrap_or(value)));
+    let values = &values[..];
     let specs = family.outputs(values)?;
     if let Some(plan) = device.plan(op, values, &specs) {
         let plan = plan?;

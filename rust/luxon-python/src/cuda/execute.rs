@@ -1,0 +1,216 @@
+//! Plans carried out: addresses for places, compiled functions for sources, one Python call a step.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use luxon::buffer::Storage;
+use luxon::cuda::plan::Memory;
+use luxon::cuda::{Argument, Gemm, Launch, Matrix, Place, Plan, Source, Step};
+use luxon::device::{Device, DeviceBuffer};
+use luxon::{Error, Value};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use smallvec::SmallVec;
+
+use super::buffer::{Block, CudaBuffer, Pool, address, class};
+use super::failed;
+use crate::error::carry;
+
+/// A device behind a table of Python functions.
+pub struct Cuda {
+    name: String,
+    table: Py<PyAny>,
+    /// Whether freed blocks are kept; an emulated device frees them, so that their contents can be poisoned.
+    keeps: bool,
+    pool: Pool,
+    /// Handles of compiled kernels. A source is kept with its handles, so that its address names it.
+    functions: Mutex<HashMap<(usize, &'static str), (Arc<Source>, u64)>>,
+}
+
+/// The memory of a plan while it runs.
+struct Addresses<'a> {
+    inputs: &'a [&'a Value],
+    outputs: &'a [&'a Value],
+    scratch: SmallVec<[Block; 4]>,
+}
+
+impl Addresses<'_> {
+    fn of(&self, place: Place) -> Result<u64, Error> {
+        let start = match place.memory {
+            Memory::Input(index) => self.inputs.get(index).and_then(|value| start(value)),
+            Memory::Output(index) => self.outputs.get(index).and_then(|value| start(value)),
+            Memory::Scratch(index) => self.scratch.get(index).map(|block| block.address),
+        };
+        let start = start.ok_or_else(|| Error::Device("a plan names memory that is not there".into()))?;
+        Ok(start + place.offset as u64)
+    }
+}
+
+fn start(value: &Value) -> Option<u64> {
+    match value.storage() {
+        Storage::Device(buffer) => address(buffer.as_ref()),
+        _ => None,
+    }
+}
+
+impl Cuda {
+    /// A device behind a table.
+    pub fn new(name: String, table: &Bound<'_, PyAny>) -> PyResult<Cuda> {
+        let keeps = table.getattr("keeps_blocks")?.extract()?;
+        let table = table.clone().unbind();
+        Ok(Cuda { name, table, keeps, pool: Pool::default(), functions: Mutex::default() })
+    }
+
+    /// A block of at least `bytes` bytes.
+    fn block(&self, bytes: usize) -> Result<Block, Error> {
+        let class = class(bytes);
+        if let Some(block) = self.pool.take(class) {
+            return Ok(block);
+        }
+        Python::attach(|py| {
+            let ask = || -> PyResult<(u64, Py<PyAny>)> {
+                self.table.bind(py).call_method1(intern!(py, "allocate"), (class,))?.extract()
+            };
+            let made = ask().or_else(|error| {
+                // What is kept free may be what is missing.
+                let kept = self.pool.drain();
+                if kept.is_empty() {
+                    return Err(error);
+                }
+                drop(kept);
+                ask()
+            });
+            let (address, owner) = made.map_err(|error| failed(py, error, bytes))?;
+            Ok(Block { address, bytes: class, _owner: owner })
+        })
+    }
+
+    /// Takes a block back.
+    pub fn recycle(&self, block: Block) {
+        if self.keeps {
+            self.pool.give(block);
+        }
+    }
+
+    /// The handle of a kernel, compiled at its first use.
+    fn function(&self, py: Python<'_>, launch: &Launch) -> PyResult<u64> {
+        let key = (Arc::as_ptr(&launch.source) as usize, launch.name);
+        let known = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, handle)) = known().get(&key) {
+            return Ok(*handle);
+        }
+        let table = self.table.bind(py);
+        let handle = table.call_method1(intern!(py, "function"), (&launch.source.text, launch.name))?.extract()?;
+        known().insert(key, (Arc::clone(&launch.source), handle));
+        Ok(handle)
+    }
+
+    fn launch(&self, py: Python<'_>, launch: &Launch, memory: &Addresses<'_>) -> Result<(), Error> {
+        let function = self.function(py, launch).map_err(carry)?;
+        // The arguments one after the other, each at a multiple of 8 bytes, and the list of their addresses.
+        let mut words = SmallVec::<[u64; 48]>::new();
+        let mut starts = SmallVec::<[usize; 16]>::new();
+        for argument in &launch.arguments {
+            starts.push(words.len());
+            match argument {
+                Argument::Place(place) => words.push(memory.of(*place)?),
+                Argument::Null => words.push(0),
+                Argument::Bytes(bytes) => words.extend(bytes.chunks(8).map(|chunk| {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    u64::from_ne_bytes(word)
+                })),
+            }
+        }
+        let parameters: SmallVec<[*const u64; 16]> = starts.iter().map(|&start| &raw const words[start]).collect();
+        let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
+        let arguments = (function, gx, gy, gz, bx, by, bz, launch.shared, parameters.as_ptr() as usize);
+        self.table.bind(py).call_method1(intern!(py, "launch"), arguments).map_err(carry)?;
+        Ok(())
+    }
+
+    fn gemm(&self, py: Python<'_>, gemm: &Gemm, memory: &Addresses<'_>) -> Result<(), Error> {
+        let matrix = |matrix: &Matrix| -> Result<(u64, usize, usize, bool), Error> {
+            Ok((memory.of(matrix.place)?, matrix.stride, matrix.batch_stride, matrix.transposed))
+        };
+        let sizes = (gemm.rows, gemm.columns, gemm.inner, gemm.batch);
+        let (a, b, c) = (matrix(&gemm.a)?, matrix(&gemm.b)?, matrix(&gemm.c)?);
+        let arguments = (gemm.dtype.name(), sizes, a, b, c, gemm.alpha, gemm.beta);
+        self.table.bind(py).call_method1(intern!(py, "gemm"), arguments).map_err(carry)?;
+        Ok(())
+    }
+
+    fn step(&self, py: Python<'_>, step: &Step, memory: &Addresses<'_>) -> Result<(), Error> {
+        let table = self.table.bind(py);
+        let done = match step {
+            Step::Launch(launch) => return self.launch(py, launch, memory),
+            Step::Gemm(gemm) => return self.gemm(py, gemm, memory),
+            Step::Zero { place, bytes } => table.call_method1(intern!(py, "zero"), (memory.of(*place)?, *bytes)),
+            Step::Copy { from, to, bytes } => {
+                table.call_method1(intern!(py, "copy"), (memory.of(*to)?, memory.of(*from)?, *bytes))
+            }
+            Step::Write { to, bytes } => {
+                table.call_method1(intern!(py, "write"), (memory.of(*to)?, PyBytes::new(py, bytes)))
+            }
+        };
+        done.map(|_| ()).map_err(carry)
+    }
+}
+
+/// The address of one of this kind's buffers.
+fn own(buffer: &dyn DeviceBuffer) -> Result<u64, Error> {
+    address(buffer).ok_or_else(|| Error::Device("the memory is another device's".into()))
+}
+
+impl Device for Cuda {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn allocate(self: Arc<Self>, bytes: usize) -> Result<Arc<dyn DeviceBuffer>, Error> {
+        let block = self.block(bytes)?;
+        Ok(Arc::new(CudaBuffer::new(self, block, bytes)))
+    }
+
+    fn upload(&self, source: &[u8], destination: &dyn DeviceBuffer) -> Result<(), Error> {
+        if source.is_empty() {
+            return Ok(());
+        }
+        let to = own(destination)?;
+        Python::attach(|py| {
+            let arguments = (to, source.as_ptr() as usize, source.len());
+            self.table.bind(py).call_method1(intern!(py, "upload"), arguments).map(|_| ()).map_err(carry)
+        })
+    }
+
+    fn download(&self, source: &dyn DeviceBuffer, start: usize, destination: &mut [u8]) -> Result<(), Error> {
+        if destination.is_empty() {
+            return Ok(());
+        }
+        let from = own(source)? + start as u64;
+        Python::attach(|py| {
+            let arguments = (destination.as_mut_ptr() as usize, from, destination.len());
+            self.table.bind(py).call_method1(intern!(py, "download"), arguments).map(|_| ()).map_err(carry)
+        })
+    }
+
+    fn execute(&self, plan: &Plan, inputs: &[&Value], outputs: &[&Value]) -> Result<(), Error> {
+        let mut memory = Addresses { inputs, outputs, scratch: SmallVec::new() };
+        let mut run = || {
+            for &bytes in &plan.scratch {
+                memory.scratch.push(self.block(bytes)?);
+            }
+            Python::attach(|py| plan.steps.iter().try_for_each(|step| self.step(py, step, &memory)))
+        };
+        let done = run();
+        for block in memory.scratch {
+            self.recycle(block);
+        }
+        done
+    }
+
+    fn synchronize(&self) -> Result<(), Error> {
+        Python::attach(|py| self.table.bind(py).call_method0(intern!(py, "synchronize")).map(|_| ()).map_err(carry))
+    }
+}
