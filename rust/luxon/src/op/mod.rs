@@ -12,6 +12,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use crate::cuda::Plan;
+use crate::device::Device;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::Shape;
@@ -564,8 +565,14 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
         )?;
         return Ok(outputs);
     }
-    let inputs: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
-    family
-        .expand(&inputs)
-        .unwrap_or_else(|| Err(Error::Device(format!("{}: not supported on {}", op.name(), device.name()))))
+    let owned: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
+    family.expand(&owned).unwrap_or_else(|| through_host(op, inputs, device))
+}
+
+/// What a device has neither a kernel nor an expansion for: its inputs are brought to the host, where the
+/// caller waits for them, and its results back. That is for operations on small data, as decompositions are.
+fn through_host(op: &Op, inputs: &[&Tensor], device: &Arc<dyn Device>) -> Result<Outputs> {
+    let hosted = inputs.iter().map(|input| input.detach().to_host()).collect::<Result<SmallVec<[Tensor; 3]>>>()?;
+    let outputs = execute(op, &hosted.iter().collect::<SmallVec<[&Tensor; 3]>>())?;
+    outputs.iter().map(|output| output.to_device(device)).collect()
 }
