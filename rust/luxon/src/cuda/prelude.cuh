@@ -116,3 +116,4 @@ __device__ inline i64 thread_count() { return (i64)gridDim.x * blockDim.x; }
 
 // Elements that are read or written 16 bytes at a time.
 template <class T> struct alignas(16) Pack { T at[16 / sizeof(T)]; };
+// -- end of library

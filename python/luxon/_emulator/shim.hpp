@@ -8,15 +8,11 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <algorithm>
-#include <tuple>
-#include <utility>
 
 #define LUXON_EMULATED 1
-#define __global__ static
+#define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline
@@ -57,9 +53,8 @@ static void *scheduler;
 static char *stacks;
 static void (*body)(void **);
 static void **body_arguments;
-static bool fibered, reversed;
-static const char *failure;
-alignas(256) static unsigned char shared[256 << 10];
+static bool reversed;
+alignas(256) static unsigned char shared[228 << 10];
 
 #if !defined(__x86_64__)
 #error "the emulator's switch of stacks is written for x86-64"
@@ -87,8 +82,6 @@ luxon_switch:
     ret
 )");
 
-struct Unwind {};
-
 static void give_way() {
     Thread &me = threads[current];
     luxon_switch(&me.stack_pointer, scheduler);
@@ -107,13 +100,6 @@ static void gather(Gathering &gathering, unsigned expected, int kind) {
     me.at = number;
     while (gathering.number == number) give_way();
     me.waits = 0;
-}
-
-static void need_fibers(const char *what) {
-    if (fibered) return;
-    failure = what;
-    // The kernel is run again with fibers; nothing that it wrote before a barrier can differ then.
-    throw Unwind();
 }
 
 static void entry() {
@@ -143,7 +129,7 @@ static const char *run_fibers() {
     block_gathering = Gathering();
     for (unsigned warp = 0; warp < MOST / WARP; warp++) {
         warp_gathering[warp] = Gathering();
-        live_in_warp[warp] = warp * WARP >= count ? 0 : std::min<unsigned>(WARP, count - warp * WARP);
+        live_in_warp[warp] = warp * WARP >= count ? 0 : (count - warp * WARP < WARP ? count - warp * WARP : WARP);
     }
     for (unsigned index = 0; index < count; index++) {
         Thread &thread = threads[index];
@@ -185,38 +171,41 @@ static const char *run_loop() {
     return nullptr;
 }
 
-static const char *launch(void (*kernel)(void **), void **arguments, const unsigned *grid, const unsigned *block,
-                          bool with_fibers, bool backwards) {
+static const char *launch(void (*kernel)(void **), void **arguments, unsigned gx, unsigned gy, unsigned gz,
+                          unsigned bx, unsigned by, unsigned bz, unsigned shared_bytes, bool waits) {
     body = kernel;
     body_arguments = arguments;
-    gridDim = {grid[0], grid[1], grid[2]};
-    blockDim = {block[0], block[1], block[2]};
-    count = block[0] * block[1] * block[2];
+    gridDim = {gx, gy, gz};
+    blockDim = {bx, by, bz};
+    count = bx * by * bz;
     if (count == 0 || count > MOST) return "a block has 1 to 1024 threads";
-    fibered = with_fibers;
-    reversed = backwards;
-    unsigned blocks = grid[0] * grid[1] * grid[2];
+    if (shared_bytes > 227 << 10) return "a block has at most 227 KiB of shared memory";
+    const char *order = getenv("LUXON_EMULATOR_REVERSE");
+    reversed = order && *order && *order != '0';
+    unsigned blocks = gx * gy * gz;
     for (unsigned step = 0; step < blocks; step++) {
-        unsigned number = backwards ? blocks - 1 - step : step;
-        blockIdx = {number % grid[0], number / grid[0] % grid[1], number / (grid[0] * grid[1])};
-        if (with_fibers) memset(shared, 0xff, sizeof shared);
-        const char *problem = with_fibers ? run_fibers() : run_loop();
+        unsigned number = reversed ? blocks - 1 - step : step;
+        blockIdx = {number % gx, number / gx % gy, number / (gx * gy)};
+        if (shared_bytes) memset(shared, 0xff, shared_bytes);
+        const char *problem = waits ? run_fibers() : run_loop();
         if (problem) return problem;
     }
     return nullptr;
 }
 
+template <class T> struct Plain { typedef T type; };
+template <class T> struct Plain<const T> { typedef T type; };
+template <unsigned... Index> struct Sequence {};
+template <unsigned Count, unsigned... Index> struct Counted : Counted<Count - 1, Count - 1, Index...> {};
+template <unsigned... Index> struct Counted<0, Index...> { typedef Sequence<Index...> type; };
+
+// Calls a kernel with the arguments behind the addresses, as CUDA does by the kernel's own parameters.
 template <class Kernel, Kernel kernel> struct Call;
 template <class... Types, void (*kernel)(Types...)> struct Call<void (*)(Types...), kernel> {
-    template <size_t... Index> static void with(void **arguments, std::index_sequence<Index...>) {
-        kernel(*(std::remove_const_t<Types> *)arguments[Index]...);
+    template <unsigned... Index> static void with(void **arguments, Sequence<Index...>) {
+        kernel(*(typename Plain<Types>::type *)arguments[Index]...);
     }
-    static void run(void **arguments) { with(arguments, std::index_sequence_for<Types...>()); }
-    static constexpr unsigned arguments = sizeof...(Types);
-    static void sizes(unsigned *out) {
-        unsigned all[] = {(unsigned)sizeof(Types)..., 0};
-        for (unsigned index = 0; index < arguments; index++) out[index] = all[index];
-    }
+    static void run(void **arguments) { with(arguments, typename Counted<sizeof...(Types)>::type()); }
 };
 
 static unsigned lane() { return current % WARP; }
@@ -278,8 +267,8 @@ static int __syncthreads_or(int predicate) {
 }
 
 template <class T, class S> static T atomicAdd(T *place, S value) { T old = *place; *place = (T)(old + (T)value); return old; }
-template <class T, class S> static T atomicMax(T *place, S value) { T old = *place; *place = std::max(old, (T)value); return old; }
-template <class T, class S> static T atomicMin(T *place, S value) { T old = *place; *place = std::min(old, (T)value); return old; }
+template <class T, class S> static T atomicMax(T *place, S value) { T old = *place; *place = old > (T)value ? old : (T)value; return old; }
+template <class T, class S> static T atomicMin(T *place, S value) { T old = *place; *place = old < (T)value ? old : (T)value; return old; }
 template <class T, class S> static T atomicOr(T *place, S value) { T old = *place; *place = old | (T)value; return old; }
 template <class T, class S, class U> static T atomicCAS(T *place, S compare, U value) {
     T old = *place;
@@ -300,5 +289,13 @@ static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 template <class T> static inline T __ldg(const T *place) { return *place; }
 template <class T> static inline T __ldcs(const T *place) { return *place; }
 template <class T> static inline void __stcs(T *place, T value) { *place = value; }
-using std::max;
-using std::min;
+template <class T> static inline T max(T a, T b) { return a > b ? a : b; }
+template <class T> static inline T min(T a, T b) { return a < b ? a : b; }
+
+// Functions of CUDA's that the C library lacks.
+static inline double normcdf(double x) { return 0.5 * erfc(x * -0.70710678118654752440); }
+static inline float normcdff(float x) { return (float)normcdf((double)x); }
+static inline double sinpi(double x) { double r = x - 2.0 * rint(0.5 * x); return r == rint(r) ? copysign(0.0, x) : sin(3.14159265358979323846 * r); }
+static inline float sinpif(float x) { return (float)sinpi((double)x); }
+static inline double cospi(double x) { return cos(3.14159265358979323846 * (x - 2.0 * rint(0.5 * x))); }
+static inline float cospif(float x) { return (float)cospi((double)x); }
