@@ -116,4 +116,6 @@ __device__ inline i64 thread_count() { return (i64)gridDim.x * blockDim.x; }
 
 // Elements that are read or written 16 bytes at a time.
 template <class T> struct alignas(16) Pack { T at[16 / sizeof(T)]; };
+// As many as wanted.
+template <class T, int N> struct alignas(sizeof(T) * N) Lanes { T at[N]; };
 // -- end of library

@@ -11,6 +11,10 @@ use crate::dtype::DType;
 
 /// What every text begins with; see the file.
 pub const PRELUDE: &str = include_str!("prelude.cuh");
+/// Scalar functions, for texts that need them; goes first in a body.
+pub const MATH: &str = include_str!("math.cuh");
+/// What warps and blocks do together, likewise.
+pub const BLOCK: &str = include_str!("block.cuh");
 
 /// CUDA text with the key that stands for it.
 #[derive(Debug)]
@@ -36,12 +40,17 @@ pub fn source(key: String, body: impl FnOnce() -> String) -> Arc<Source> {
 
 /// A `.cu` file specialised by macros: `file("softmax", include_str!("softmax.cu"), &[("T", "f32")])`.
 pub fn file(name: &str, text: &str, macros: &[(&str, &str)]) -> Arc<Source> {
+    kernel(name, &[], text, macros)
+}
+
+/// A `.cu` file behind libraries, specialised by macros.
+pub fn kernel(name: &str, libraries: &[&str], text: &str, macros: &[(&str, &str)]) -> Arc<Source> {
     let mut key = name.to_owned();
     for (name, value) in macros {
         let _ = write!(key, " {name}={value}");
     }
     source(key, || {
-        let mut body = String::new();
+        let mut body = libraries.concat();
         for (name, value) in macros {
             let _ = writeln!(body, "#define {name} {value}");
         }

@@ -6,12 +6,15 @@
 use smallvec::smallvec;
 
 use crate::cpu::reduce::{Reduction, reduce};
+use crate::cuda::Plan;
 use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
 use crate::layout::{Axes, Shape, resolve_axes, show};
 use crate::op::elementwise::{Kernel, map};
 use crate::op::{Family, Gradients, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
+
+mod cuda;
 
 /// A reduction of some axes, which disappear from the shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +91,10 @@ impl Family for Reduce {
             );
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::plan(self, inputs[0], &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

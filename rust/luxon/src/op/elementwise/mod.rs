@@ -8,6 +8,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use crate::cpu::map;
+use crate::cuda::Plan;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::{Shape, broadcast_shapes};
@@ -15,6 +16,7 @@ use crate::op::linear::sum_to;
 use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply_map};
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
 pub mod table;
 
 pub use table::Kernel;
@@ -319,6 +321,10 @@ impl Family for Map {
         let even = inputs.iter().all(|input| input.shape() == outputs[0].shape());
         map::run(self, inputs, outputs[0], even);
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::plan(self, inputs, &outputs[0]))
     }
 
     fn saves(&self, wanted: u32) -> Saves {
