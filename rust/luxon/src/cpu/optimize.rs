@@ -8,12 +8,58 @@
 //! Results may overwrite their sources. Products and sums are rounded separately, so every instruction set
 //! gives the same bits at the speed of memory.
 
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
 use super::lanes::{LANES, Simd};
+use super::math::Math;
 use super::real::Real;
 use super::rows::{Input, Job, Output, run};
 
+/// What rules compute with: `f32` and `f64`, and the symbols from which a device's kernel is printed.
+pub trait Field:
+    Copy
+    + PartialOrd
+    + Neg<Output = Self>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Sync
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The nearest value to `value`.
+    fn from_f64(value: f64) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+}
+
+macro_rules! field {
+    ($($float:ty),*) => { $(impl Field for $float {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+        #[inline(always)]
+        fn from_f64(value: f64) -> Self {
+            value as $float
+        }
+        #[inline(always)]
+        fn sqrt(self) -> Self {
+            Math::sqrt(self)
+        }
+        #[inline(always)]
+        fn abs(self) -> Self {
+            Math::abs(self)
+        }
+    })* };
+}
+field!(f32, f64);
+
 /// The update of one element, given `SLOTS` numbers of state.
-pub trait Element<T: Real, const SLOTS: usize>: Copy + Sync {
+pub trait Element<T: Field, const SLOTS: usize>: Copy + Sync {
     /// The new parameter and the new state; to be `#[inline(always)]` and free of branches.
     fn element(&self, parameter: T, gradient: T, state: [T; SLOTS]) -> (T, [T; SLOTS]);
 }
@@ -43,7 +89,7 @@ const EACH: usize = 8192;
 /// # Safety
 /// Every pointer holds `leaf.length` elements; a destination is one of the sources or overlaps none, and
 /// destinations do not overlap each other.
-pub unsafe fn update<T: Real, R: Element<T, SLOTS>, const SLOTS: usize>(rule: &R, leaf: &Memory<T, SLOTS>) {
+pub unsafe fn update<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize>(rule: &R, leaf: &Memory<T, SLOTS>) {
     let job = Update {
         rule: *rule,
         parameter: Input::new(leaf.parameter),
@@ -66,7 +112,7 @@ struct Update<T, R, const SLOTS: usize> {
     new_state: [Output<T>; SLOTS],
 }
 
-impl<T: Real, R: Element<T, SLOTS>, const SLOTS: usize> Job for Update<T, R, SLOTS> {
+impl<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize> Job for Update<T, R, SLOTS> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
         let rule = self.rule;
@@ -87,19 +133,19 @@ impl<T: Real, R: Element<T, SLOTS>, const SLOTS: usize> Job for Update<T, R, SLO
     }
 }
 
-impl<T: Real, R: Element<T, SLOTS>, const SLOTS: usize> Update<T, R, SLOTS> {
+impl<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize> Update<T, R, SLOTS> {
     #[inline(always)]
     unsafe fn chunk<S: Simd>(&self, rule: &R, at: usize, length: usize) {
         // SAFETY: the caller's promise: `length` elements at `at` of every array.
         unsafe {
-            let mut parameter: [T; LANES] = S::load_some(self.parameter.at(at), length, T::ZERO);
-            let gradient: [T; LANES] = S::load_some(self.gradient.at(at), length, T::ZERO);
-            let mut state = [[T::ZERO; LANES]; SLOTS];
+            let mut parameter: [T; LANES] = S::load_some(self.parameter.at(at), length, <T as Field>::ZERO);
+            let gradient: [T; LANES] = S::load_some(self.gradient.at(at), length, <T as Field>::ZERO);
+            let mut state = [[<T as Field>::ZERO; LANES]; SLOTS];
             for slot in 0..SLOTS {
-                state[slot] = S::load_some(self.state[slot].at(at), length, T::ZERO);
+                state[slot] = S::load_some(self.state[slot].at(at), length, <T as Field>::ZERO);
             }
             for i in 0..LANES {
-                let mut before = [T::ZERO; SLOTS];
+                let mut before = [<T as Field>::ZERO; SLOTS];
                 for slot in 0..SLOTS {
                     before[slot] = state[slot][i];
                 }
@@ -126,7 +172,7 @@ mod tests {
     #[derive(Clone, Copy)]
     struct Momentum;
 
-    impl<T: Real> Element<T, 1> for Momentum {
+    impl<T: Real + Field> Element<T, 1> for Momentum {
         #[inline(always)]
         fn element(&self, parameter: T, gradient: T, [kept]: [T; 1]) -> (T, [T; 1]) {
             let kept = T::from_f64(0.9) * kept + gradient * gradient;
@@ -134,7 +180,7 @@ mod tests {
         }
     }
 
-    fn in_place<T: Real>(parameter: &mut [T], gradient: &[T], kept: &mut [T]) {
+    fn in_place<T: Real + Field>(parameter: &mut [T], gradient: &[T], kept: &mut [T]) {
         let (parameter_at, kept_at) = (parameter.as_mut_ptr(), kept.as_mut_ptr());
         let memory = Memory {
             parameter: parameter_at.cast_const(),

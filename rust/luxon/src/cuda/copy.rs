@@ -37,7 +37,7 @@ pub fn place(value: &Value, index: usize) -> Place {
 }
 
 /// The type in which elements of one size are moved.
-fn moved(dtype: DType) -> &'static str {
+pub fn moved(dtype: DType) -> &'static str {
     match dtype.size() {
         1 => "u8",
         2 => "u16",

@@ -10,6 +10,7 @@
 pub mod copy;
 pub mod plan;
 pub mod source;
+pub mod trace;
 
 pub use plan::{Argument, Gemm, Launch, Matrix, Place, Plan, Step};
 pub use source::{Source, c_type};

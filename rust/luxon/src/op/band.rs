@@ -14,6 +14,8 @@ use crate::layout::{Layout, Shape, resolve_axes, resolve_axis, show};
 use crate::op::{Family, Gradients, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
+
 /// An operation on the last two axes, rows and columns. Diagonal `d` holds the elements whose column is
 /// their row plus `d`.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +132,10 @@ impl Family for Band {
             }
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<crate::cuda::Plan>> {
+        Some(self.plan(inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -18,6 +18,8 @@ use crate::op::index::{Gather, beside};
 use crate::op::{Family, Gradients, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
+
 /// An operation that runs along an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scan {
@@ -124,6 +126,10 @@ impl Family for Scan {
             }
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<crate::cuda::Plan>> {
+        Some(self.plan(inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -16,6 +16,10 @@ use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply, apply_a
 use crate::runtime::threads::parallel;
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
+
+pub(crate) use cuda::argsort;
+
 /// An operation by order, along the last axis.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
@@ -106,6 +110,10 @@ impl Family for Order {
             }
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<crate::cuda::Plan>> {
+        Some(self.plan(inputs, outputs))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Shape, show};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Value};
 
 /// Something that is kept of a leaf between steps.
 ///
@@ -157,6 +157,15 @@ pub fn filled_like(names: &[&'static str], spec: &Spec, value: f64) -> Slots {
     names.iter().map(|&name| Slot { name, form: form.clone() }).collect()
 }
 
+/// One value everywhere, where the parameter is.
+fn filled(parameter: &Tensor, dtype: DType, shape: &Shape, value: f64) -> Result<Kept> {
+    Ok(match parameter.device() {
+        Some(device) => Tensor::from(Value::filled_on(device, dtype, shape, value.into())?),
+        None => Tensor::full(shape, value, dtype)?,
+    }
+    .into())
+}
+
 impl Slot {
     /// What is kept before the first step.
     ///
@@ -167,10 +176,10 @@ impl Slot {
             Form::Nothing => Kept::Nothing,
             Form::Number(number) => Kept::Number(*number),
             Form::Tensor { dtype, first: First::Parameter, .. } => parameter.detach().cast(*dtype)?.into(),
-            Form::Tensor { shape, dtype, first: First::Filled(value) } => Tensor::full(shape, *value, *dtype)?.into(),
+            Form::Tensor { shape, dtype, first: First::Filled(value) } => filled(parameter, *dtype, shape, *value)?,
             Form::Stack(spec) => {
-                let shape: Vec<usize> = std::iter::once(0).chain(spec.shape.iter().copied()).collect();
-                Tensor::zeros(&shape, spec.dtype)?.into()
+                let shape = Shape::collect(std::iter::once(0).chain(spec.shape.iter().copied()))?;
+                filled(parameter, spec.dtype, &shape, 0.0)?
             }
         })
     }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::cpu::optimize::{Element, Memory, update};
+use crate::cpu::optimize::{Element, Field, Memory, update};
 use crate::cpu::real::Real;
+use crate::cuda::trace::{self, Traced};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::linalg::vector_norm;
@@ -20,10 +21,10 @@ use crate::tensor::{Tensor, Value};
 /// The numbers of one step, in double precision; [`Numbers::at`] gives them in a leaf's type.
 pub trait Numbers: Copy {
     /// The numbers in the type `T`.
-    type At<T: Real>;
+    type At<T: Field>;
 
     /// Rounds every number.
-    fn at<T: Real>(&self) -> Self::At<T>;
+    fn at<T: Field>(&self) -> Self::At<T>;
 }
 
 /// Declares the struct of a step's numbers, with flags that choose between expressions.
@@ -37,9 +38,9 @@ macro_rules! numbers {
         }
 
         impl $crate::optim::pass::Numbers for $name<f64> {
-            type At<T: $crate::cpu::real::Real> = $name<T>;
+            type At<T: $crate::cpu::optimize::Field> = $name<T>;
 
-            fn at<T: $crate::cpu::real::Real>(&self) -> $name<T> {
+            fn at<T: $crate::cpu::optimize::Field>(&self) -> $name<T> {
                 $name { $($number: T::from_f64(self.$number),)* $($flag: self.$flag,)* }
             }
         }
@@ -60,8 +61,10 @@ pub fn fused<N: Numbers, const SLOTS: usize>(
 where
     N::At<f32>: Element<f32, SLOTS>,
     N::At<f64>: Element<f64, SLOTS>,
+    N::At<Traced>: Element<Traced, SLOTS>,
 {
     match parameter.dtype() {
+        DType::F32 | DType::F64 if parameter.device().is_some() => device_pass(numbers, &parameter, gradient, kept),
         DType::F32 => pass(&numbers.at::<f32>(), parameter, gradient, kept),
         DType::F64 => pass(&numbers.at::<f64>(), parameter, gradient, kept),
         dtype if dtype.is_half() => {
@@ -94,6 +97,7 @@ pub fn fused_kept<N: Numbers, const SLOTS: usize>(
 where
     N::At<f32>: Element<f32, SLOTS>,
     N::At<f64>: Element<f64, SLOTS>,
+    N::At<Traced>: Element<Traced, SLOTS>,
 {
     let mut tensors: SmallVec<[Tensor; SLOTS]> = SmallVec::new();
     for kept in &mut kept {
@@ -139,7 +143,7 @@ impl Successor {
     }
 }
 
-fn pass<T: Real, R: Element<T, SLOTS>, const SLOTS: usize>(
+fn pass<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize>(
     rule: &R,
     parameter: Tensor,
     gradient: &Tensor,
@@ -181,12 +185,51 @@ fn pass<T: Real, R: Element<T, SLOTS>, const SLOTS: usize>(
     Ok((Tensor { value: parameter.target, node: None }, new_kept))
 }
 
+/// The same on a device: a kernel printed from the rule, whose numbers it reads from the device's memory.
+fn device_pass<N: Numbers, const SLOTS: usize>(
+    numbers: &N,
+    parameter: &Tensor,
+    gradient: &Tensor,
+    slots: [Tensor; SLOTS],
+) -> Result<(Tensor, [Tensor; SLOTS])>
+where
+    N::At<Traced>: Element<Traced, SLOTS>,
+{
+    let Some(device) = parameter.device() else {
+        return Err(Error::Device("optim: the parameter is on no device".into()));
+    };
+    let mut inputs: SmallVec<[&Value; 5]> = SmallVec::new();
+    inputs.push(parameter.value());
+    inputs.push(gradient.value());
+    inputs.extend(slots.iter().map(|slot| &**slot.value()));
+    if let Some(other) = inputs.iter().find(|value| !value.device().is_some_and(|own| Arc::ptr_eq(own, device))) {
+        let place = other.device().map_or_else(|| "cpu".to_owned(), |other| other.name());
+        return Err(Error::Device(format!(
+            "optim: a parameter is on {}, its gradient or state on {place}; move them with to_device",
+            device.name()
+        )));
+    }
+    let plan = trace::plan(
+        || numbers.at::<Traced>(),
+        &inputs,
+        |rule, parameter, gradient, kept| rule.element(parameter, gradient, kept),
+    )?;
+    let empty = |_| Value::empty_on(device, parameter.dtype(), parameter.shape());
+    let outputs = (0..=SLOTS).map(empty).collect::<Result<SmallVec<[Value; 4]>>>()?;
+    device.execute(&plan, &inputs, &outputs.iter().collect::<SmallVec<[&Value; 4]>>())?;
+    let mut outputs = outputs.into_iter().map(Tensor::from);
+    let lost = || Error::value("optim", "a slot was lost");
+    let parameter = outputs.next().ok_or_else(lost)?;
+    let kept: SmallVec<[Tensor; SLOTS]> = outputs.collect();
+    Ok((parameter, kept.into_inner().map_err(|_| lost())?))
+}
+
 numbers! {
     /// `a * parameter + b * gradient`.
     Blend { a, b, } {}
 }
 
-impl<T: Real> Element<T, 0> for Blend<T> {
+impl<T: Field> Element<T, 0> for Blend<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, _state: [T; 0]) -> (T, [T; 0]) {
         (self.a * parameter + self.b * gradient, [])

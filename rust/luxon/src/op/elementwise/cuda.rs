@@ -170,7 +170,8 @@ impl Signature<'_> {
         if self.walks() {
             let _ = writeln!(text, "struct Walk {{ i64 size[{rank}], step[{inputs}][{rank}], gap[{inputs}]; }};");
         }
-        let mut signature: Vec<String> = (0..inputs).map(|i| format!("const {} *x{i}", c_type(self.types[i]))).collect();
+        let mut signature: Vec<String> =
+            (0..inputs).map(|i| format!("const {} *x{i}", c_type(self.types[i]))).collect();
         signature.push(format!("{result} *out"));
         for argument in (0..names.len()).filter(|&argument| self.map.scalars[argument].is_some()) {
             signature.push(format!("{} s{argument}", type_of(argument)));

@@ -18,6 +18,7 @@ use crate::op::linear::{Linear, Window, slice_layout};
 use crate::op::{Family, Gradients, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
 mod methods;
 pub mod nd;
 pub mod update;
@@ -310,6 +311,10 @@ impl Family for Gather {
             }
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<crate::cuda::Plan>> {
+        Some(self.plan(inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -2,7 +2,7 @@
 
 use super::{At, Definition, common};
 use crate::cpu::optimize::Element;
-use crate::cpu::real::Real;
+use crate::cpu::optimize::Field;
 use crate::error::Result;
 use crate::optim::leaf::{Kept, Slots, Spec, filled_like, zeros_like};
 use crate::optim::pass::{fused_kept, numbers};
@@ -39,7 +39,7 @@ numbers! {
     AdaGradNumbers { lr, weight_decay, inside, outside, } {}
 }
 
-impl<T: Real> Element<T, 1> for AdaGradNumbers<T> {
+impl<T: Field> Element<T, 1> for AdaGradNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [sum]: [T; 1]) -> (T, [T; 1]) {
         let gradient = gradient + self.weight_decay * parameter;
@@ -90,7 +90,7 @@ numbers! {
     RmsPropNumbers { lr, keep, take, inside, outside, weight_decay, momentum, } { centered, }
 }
 
-impl<T: Real> RmsPropNumbers<T> {
+impl<T: Field> RmsPropNumbers<T> {
     #[inline(always)]
     fn decayed(&self, parameter: T, gradient: T) -> T {
         gradient + self.weight_decay * parameter
@@ -107,7 +107,7 @@ impl<T: Real> RmsPropNumbers<T> {
     }
 }
 
-impl<T: Real> Element<T, 1> for RmsPropNumbers<T> {
+impl<T: Field> Element<T, 1> for RmsPropNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [square]: [T; 1]) -> (T, [T; 1]) {
         let gradient = self.decayed(parameter, gradient);
@@ -116,7 +116,7 @@ impl<T: Real> Element<T, 1> for RmsPropNumbers<T> {
     }
 }
 
-impl<T: Real> Element<T, 2> for RmsPropNumbers<T> {
+impl<T: Field> Element<T, 2> for RmsPropNumbers<T> {
     /// The second slot is the mean gradient where `centered`, else the momentum buffer.
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [square, second]: [T; 2]) -> (T, [T; 2]) {
@@ -132,7 +132,7 @@ impl<T: Real> Element<T, 2> for RmsPropNumbers<T> {
     }
 }
 
-impl<T: Real> Element<T, 3> for RmsPropNumbers<T> {
+impl<T: Field> Element<T, 3> for RmsPropNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [square, mean, buffer]: [T; 3]) -> (T, [T; 3]) {
         let gradient = self.decayed(parameter, gradient);
@@ -197,7 +197,7 @@ numbers! {
     AdaDeltaNumbers { lr, keep, take, eps, weight_decay, } {}
 }
 
-impl<T: Real> Element<T, 2> for AdaDeltaNumbers<T> {
+impl<T: Field> Element<T, 2> for AdaDeltaNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [square, moved]: [T; 2]) -> (T, [T; 2]) {
         let gradient = gradient + self.weight_decay * parameter;
@@ -245,7 +245,7 @@ numbers! {
     AsgdNumbers { eta, shrink, mu, weight_decay, } { averaging, }
 }
 
-impl<T: Real> Element<T, 1> for AsgdNumbers<T> {
+impl<T: Field> Element<T, 1> for AsgdNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [average]: [T; 1]) -> (T, [T; 1]) {
         let gradient = gradient + self.weight_decay * parameter;

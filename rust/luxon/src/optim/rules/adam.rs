@@ -5,7 +5,7 @@
 
 use super::{At, Definition, common};
 use crate::cpu::optimize::Element;
-use crate::cpu::real::Real;
+use crate::cpu::optimize::Field;
 use crate::error::Result;
 use crate::optim::leaf::{Form, Kept, Slot, Slots, Spec, filled_like, zeros_like};
 use crate::optim::pass::{Numbers, blend, fused_kept, norm, numbers};
@@ -48,9 +48,9 @@ struct Moments<T, const KIND: u8> {
 }
 
 impl<const KIND: u8> Numbers for Moments<f64, KIND> {
-    type At<T: Real> = Moments<T, KIND>;
+    type At<T: Field> = Moments<T, KIND>;
 
-    fn at<T: Real>(&self) -> Moments<T, KIND> {
+    fn at<T: Field>(&self) -> Moments<T, KIND> {
         Moments {
             take_first: T::from_f64(self.take_first),
             keep_second: T::from_f64(self.keep_second),
@@ -98,7 +98,7 @@ impl<const KIND: u8> Moments<f64, KIND> {
     }
 }
 
-impl<T: Real, const KIND: u8> Moments<T, KIND> {
+impl<T: Field, const KIND: u8> Moments<T, KIND> {
     #[inline(always)]
     fn moments(&self, gradient: T, first: T, second: T) -> (T, T) {
         let first = first + (gradient - first) * self.take_first;
@@ -126,7 +126,7 @@ impl<T: Real, const KIND: u8> Moments<T, KIND> {
     }
 }
 
-impl<T: Real, const KIND: u8> Element<T, 2> for Moments<T, KIND> {
+impl<T: Field, const KIND: u8> Element<T, 2> for Moments<T, KIND> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [first, second]: [T; 2]) -> (T, [T; 2]) {
         let gradient = gradient + self.weight_decay * parameter;
@@ -135,7 +135,7 @@ impl<T: Real, const KIND: u8> Element<T, 2> for Moments<T, KIND> {
     }
 }
 
-impl<T: Real, const KIND: u8> Element<T, 3> for Moments<T, KIND> {
+impl<T: Field, const KIND: u8> Element<T, 3> for Moments<T, KIND> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [first, second, largest]: [T; 3]) -> (T, [T; 3]) {
         let gradient = gradient + self.weight_decay * parameter;
@@ -476,7 +476,7 @@ numbers! {
     AdaMaxNumbers { step, take, keep_largest, eps, weight_decay, } {}
 }
 
-impl<T: Real> Element<T, 2> for AdaMaxNumbers<T> {
+impl<T: Field> Element<T, 2> for AdaMaxNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [first, largest]: [T; 2]) -> (T, [T; 2]) {
         let gradient = gradient + self.weight_decay * parameter;
@@ -536,15 +536,15 @@ struct Optimistic<T> {
 }
 
 impl Numbers for Optimistic<f64> {
-    type At<T: Real> = Optimistic<T>;
+    type At<T: Field> = Optimistic<T>;
 
-    fn at<T: Real>(&self) -> Optimistic<T> {
+    fn at<T: Field>(&self) -> Optimistic<T> {
         let (lr, now, before) = (T::from_f64(self.lr), T::from_f64(self.now), T::from_f64(self.before));
         Optimistic { adam: self.adam.at(), lr, now, before }
     }
 }
 
-impl<T: Real> Element<T, 3> for Optimistic<T> {
+impl<T: Field> Element<T, 3> for Optimistic<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [first, second, previous]: [T; 3]) -> (T, [T; 3]) {
         let (direction, [first, second]) = self.adam.element(T::ZERO, gradient, [first, second]);

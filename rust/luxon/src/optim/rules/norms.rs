@@ -3,7 +3,7 @@
 use super::adam::trust;
 use super::{At, Definition, common};
 use crate::cpu::optimize::Element;
-use crate::cpu::real::Real;
+use crate::cpu::optimize::Field;
 use crate::error::Result;
 use crate::optim::leaf::{Form, Kept, Slot, Slots, Spec, zeros_like};
 use crate::optim::pass::{blend, fused_kept, norm, numbers};
@@ -33,7 +33,7 @@ numbers! {
     Momentum { scale, keep, decay, lr, } { nesterov, }
 }
 
-impl<T: Real> Element<T, 1> for Momentum<T> {
+impl<T: Field> Element<T, 1> for Momentum<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [buffer]: [T; 1]) -> (T, [T; 1]) {
         let step = self.scale * gradient + self.decay * parameter;

@@ -2,7 +2,7 @@
 
 use super::{At, Definition, common};
 use crate::cpu::optimize::Element;
-use crate::cpu::real::Real;
+use crate::cpu::optimize::Field;
 use crate::error::{Error, Result};
 use crate::optim::leaf::{Kept, Slots, Spec, zeros_like};
 use crate::optim::pass::{fused_kept, numbers};
@@ -32,7 +32,7 @@ numbers! {
     Numbers { lr, momentum, keep, take, weight_decay, } { nesterov, }
 }
 
-impl<T: Real> Element<T, 0> for Numbers<T> {
+impl<T: Field> Element<T, 0> for Numbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, _state: [T; 0]) -> (T, [T; 0]) {
         let gradient = gradient + self.weight_decay * parameter;
@@ -40,7 +40,7 @@ impl<T: Real> Element<T, 0> for Numbers<T> {
     }
 }
 
-impl<T: Real> Element<T, 1> for Numbers<T> {
+impl<T: Field> Element<T, 1> for Numbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [buffer]: [T; 1]) -> (T, [T; 1]) {
         let gradient = gradient + self.weight_decay * parameter;

@@ -2,7 +2,7 @@
 
 use super::{At, Definition, common};
 use crate::cpu::optimize::Element;
-use crate::cpu::real::Real;
+use crate::cpu::optimize::Field;
 use crate::error::{Error, Result};
 use crate::optim::leaf::{First, Form, Kept, Slot, Slots, Spec, zeros_like};
 use crate::optim::pass::{fused_kept, numbers};
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// -1, 0 or 1; NaN stays.
 #[inline(always)]
-fn sign<T: Real>(value: T) -> T {
+fn sign<T: Field>(value: T) -> T {
     let up = if value > T::ZERO { T::ONE } else { value };
     if value < T::ZERO { -T::ONE } else { up }
 }
@@ -35,7 +35,7 @@ numbers! {
     RpropNumbers { shrink, grow, least, most, } {}
 }
 
-impl<T: Real> Element<T, 2> for RpropNumbers<T> {
+impl<T: Field> Element<T, 2> for RpropNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [previous, size]: [T; 2]) -> (T, [T; 2]) {
         let agreement = gradient * previous;
@@ -92,7 +92,7 @@ numbers! {
     LionNumbers { lr, shrink, keep_now, take_now, keep, take, } {}
 }
 
-impl<T: Real> Element<T, 1> for LionNumbers<T> {
+impl<T: Field> Element<T, 1> for LionNumbers<T> {
     #[inline(always)]
     fn element(&self, parameter: T, gradient: T, [average]: [T; 1]) -> (T, [T; 1]) {
         let direction = self.keep_now * average + self.take_now * gradient;
