@@ -57,4 +57,20 @@ template <class W> __device__ inline Moments<W> with(Moments<W> all, W x) {
     W count = all.count + (W)1, apart = x - all.mean, mean = all.mean + apart / count;
     return {count, mean, all.square + apart * (x - mean)};
 }
+
+// The largest of some numbers, and the sum of the exponentials of all less it: one pass over a row. A NaN makes
+// the sum one.
+template <class W> struct Exponentials { W largest, sum; };
+template <class W> __device__ inline Exponentials<W> with_exponential(Exponentials<W> all, W x) {
+    if (x > all.largest) return {x, all.sum * m::exp(all.largest - x) + (W)1};
+    return {all.largest, all.sum + (x == all.largest ? (W)1 : m::exp(x - all.largest))};
+}
+template <class W> struct JoinExponentials {
+    __device__ static inline Exponentials<W> combine(Exponentials<W> a, Exponentials<W> b) {
+        W largest = a.largest > b.largest ? a.largest : b.largest;
+        W left = a.largest == largest ? a.sum : a.sum * m::exp(a.largest - largest);
+        W right = b.largest == largest ? b.sum : b.sum * m::exp(b.largest - largest);
+        return {largest, left + right};
+    }
+};
 // -- end of library

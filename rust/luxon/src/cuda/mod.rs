@@ -9,6 +9,7 @@
 
 pub mod copy;
 pub mod plan;
+pub mod rows;
 pub mod source;
 pub mod trace;
 

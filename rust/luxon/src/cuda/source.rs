@@ -13,8 +13,10 @@ use crate::dtype::DType;
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 /// Scalar functions, for texts that need them; goes first in a body.
 pub const MATH: &str = include_str!("math.cuh");
-/// What warps and blocks do together, likewise.
-pub const BLOCK: &str = include_str!("block.cuh");
+/// What warps and blocks do together, with [`MATH`].
+pub const BLOCK: &str = concat!(include_str!("math.cuh"), include_str!("block.cuh"));
+/// Walking along rows, behind the macros of [`super::rows::Rows`].
+pub const ROWS: &str = include_str!("rows.cuh");
 
 /// CUDA text with the key that stands for it.
 #[derive(Debug)]
@@ -40,11 +42,11 @@ pub fn source(key: String, body: impl FnOnce() -> String) -> Arc<Source> {
 
 /// A `.cu` file specialised by macros: `file("softmax", include_str!("softmax.cu"), &[("T", "f32")])`.
 pub fn file(name: &str, text: &str, macros: &[(&str, &str)]) -> Arc<Source> {
-    kernel(name, &[], text, macros)
+    kernel(name, &[], &[text], macros)
 }
 
-/// A `.cu` file behind libraries, specialised by macros.
-pub fn kernel(name: &str, libraries: &[&str], text: &str, macros: &[(&str, &str)]) -> Arc<Source> {
+/// `.cu` files specialised by macros, behind libraries that the macros do not concern.
+pub fn kernel(name: &str, libraries: &[&str], texts: &[&str], macros: &[(&str, &str)]) -> Arc<Source> {
     let mut key = name.to_owned();
     for (name, value) in macros {
         let _ = write!(key, " {name}={value}");
@@ -54,7 +56,7 @@ pub fn kernel(name: &str, libraries: &[&str], text: &str, macros: &[(&str, &str)
         for (name, value) in macros {
             let _ = writeln!(body, "#define {name} {value}");
         }
-        body + text
+        body + &texts.concat()
     })
 }
 

@@ -8,11 +8,14 @@ use smallvec::smallvec;
 
 use super::{compute_dtype, pull_expansion, push_expansion, with_real};
 use crate::cpu::softmax as kernel;
+use crate::cuda::Plan;
 use crate::error::Result;
 use crate::layout::{Shape, resolve_axes, resolve_axis};
 use crate::op::elementwise::{Kernel, map};
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
+
+mod cuda;
 
 /// A function of whole rows along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +138,10 @@ impl Family for Softmax {
             }
         });
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::plan(*self, inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -133,7 +133,7 @@ pub(super) fn plan(op: &Reduce, input: &Value, output: &Spec) -> Result<Plan> {
         ("GROUP", &threads),
     ];
     macros.extend(KINDS);
-    let source = kernel("reduce", &[BLOCK], include_str!("reduce.cu"), &macros);
+    let source = kernel("reduce", &[BLOCK], &[include_str!("reduce.cu")], &macros);
     let mut numbers = [0i64; 4 * MAX_RANK];
     for (index, axes) in [&kept, &gone].into_iter().enumerate() {
         for (axis, &(size, stride)) in axes.iter().enumerate() {
