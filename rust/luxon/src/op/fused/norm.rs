@@ -10,11 +10,14 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{pull_expansion, push_expansion, with_real};
 use crate::cpu::norm as kernel;
+use crate::cuda::Plan;
 use crate::error::Result;
 use crate::layout::Shape;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply_all};
 use crate::tensor::{Tensor, Value};
 use crate::transform::vjp_through;
+
+mod cuda;
 
 /// What the statistics are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,6 +235,10 @@ impl Family for Norm {
         Ok(())
     }
 
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::plan(self, inputs, outputs))
+    }
+
     fn saves(&self, _wanted: u32) -> Saves {
         Saves::INPUTS
     }
@@ -321,6 +328,10 @@ impl Family for NormGradient {
             }
         });
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], _outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::gradient(self, inputs))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

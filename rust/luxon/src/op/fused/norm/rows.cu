@@ -1,0 +1,115 @@
+// Normalisation of rows: layer, RMS and group norm, and the gradient in x. T is f32 or f64; CENTRED says whether
+// there is a mean. A row's weights begin at `row % groups * affine` and hold for `spread` elements each.
+struct Total : Sum<T> {};
+struct TwoTotals : SumTwo<T> {};
+struct Joined : JoinMoments<T> {};
+
+// The number of the weight of element `at`; without a division where every element has its own.
+__device__ inline i64 weight_of(i64 at, i64 spread) { return spread == 1 ? at : at / spread; }
+
+extern "C" __global__ void norm_rows(const T *x, const T *weight, const T *bias, T *y, T *means, T *deviations,
+                                     i64 rows, i64 length, i64 groups, i64 affine, i64 spread, f64 eps) {
+    i64 row = ROW;
+    if (row >= rows) return;
+    x += row * length;
+    y += row * length;
+    i64 first = groups == 1 ? 0 : row % groups * affine;
+    if (weight) weight += first;
+    if (bias) bias += first;
+    T mean = (T)0, variance;
+    HOLDS(kept)
+#if PACKS > 0
+    T sum = (T)0;
+    EACH_PACK(length) {
+        HOLD(kept, x);
+        EACH_LANE sum += CENTRED ? kept[pack].at[lane] : kept[pack].at[lane] * kept[pack].at[lane];
+    }
+    sum = group_all<Total, GROUP>(sum);
+#if CENTRED
+    mean = sum / (T)length;
+    T squares = (T)0;
+    EACH_PACK(length) EACH_LANE {
+        T apart = kept[pack].at[lane] - mean;
+        squares += apart * apart;
+    }
+    variance = group_all<Total, GROUP>(squares) / (T)length;
+#else
+    variance = sum / (T)length;
+#endif
+#elif CENTRED
+    Moments<T> all = {(T)0, (T)0, (T)0};
+    EACH_PACK(length) {
+        Lanes<T, VECTOR> some = HELD(kept, x);
+        EACH_LANE all = with(all, some.at[lane]);
+    }
+    all = group_all<Joined, GROUP>(all);
+    mean = all.mean;
+    variance = all.square / (T)length;
+#else
+    T sum = (T)0;
+    EACH_PACK(length) {
+        Lanes<T, VECTOR> some = HELD(kept, x);
+        EACH_LANE sum += some.at[lane] * some.at[lane];
+    }
+    variance = group_all<Total, GROUP>(sum) / (T)length;
+#endif
+    T deviation = m::rsqrt(variance + (T)eps);
+    if (HERE == 0) {
+        if (means) means[row] = mean;
+        deviations[row] = deviation;
+    }
+    EACH_PACK(length) {
+        Lanes<T, VECTOR> some = HELD(kept, x);
+        EACH_LANE {
+            i64 which = weight_of(at + lane, spread);
+            T value = (some.at[lane] - mean) * deviation;
+            if (weight) value *= weight[which];
+            if (bias) value += bias[which];
+            some.at[lane] = value;
+        }
+        STORE(y, some);
+    }
+}
+
+extern "C" __global__ void norm_rows_gradient(const T *dy, const T *x, const T *means, const T *deviations,
+                                              const T *weight, T *dx, i64 rows, i64 length, i64 groups, i64 affine,
+                                              i64 spread) {
+    i64 row = ROW;
+    if (row >= rows) return;
+    dy += row * length;
+    x += row * length;
+    dx += row * length;
+    if (weight && groups != 1) weight += row % groups * affine;
+    T mean = CENTRED ? means[row] : (T)0, deviation = deviations[row];
+    HOLDS(slopes)
+    HOLDS(kept)
+    Two<T> sums = {(T)0, (T)0};
+    EACH_PACK(length) {
+        HOLD(slopes, dy);
+        HOLD(kept, x);
+        Lanes<T, VECTOR> slope = HELD(slopes, dy), some = HELD(kept, x);
+        EACH_LANE {
+            if (weight) slope.at[lane] *= weight[weight_of(at + lane, spread)];
+            some.at[lane] = (some.at[lane] - mean) * deviation;
+            sums.a += slope.at[lane];
+            sums.b += slope.at[lane] * some.at[lane];
+        }
+#if PACKS > 0
+        slopes[pack] = slope;
+        kept[pack] = some;
+#endif
+    }
+    sums = group_all<TwoTotals, GROUP>(sums);
+    T shift = CENTRED ? sums.a / (T)length : (T)0, tilt = sums.b / (T)length;
+    EACH_PACK(length) {
+        Lanes<T, VECTOR> slope = HELD(slopes, dy), some = HELD(kept, x);
+        EACH_LANE {
+#if PACKS == 0
+            if (weight) slope.at[lane] *= weight[weight_of(at + lane, spread)];
+            some.at[lane] = (some.at[lane] - mean) * deviation;
+#endif
+            some.at[lane] = (slope.at[lane] - shift - some.at[lane] * tilt) * deviation;
+        }
+        STORE(dx, some);
+    }
+}
