@@ -15,6 +15,8 @@ pub const PRELUDE: &str = include_str!("prelude.cuh");
 pub const MATH: &str = include_str!("math.cuh");
 /// What warps and blocks do together, with [`MATH`].
 pub const BLOCK: &str = concat!(include_str!("math.cuh"), include_str!("block.cuh"));
+/// The words of random numbers, likewise.
+pub const THREEFRY: &str = include_str!("threefry.cuh");
 /// Walking along rows, behind the macros of [`super::rows::Rows`].
 pub const ROWS: &str = include_str!("rows.cuh");
 

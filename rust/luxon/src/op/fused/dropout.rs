@@ -7,6 +7,8 @@ use smallvec::smallvec;
 
 use super::joined_float;
 use crate::cpu::random::{Key, dropout as kernel};
+use crate::cuda::source::{THREEFRY, c_type, c_working, kernel as text};
+use crate::cuda::{Launch, Place, Plan};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::layout::{Shape, resolve_axes};
@@ -32,6 +34,35 @@ impl Dropout {
     }
 }
 
+/// Threads of a block on a CUDA device, and blocks of its largest launch.
+const THREADS: usize = 256;
+const MOST_BLOCKS: usize = 1 << 14;
+
+impl Dropout {
+    /// The same coins on a CUDA device.
+    fn plan(&self, inputs: &[&Value]) -> Result<Plan> {
+        let mut plan = Plan::new();
+        let (count, dtype) = (inputs[0].count(), inputs[0].dtype());
+        if count == 0 {
+            return Ok(plan);
+        }
+        let x = plan.contiguous(inputs, 0)?;
+        if self.keep >= 1.0 {
+            plan.steps.push(crate::cuda::Step::Copy { from: x, to: Place::output(0), bytes: count * dtype.size() });
+            return Ok(plan);
+        }
+        let vector = if x.offset % 16 == 0 { 16 / dtype.size() } else { 1 };
+        let (packs, rest) = (count / vector, count % vector);
+        let macros = [("S", c_type(dtype)), ("T", c_working(dtype)), ("VECTOR", &vector.to_string())];
+        let source = text("dropout", &[THREEFRY], &[include_str!("dropout/dropout.cu")], &macros);
+        let blocks = packs.max(rest).div_ceil(THREADS).min(MOST_BLOCKS);
+        let launch = Launch::new(source, "dropout", blocks, THREADS as u32)?.with(x).with(Place::output(0));
+        let launch = launch.with(self.key.0).with(self.key.1).with(self.keep as f32).with(1.0 / self.keep);
+        plan.launch(launch.with(packs).with(rest));
+        Ok(plan)
+    }
+}
+
 impl Family for Dropout {
     fn name(&self) -> &'static str {
         "dropout"
@@ -54,6 +85,10 @@ impl Family for Dropout {
             other => return Err(Error::unsupported("dropout", other, "floating types")),
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], _outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(self.plan(inputs))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -10,12 +10,15 @@ use smallvec::smallvec;
 use super::{pull_expansion, push_expansion, with_real};
 use crate::cpu::loss as kernel;
 use crate::cpu::real::Real;
+use crate::cuda::Plan;
 use crate::dtype::Kind;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::op::elementwise::{Kernel, map};
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
+
+mod cuda;
 
 /// A loss, or the gradient of one with respect to its prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -232,6 +235,10 @@ impl Family for Loss {
             }
         }
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::plan(self, inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {
