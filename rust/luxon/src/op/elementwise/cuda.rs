@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Domain, MAX_ARITY, Map};
 use crate::cuda::copy::place;
-use crate::cuda::source::{MATH, c_type, c_working, source};
+use crate::cuda::source::{MATH, c_type, source};
 use crate::cuda::{Argument, Launch, Plan, Source};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -152,7 +152,7 @@ impl Signature<'_> {
     fn text(&self) -> String {
         let (kernel, width, rank, inputs) = (self.map.kernel, self.width, self.rank, self.types.len());
         let select = kernel.domain() == Domain::Select;
-        let (result, working) = (c_type(self.output), c_working(self.working()));
+        let (result, working) = (c_type(self.output), c_type(self.working()));
         let names = kernel.arguments();
         // A condition is no number.
         let type_of = |argument: usize| if select && argument == 0 { "bool" } else { working };

@@ -11,12 +11,15 @@ use super::resample::along;
 pub use super::windows::{Axis, Windows};
 use super::with_real;
 use crate::cpu::pool::{self as kernel, Span};
+use crate::cuda::Plan;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::op::index::{Gather, beside};
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
+
+mod cuda;
 
 /// Where windows are further apart than this along a row, runs of their taps are too short to be worth
 /// laying a plane out for them: windows are then taken one by one, and means by a product with a matrix.
@@ -282,6 +285,10 @@ impl Family for Pool {
             }
         });
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(cuda::plan(self, inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {
