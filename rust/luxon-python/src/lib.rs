@@ -42,6 +42,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(device::memory_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(device::set_threads, module)?)?;
     module.add_function(wrap_pyfunction!(cuda::synchronize, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::_start_device_report, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::_stop_device_report, module)?)?;
     network::register(module)?;
     random::register(module)?;
     file::register(module)?;

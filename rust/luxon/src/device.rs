@@ -111,3 +111,44 @@ impl fmt::Debug for dyn Device {
         out.write_str(&self.name())
     }
 }
+
+/// Which way operations went on devices: for tests, and for whoever asks why something is slow.
+pub mod report {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, PoisonError};
+
+    use crate::op::Op;
+
+    /// How a device carried an operation out.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Way {
+        /// By its plan.
+        Kernel,
+        /// In other operations.
+        Expansion,
+        /// On the host, which waited for its inputs.
+        Host,
+    }
+
+    static ON: AtomicBool = AtomicBool::new(false);
+    static COUNTS: Mutex<BTreeMap<(&'static str, Way), usize>> = Mutex::new(BTreeMap::new());
+
+    /// Starts counting from nothing.
+    pub fn start() {
+        COUNTS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        ON.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops counting: how often each operation went each way.
+    pub fn stop() -> BTreeMap<(&'static str, Way), usize> {
+        ON.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *COUNTS.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn note(op: &Op, way: Way) {
+        if ON.load(Ordering::Relaxed) {
+            *COUNTS.lock().unwrap_or_else(PoisonError::into_inner).entry((op.name(), way)).or_default() += 1;
+        }
+    }
+}

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use luxon::Error;
 use luxon::device::Device;
+use luxon::device::report::Way;
 use pyo3::prelude::*;
 
 use crate::error::{carry, raise};
@@ -51,6 +52,23 @@ pub fn synchronize(py: Python<'_>, device: crate::device::DeviceArg) -> PyResult
         None => Ok(()),
         Some(device) => py.detach(|| device.synchronize()).map_err(raise),
     }
+}
+
+/// Starts counting which way operations go on devices.
+#[pyfunction]
+pub fn _start_device_report() {
+    luxon::device::report::start();
+}
+
+/// Stops counting: (operation, "kernel", "expansion" or "host", how often).
+#[pyfunction]
+pub fn _stop_device_report() -> Vec<(&'static str, &'static str, usize)> {
+    let name = |way| match way {
+        Way::Kernel => "kernel",
+        Way::Expansion => "expansion",
+        Way::Host => "host",
+    };
+    luxon::device::report::stop().into_iter().map(|((op, way), count)| (op, name(way), count)).collect()
 }
 
 /// A Python call's failure as an error of the core: memory that ran out is told apart.

@@ -13,6 +13,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::cuda::Plan;
 use crate::device::Device;
+use crate::device::report::{self, Way};
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::Shape;
@@ -553,6 +554,7 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
     let values = &values[..];
     let specs = family.outputs(values)?;
     if let Some(plan) = device.plan(op, values, &specs) {
+        report::note(op, Way::Kernel);
         let plan = plan?;
         let mut outputs = Outputs::new();
         for spec in &specs {
@@ -566,7 +568,12 @@ fn execute_elsewhere(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<O
         return Ok(outputs);
     }
     let owned: Vec<Tensor> = inputs.iter().map(|input| (*input).clone()).collect();
-    family.expand(&owned).unwrap_or_else(|| through_host(op, inputs, device))
+    if let Some(expanded) = family.expand(&owned) {
+        report::note(op, Way::Expansion);
+        return expanded;
+    }
+    report::note(op, Way::Host);
+    through_host(op, inputs, device)
 }
 
 /// What a device has neither a kernel nor an expansion for: its inputs are brought to the host, where the

@@ -15,6 +15,8 @@ use super::activation::{Activation, Epilogue};
 use super::dense_gradient::by_kernels;
 use super::{compute_dtype, joined_float, with_real};
 use crate::cpu::gemm::{Finish, Gemm, gemm};
+use crate::cuda::copy::{Elements, place};
+use crate::cuda::{self, Matrix, Place, Plan};
 use crate::error::{Error, Result};
 use crate::layout::{Axes, Layout, Shape, show};
 use crate::op::elementwise::{Map, accumulate};
@@ -124,6 +126,11 @@ impl Family for Dense {
         })
     }
 
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        // The activation is an operation of its own there.
+        self.activation.is_none().then(|| plan(inputs, &outputs[0]))
+    }
+
     fn saves(&self, wanted: u32) -> Saves {
         let all = if self.activation().reads_argument() { u32::MAX } else { 0 };
         Saves { inputs: all | (wanted & 1) << 1 | (wanted >> 1 & 1), output: self.activation().reads_output() }
@@ -201,14 +208,50 @@ impl Family for Dense {
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
         let define = || {
+            if self.activation.is_some() {
+                let y = apply(Dense { activation: None }, &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?;
+                return Ok(smallvec![self.activation().apply(y)?]);
+            }
             let mut y = matmul(&inputs[0], &inputs[1].matrix_transpose()?)?;
             if let Some(bias) = inputs.get(2) {
                 y = y.add(bias)?;
             }
-            Ok(smallvec![self.activation().apply(y)?])
+            Ok(smallvec![y])
         };
         Some(define())
     }
+}
+
+/// The bias in every row, and one product onto it.
+fn plan(inputs: &[&Value], output: &Spec) -> Result<Plan> {
+    let mut plan = Plan::new();
+    let (n, k) = (inputs[1].shape()[0], inputs[1].shape()[1]);
+    let (dtype, count) = (output.dtype, output.shape.iter().product::<usize>());
+    if count == 0 {
+        return Ok(plan);
+    }
+    let (to, rows) = (Place::output(0), count / n);
+    if inputs.len() > 2 {
+        let shape = Shape::from_slice(&[rows, n])?;
+        let bias =
+            Elements { strides: inputs[2].layout().broadcast("linear", &shape)?.strides, ..Elements::input(inputs, 2) };
+        plan.copy(&shape, &bias, &Elements::dense(to, dtype, &shape))?;
+    } else if k == 0 {
+        plan.zero(to, count * dtype.size());
+    }
+    if k > 0 {
+        let x = plan.contiguous(inputs, 0)?;
+        // A weight that lies transposed is read as it lies.
+        let layout = inputs[1].layout();
+        let lies_transposed = layout.strides[..] == [1, n as isize] && n > 1;
+        let weight = if lies_transposed { place(inputs[1], 1) } else { plan.contiguous(inputs, 1)? };
+        let matrix = |place, stride, transposed| Matrix { place, stride, batch_stride: 0, transposed };
+        let weight = if lies_transposed { matrix(weight, n, false) } else { matrix(weight, k, true) };
+        let beta = if inputs.len() > 2 { 1.0 } else { 0.0 };
+        let (a, c) = (matrix(x, k, false), matrix(to, n, false));
+        plan.gemm(cuda::Gemm { dtype, rows, columns: n, inner: k, batch: 1, a, b: weight, c, alpha: 1.0, beta });
+    }
+    Ok(plan)
 }
 
 /// `activation(x W^T + b)` with x (..., in), weight (out, in) and bias (out,).

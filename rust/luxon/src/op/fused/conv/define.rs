@@ -1,12 +1,12 @@
 //! The definition of convolution in other operations.
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Conv, Product};
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::op::linear::Window;
-use crate::op::{Outputs, matmul::matmul};
+use crate::op::{Outputs, apply, matmul::matmul};
 use crate::tensor::Tensor;
 use crate::transform::vjp_through;
 
@@ -19,6 +19,10 @@ pub(super) fn per_channel(tensor: &Tensor, rank: usize) -> Result<Tensor> {
 
 impl Conv {
     pub(super) fn define(&self, inputs: &[Tensor]) -> Result<Outputs> {
+        if self.activation.0.is_some() {
+            let y = apply(self.plain(), &inputs.iter().collect::<SmallVec<[&Tensor; 3]>>())?;
+            return Ok(smallvec![self.activation.apply(y)?]);
+        }
         let values: Vec<_> = inputs.iter().map(|input| &**input.value()).collect();
         let [x_shape, w_shape, _] = self.shapes(&values)?;
         let missing = || Error::value("conv", "its definition has no gradient (a defect of luxon)");
@@ -38,7 +42,7 @@ impl Conv {
         if let Some(bias) = inputs.get(2) {
             y = y.add(&per_channel(bias, y.rank())?)?;
         }
-        Ok(smallvec![self.activation.apply(y)?])
+        Ok(smallvec![y])
     }
 
     /// The sum over taps of (filters, channels) by (channels, positions).

@@ -22,6 +22,7 @@ use crate::op::reduce::sum_axes;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
 use crate::tensor::{Tensor, Value};
 
+mod cuda;
 mod define;
 mod function;
 #[cfg(test)]
@@ -253,6 +254,11 @@ impl Family for Conv {
                 }
             }
         })
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<crate::cuda::Plan>> {
+        // The activation is an operation of its own there.
+        self.activation.0.is_none().then(|| self.plan(inputs, &outputs[0]))
     }
 
     fn saves(&self, wanted: u32) -> Saves {

@@ -84,8 +84,7 @@ fn binary_cross_entropy(inputs: &[&Value], output: &Spec, gradient: bool) -> Res
     let (x, targets) = (plan.contiguous(inputs, first)?, plan.contiguous(inputs, first + 1)?);
     let positive = if inputs.len() > first + 2 { Some(plan.contiguous(inputs, first + 2)?) } else { None };
     let (_, columns) = matrix(&output.shape);
-    let source =
-        kernel("loss", &[BLOCK], &[include_str!("elementwise.cu")], &[("T", c_type(output.dtype))]);
+    let source = kernel("loss", &[BLOCK], &[include_str!("elementwise.cu")], &[("T", c_type(output.dtype))]);
     let blocks = count.div_ceil(THREADS).min(MOST_BLOCKS);
     let launch = Launch::new(source, "binary_cross_entropy", blocks, THREADS as u32)?.with(dy).with(x).with(targets);
     plan.launch(launch.with(positive).with(Place::output(0)).with(count).with(columns).with(stride));
@@ -96,8 +95,7 @@ fn squared_distance(inputs: &[&Value], output: &Spec) -> Result<Plan> {
     let mut plan = Plan::new();
     let (a, b) = (plan.contiguous(inputs, 0)?, plan.contiguous(inputs, 1)?);
     let count = inputs[0].count();
-    let source =
-        kernel("loss", &[BLOCK], &[include_str!("elementwise.cu")], &[("T", c_type(output.dtype))]);
+    let source = kernel("loss", &[BLOCK], &[include_str!("elementwise.cu")], &[("T", c_type(output.dtype))]);
     let blocks = count.div_ceil(8 * THREADS).clamp(1, PARTS);
     let parts = plan.scratch(blocks * output.dtype.size());
     let launch = Launch::new(source.clone(), "squared_distance", blocks, THREADS as u32)?;

@@ -1,0 +1,474 @@
+"""The CUDA device, emulated: kernels' text through a host compiler, memory and products on the host.
+
+What runs here is what a GPU would be asked to do, compared with the CPU. It says that the plans and the kernels'
+text are right; it is no test on a GPU.
+"""
+
+import numpy as np
+import pytest
+from test_catalogue import CASES as LAYERS
+
+import luxon as lx
+from luxon import _core, losses, nn, optim, special
+from luxon._emulator import Emulator
+from luxon.training import TrainState, single_train_step
+
+pytestmark = pytest.mark.skipif(not Emulator.available(), reason="no C++ compiler to emulate kernels with")
+
+DEVICE = "cuda-emulated"
+KEY = lx.random.key(0)
+RNG = np.random.default_rng(0)
+
+
+def close(device, host, rtol=1e-12, atol=1e-12):
+    """Trees on the device equal trees on the host, dtypes and shapes included."""
+    got, expected = lx.tree.leaves(device), lx.tree.leaves(host)
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        if not isinstance(b, lx.Tensor):
+            assert a == b
+            continue
+        assert a.device == f"{DEVICE}:0" and a.dtype == b.dtype and a.shape == b.shape
+        a, b = np.asarray(a.to_device("cpu").numpy()), np.asarray(b.numpy())
+        if b.dtype.kind in "biu":
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol, atol, equal_nan=True)
+
+
+def on_device(tree):
+    return lx.to_device(tree, DEVICE)
+
+
+def compare(function, *arguments, order=2, rtol=1e-10, atol=1e-10):
+    """Results, gradients and gradients of gradients of a function of floating trees, on the device and the CPU."""
+    arguments = lx.tree.map(
+        lambda leaf: lx.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, list(arguments)
+    )
+    results = []
+    for move in (lambda tree: tree, on_device):
+        moved = move(arguments)
+        outputs = [function(*moved)]
+
+        def total(values, moved=moved):
+            leaves = [leaf for leaf in lx.tree.leaves(function(*values)) if isinstance(leaf, lx.Tensor)]
+            return sum(lx.sum(lx.sin(leaf) * leaf) for leaf in leaves if leaf.dtype.kind == "f")
+
+        def slope(values):
+            gradients = lx.grad(total)(values)
+            leaves = [leaf for leaf in lx.tree.leaves(gradients) if isinstance(leaf, lx.Tensor)]
+            return sum(lx.sum(lx.square(leaf)) for leaf in leaves)
+
+        if order > 0:
+            outputs.append(lx.grad(total)(moved))
+        if order > 1:
+            outputs.append(lx.grad(slope)(moved))
+        results.append(outputs)
+    close(results[1], results[0], rtol, atol)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape)
+
+
+def positive(*shape):
+    return RNG.uniform(0.2, 0.9, size=shape)
+
+
+X, Y, Z = normal(3, 4), normal(3, 4), normal(3, 4)
+ROW = normal(4)
+INDEX = np.array([2, 0, -1, 2])
+PLACES = np.array([[0, 2, 1, 2], [1, 1, 0, 0], [2, 0, 2, 1]])
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+DTYPES = ["bool", "uint8", "int32", "int64", "bfloat16", "float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_round_trips_and_views(dtype):
+    x = lx.astype(lx.reshape(lx.arange(24), (2, 3, 4)), dtype)
+    there = on_device(x)
+    assert there.device == f"{DEVICE}:0" and on_device(there) is not None
+    for view in (
+        lambda x: x,
+        lambda x: x[1],
+        lambda x: x[:, ::-1, 1:3],
+        lambda x: lx.permute_dims(x, (2, 0, 1)),
+        lambda x: lx.broadcast_to(x[:, :1], (2, 5, 4)),
+        lambda x: lx.reshape(lx.permute_dims(x, (1, 0, 2)), (-1,)),
+        lambda x: lx.concat([x, x[:1]], axis=0),
+        lambda x: lx.stack([x[0], x[1]], axis=-1),
+        lambda x: lx.roll(x, 1, axis=1),
+        lambda x: x[:0],
+    ):
+        close(view(there), view(x))
+    assert there.tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_casts(dtype):
+    x = lx.asarray(np.array([0.0, 1.0, -1.5, 200.7, 3e9, np.nan, np.inf, -0.0]))
+    for source in DTYPES:
+        if source != "float64" and dtype == "float64":
+            continue
+        values = lx.astype(lx.astype(x, source), source)
+        close(lx.astype(on_device(values), dtype), lx.astype(values, dtype))
+
+
+def test_creation_beside_a_tensor():
+    x = on_device(lx.ones((2, 3)))
+    for make in (lx.zeros_like, lx.ones_like, lambda x: lx.full_like(x, 2.5), lambda x: lx.zeros_like(x, dtype="int64")):
+        assert make(x).device == x.device
+        close(make(x), make(lx.ones((2, 3))))
+    for made in (
+        lambda device: lx.zeros((2, 2), device=device),
+        lambda device: lx.full((3,), 7, device=device),
+        lambda device: lx.arange(5, device=device),
+        lambda device: lx.eye(3, device=device),
+        lambda device: lx.linspace(0, 1, 4, device=device),
+        lambda device: lx.asarray([1.0, 2.0], device=device),
+    ):
+        close(made(DEVICE), made(None))
+
+
+def test_printing_numbers_and_pickles():
+    import pickle
+
+    x = on_device(lx.asarray([1.0, 2.0]))
+    assert repr(x) == f"Tensor([1., 2.], dtype=float32, device={DEVICE}:0)" and str(x) == "[1. 2.]"
+    assert float(x[1]) == 2.0 and x[0].item() == 1.0 and bool((x > 0).all())
+    assert pickle.loads(pickle.dumps(x)).tolist() == [1.0, 2.0]
+    assert lx.device_of({"a": x}) == x.device
+
+
+def test_memory_lives_as_long_as_its_views():
+    view = on_device(lx.arange(1000.0))[500:]
+    others = [on_device(lx.zeros(1000)) for _ in range(20)]
+    assert view.tolist() == list(range(500, 1000)) and len(others) == 20
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
+
+
+def test_devices_do_not_mix():
+    there, here = on_device(lx.ones(3)), lx.ones(3)
+    with pytest.raises(RuntimeError, match=r"add: an input of shape \(3,\) is on the CPU, another on cuda-emulated:0"):
+        there + here
+    close(there * 2.0 + lx.asarray(1.0), here * 2.0 + 1.0)
+    with pytest.raises(ValueError, match="on several devices"):
+        lx.device_of({"a": there, "b": here})
+    model = nn.Dense(3, 2)
+    ps, st = nn.setup(0, model)
+    with pytest.raises(RuntimeError, match="on the CPU, another on cuda-emulated:0"):
+        model(there, ps, st)
+
+
+def test_names_of_devices():
+    with pytest.raises(RuntimeError, match="there is no device 'gpu'"):
+        lx.ones(3).to_device("gpu")
+    with pytest.raises(RuntimeError, match=r"^cuda:0: "):
+        lx.cuda()
+    with pytest.raises(ValueError, match="neither"):
+        lx._cupy.set_precision("half")
+
+
+def test_indices_out_of_range_read_nan_and_write_nothing():
+    x = on_device(lx.asarray([1.0, 2.0, 3.0]))
+    assert np.isnan(lx.take(x, on_device(lx.asarray([0, 7])), axis=0).tolist()[1])
+    assert x.at[on_device(lx.asarray([5, 1]))].add(10.0).tolist() == [1.0, 12.0, 3.0]
+
+
+# --- operations -------------------------------------------------------------------------------------------------
+
+FUNCTIONS = {
+    "matmul": (lx.matmul, normal(3, 4), normal(4, 2)),
+    "matmul of batches": (lx.matmul, normal(2, 3, 4), normal(2, 4, 2)),
+    "matmul repeated": (lx.matmul, normal(5, 1, 3, 4), normal(2, 4, 2)),
+    "matmul of transposes": (lambda a, b: lx.matmul(a.mT, b.mT), normal(4, 3), normal(2, 4)),
+    "matmul of slices": (lambda a, b: a[::2, ::2] @ b[:, ::-1], normal(5, 6), normal(3, 4)),
+    "matmul of a vector": (lx.matmul, normal(3, 4), normal(4)),
+    "einsum": (lambda a, b: lx.einsum("bij,kj->bik", a, b), normal(2, 3, 4), normal(5, 4)),
+    "linear": (lambda x, w, b: lx.functional.linear(x, w, b), normal(2, 3, 4), normal(5, 4), normal(5)),
+    "outer": (lambda a, b: lx.linalg.outer(a, b), normal(3), normal(4)),
+    "take": (lambda x: lx.take(x, lx.asarray(INDEX, device=lx.device_of(x)), axis=1), X),
+    "index twice": (lambda x: x[lx.asarray([0, 2, 2], device=x.device), lx.asarray([1, 3, 3], device=x.device)], X),
+    "add at": (lambda x, u: x.at[lx.asarray(INDEX, device=x.device)].add(u), normal(3, 2), normal(4, 2)),
+    "set at": (lambda x, u: x.at[lx.asarray(INDEX, device=x.device)].set(u), normal(3, 2), normal(4, 2)),
+    "set a window": (lambda x, u: x.at[1:, ::2].set(u), X, normal(2, 2)),
+    "take_along_axis": (lambda x: lx.take_along_axis(x, lx.asarray(PLACES, device=x.device), axis=0), X),
+    "embedding": (lambda w: lx.functional.embedding(w, lx.asarray(INDEX, device=w.device)), X),
+    "sort": (lambda x: lx.sort(x, axis=0), normal(70, 2)),
+    "sort descending": (lambda x: lx.sort(x, descending=True), normal(2, 33)),
+    "top_k": (lambda x: lx.top_k(x, 2)[0], X),
+    "median": (lambda x: lx.median(x, axis=0), X),
+    "cumulative_sum": (lambda x: lx.cumulative_sum(x, axis=0), normal(100, 3)),
+    "cumulative_prod": (lambda x: lx.cumulative_prod(x, axis=1), positive(2, 5)),
+    "cumulative_max": (lambda x: lx.cumulative_max(x, axis=0), X),
+    "cumulative_logsumexp": (lambda x: lx.cumulative_logsumexp(x, axis=1), X),
+    "diff": (lambda x: lx.diff(x, axis=1), X),
+    "tril": (lambda x: lx.tril(x, k=1), X),
+    "diag": (lambda x: lx.diag(x), ROW),
+    "trace": (lambda x: lx.linalg.trace(x), X),
+    "pad": (lambda x: lx.pad(x, ((1, 2), (0, 1))), X),
+    "pad reflect": (lambda x: lx.pad(x, ((1, 2), (0, 1)), mode="reflect"), X),
+    "where": (lambda x, y: lx.where(x > y, x, y * 2), X, Y),
+    "tile": (lambda x: lx.tile(x, (2, 1, 3)), X),
+    "repeat": (lambda x: lx.repeat(x, 2, axis=0), X),
+    "flip": (lambda x: lx.flip(x, axis=1) * x, X),
+    "sum": (lambda x: lx.sum(x, axis=0), X),
+    "mean": (lambda x: lx.mean(x, axis=(0, 2)), normal(2, 3, 5)),
+    "var": (lambda x: lx.var(x, axis=1), X),
+    "std": (lambda x: lx.std(x), X),
+    "prod": (lambda x: lx.prod(x, axis=1), positive(3, 4)),
+    "max": (lambda x: lx.max(x, axis=0), X),
+    "min": (lambda x: lx.min(x), X),
+    "norm": (lambda x: lx.linalg.vector_norm(x, axis=1), X),
+    "logsumexp": (lambda x: lx.logsumexp(x, axis=0), X),
+    "softmax": (lambda x: lx.softmax(x, axis=0), X),
+    "log_softmax": (lx.log_softmax, X),
+    "dropout": (lambda x: lx.functional.dropout(KEY, x, 0.4)[0] if False else lx.functional.layer_norm(x, (4,)), X),
+    "conv": (lambda x, w, b: lx.functional.conv(x, w, b, stride=2, padding=1), normal(2, 4, 5, 6), normal(6, 2, 3, 2), normal(6)),
+    "attention": (
+        lambda q, k, v: lx.functional.scaled_dot_product_attention(q, k, v, causal=True),
+        normal(2, 3, 5, 4),
+        normal(2, 3, 5, 4),
+        normal(2, 3, 5, 4),
+    ),
+    "mse": (losses.mse, X, Y),
+    "mae": (losses.mae, X, Y),
+    "huber": (lambda p, t: losses.huber(p, t, delta=0.7), X, Y),
+    "binary_cross_entropy": (losses.binary_cross_entropy, X, positive(3, 4)),
+    "kl_divergence": (losses.kl_divergence, positive(3, 4), positive(3, 4)),
+    "focal": (losses.focal, positive(3, 4), positive(3, 4)),
+    "gaussian_nll": (losses.gaussian_nll, X, Y, positive(3, 4)),
+    "cosine": (lambda a, b: losses.cosine_embedding(a, b, lx.ones_like(a[:, 0]), margin=-0.9), X, Y),
+    "cross_entropy": (
+        lambda x: losses.cross_entropy(x, lx.asarray([2, 0, 3], device=x.device), label_smoothing=0.1),
+        X,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name):
+    function, *arguments = FUNCTIONS[name]
+    compare(function, *arguments)
+
+
+INTEGERS = {
+    "arithmetic": (lambda x, y: [x + y, x * y - 3, x // (y + 7), x % 5, -x, lx.abs(x), lx.maximum(x, y)]),
+    "bits": (lambda x, y: [x & y, x | 5, x ^ y, ~x, x << 2, x >> 1]),
+    "comparisons": (lambda x, y: [x < y, x == y, lx.logical_and(x > 0, y > 0), lx.isin(x, y) if False else x >= 2]),
+    "sums": (lambda x, y: [lx.sum(x, axis=0), lx.prod(x[:2, :2]), lx.cumulative_sum(x, axis=1), lx.mean(x + 0.0)]),
+    "positions": (lambda x, y: [lx.argmax(x, axis=0), lx.argmin(x), lx.argsort(x, axis=1), lx.sort(y, axis=0)]),
+    "matmul": (lambda x, y: [x @ y.mT, lx.matmul(x[None], y.mT)]),
+    "moved": (lambda x, y: [lx.flip(x), lx.roll(x, 1), lx.where(x > y, x, 0), lx.take(x, y[0] % 3, axis=0)]),
+    "sizes that depend on data": (lambda x, y: [lx.nonzero(x > 3)[0], lx.unique_values(x), x[x > y]]),
+    "searches": (lambda x, y: [lx.searchsorted(lx.sort(x.ravel()), y.ravel()), lx.count_nonzero(x, axis=1)]),
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_integers(name, dtype):
+    x = lx.asarray(RNG.integers(-9, 9, (3, 4)).astype(dtype))
+    y = lx.asarray(RNG.integers(0, 9, (3, 4)).astype(dtype))
+    close(INTEGERS[name](on_device(x), on_device(y)), INTEGERS[name](x, y), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_narrow_types(dtype):
+    x, y = (lx.astype(lx.asarray(normal(4, 6)), dtype) for _ in range(2))
+    tolerance = 2e-6 if dtype == "float32" else 1e-2
+
+    def results(x, y):
+        return [
+            x * y + 1, lx.exp(x), x @ y.mT, lx.sum(x, axis=0), lx.softmax(x), lx.sort(x), lx.cumulative_sum(x, axis=0),
+            lx.functional.layer_norm(x, (6,)), lx.max(x, axis=1), lx.concat([x, y]), lx.take(x, lx.argmax(y, axis=1), axis=1),
+        ]  # fmt: skip
+
+    close(results(on_device(x), on_device(y)), results(x, y), tolerance, tolerance)
+
+
+def test_random_numbers_have_the_same_bits():
+    x = lx.asarray(normal(4, 6))
+    layer = nn.Dropout(0.4)
+    ps, st = nn.setup(0, layer)
+    here, _ = layer(x, ps, st)
+    there, _ = layer(on_device(x), *on_device((ps, st)))
+    close(there, here, 0, 0)
+
+
+def test_special_functions_and_large_products():
+    x = positive(6)
+    compare(lambda x: [special.gammaln(x), special.erf(x)] if hasattr(special, "gammaln") else [lx.erf(x)], x, order=1)
+    a, b = RNG.normal(size=(2, 70, 40)).astype("float32"), RNG.normal(size=(2, 40, 50)).astype("float32")
+    close(on_device(lx.asarray(a)) @ on_device(lx.asarray(b)), lx.asarray(a @ b), 1e-4, 1e-4)
+
+
+# --- layers -----------------------------------------------------------------------------------------------------
+
+
+def inputs(shape):
+    """An input of the catalogue's shape, or nest of shapes."""
+    if isinstance(shape, lx.ShapeDtype):
+        return lx.asarray(RNG.integers(0, 4, shape.shape).astype(shape.dtype))
+    if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
+        return lx.asarray(RNG.normal(size=shape))
+    return tuple(inputs(part) for part in shape)
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.printed[:50])
+def test_layers(case):
+    """Results, new states, and first and second derivatives of every layer of the catalogue."""
+    ps, st = nn.setup(1, case.layer, "float64")
+    ps = lx.tree.map(lambda leaf: leaf + 0.1 * lx.random.normal(KEY, leaf.shape, dtype=leaf.dtype), ps)
+    x = inputs(case.x)
+    results = []
+    for move in (lambda tree: tree, on_device):
+        here, states, data = move((ps, st, x))
+
+        def total(here, states=states, data=data):
+            y = case.layer(data, here, states)[0]
+            leaves = [leaf for leaf in lx.tree.leaves(y) if isinstance(leaf, lx.Tensor) and leaf.dtype.kind == "f"]
+            return sum(lx.sum(lx.sin(leaf) * leaf) for leaf in leaves)
+
+        y, new = case.layer(data, here, states)
+        outputs = [y, new]
+        if any(isinstance(leaf, lx.Tensor) for leaf in lx.tree.leaves(here)):
+            gradients = lx.grad(total)(here)
+
+            def slope(here):
+                leaves = [leaf for leaf in lx.tree.leaves(lx.grad(total)(here)) if isinstance(leaf, lx.Tensor)]
+                return sum(lx.sum(lx.square(leaf)) for leaf in leaves)
+
+            outputs += [gradients, lx.grad(slope)(here)]
+        results.append(outputs)
+    # Some layers fix their own precision.
+    close(results[1], results[0], 2e-5, 2e-5)
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def train(model, objective, optimizer, data, device, steps=4):
+    state = TrainState.create(KEY, model, optimizer, device=device)
+    data = data if device is None else on_device(data)
+    found = []
+    for _ in range(steps):
+        _, loss, _, state = single_train_step(lx.AutoTape(), objective, data, state)
+        found.append(float(loss))
+    return state, found
+
+
+IMAGES = lx.asarray(RNG.normal(size=(4, 1, 12, 12)))
+LABELS = lx.asarray(RNG.integers(0, 4, 4))
+MLP = nn.Chain(nn.Dense(6, 16, lx.gelu), nn.LayerNorm(16), nn.Dropout(0.2), nn.Dense(16, 4))
+LENET = nn.Chain(
+    nn.Conv((3, 3), 1, 4, lx.relu), nn.MaxPool(2), nn.Conv((3, 3), 4, 6, lx.tanh, padding=1), nn.MeanPool(2),
+    nn.FlattenLayer(), nn.Dense(24, 4),
+)  # fmt: skip
+NETWORKS = {
+    "mlp": (MLP, losses.CrossEntropyLoss(), lx.asarray(RNG.normal(size=(8, 6))), lx.asarray(RNG.integers(0, 4, 8))),
+    "lenet": (LENET, losses.CrossEntropyLoss(), IMAGES, LABELS),
+    "batch norm": (
+        nn.Chain(nn.Conv((3, 3), 1, 2, use_bias=False), nn.BatchNorm(2, lx.relu), nn.GlobalMeanPool(), nn.FlattenLayer(), nn.Dense(2, 4)),
+        losses.CrossEntropyLoss(), IMAGES, LABELS,
+    ),
+    "lstm": (
+        nn.Chain(nn.Recurrence(nn.LSTMCell(5, 6)), nn.Dense(6, 3)), losses.MSELoss(),
+        lx.asarray(RNG.normal(size=(3, 7, 5))), lx.asarray(RNG.normal(size=(3, 3))),
+    ),
+    "transformer": (
+        nn.Chain(
+            nn.Embedding(11, 8),
+            nn.SkipConnection(nn.Chain(nn.LayerNorm(8), nn.MultiHeadAttention(8, 2, causal=True)), lx.add),
+            nn.SkipConnection(nn.Chain(nn.LayerNorm(8), nn.Dense(8, 16, lx.gelu), nn.Dropout(0.1), nn.Dense(16, 8)), lx.add),
+            nn.Dense(8, 11),
+        ),
+        losses.CrossEntropyLoss(), lx.asarray(RNG.integers(0, 11, (2, 6))), lx.asarray(RNG.integers(0, 11, (2, 6))),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_equals_the_cpu(name):
+    model, objective, x, y = NETWORKS[name]
+    x = lx.astype(x, "float32") if x.dtype.kind == "f" else x
+    y = lx.astype(y, "float32") if y.dtype.kind == "f" else y
+    here, expected = train(model, objective, optim.Adam(1e-2), (x, y), None)
+    there, found = train(model, objective, optim.Adam(1e-2), (x, y), DEVICE)
+    assert found[-1] < found[0]
+    np.testing.assert_allclose(found, expected, 1e-5)
+    close(there.parameters, here.parameters, 1e-3, 1e-4)
+    assert lx.device_of(there.optimizer_state) == f"{DEVICE}:0"
+
+
+RULES = {
+    "SGD": optim.SGD(0.1, momentum=0.9, nesterov=True),
+    "AdamW": optim.AdamW(1e-2, amsgrad=True),
+    "NAdam": optim.NAdam(1e-2),
+    "AdaBelief": optim.AdaBelief(1e-2),
+    "Yogi": optim.Yogi(1e-2),
+    "AdaMax": optim.AdaMax(1e-2),
+    "Lamb": optim.Lamb(1e-2),
+    "AdaGrad": optim.AdaGrad(1e-2),
+    "AdaDelta": optim.AdaDelta(1.0),
+    "RMSProp": optim.RMSProp(1e-2, centered=True, momentum=0.5),
+    "Rprop": optim.Rprop(1e-2),
+    "Lion": optim.Lion(1e-3),
+    "Adafactor": optim.Adafactor(1e-2),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_optimisers(name):
+    model, objective, x, y = NETWORKS["mlp"]
+    data = (lx.astype(x, "float32"), y)
+    here, expected = train(model, objective, RULES[name], data, None, 3)
+    there, found = train(model, objective, RULES[name], data, DEVICE, 3)
+    np.testing.assert_allclose(found, expected, 1e-5)
+    close(there.parameters, here.parameters, 1e-4, 1e-5)
+
+
+def test_saving_and_resuming(tmp_path):
+    model, objective, x, y = NETWORKS["mlp"]
+    data = on_device((lx.astype(x, "float32"), y))
+    state, _ = train(model, objective, optim.Adam(1e-2), data, DEVICE, 2)
+    lx.io.save_train_state(tmp_path / "state.safetensors", state)
+    loaded = lx.io.load_train_state(tmp_path / "state.safetensors", model, optim.Adam(1e-2))
+    close(on_device(loaded.parameters), lx.to_device(state.parameters, "cpu"), 0, 0)
+    loaded = loaded.replace(
+        parameters=on_device(loaded.parameters),
+        states=on_device(loaded.states),
+        optimizer_state=on_device(loaded.optimizer_state),
+    )
+    results = [single_train_step(lx.AutoTape(), objective, data, start)[3] for start in (state, loaded)]
+    close(results[1].parameters, lx.to_device(results[0].parameters, "cpu"), 0, 0)
+
+
+def test_debug_checks():
+    model = nn.DebugLayer(nn.Dense(3, 2), nan_check="both") if False else nn.DebugLayer(nn.Dense(3, 2))
+    ps, st = on_device(nn.setup(0, model))
+    assert model(on_device(lx.ones((2, 3))), ps, st)[0].device == f"{DEVICE}:0"
+
+
+# --- how operations run -----------------------------------------------------------------------------------------
+
+
+def test_what_has_kernels_and_what_expands():
+    """Everything above took part; what waits for the host, or is made of other operations, is known."""
+    _core._start_device_report()
+    try:
+        for function, *arguments in FUNCTIONS.values():
+            compare(function, *arguments)
+        for case in LAYERS:
+            test_layers(case)
+        compare(lambda x: lx.linalg.svdvals(x), X, order=1)
+    finally:
+        counts = _core._stop_device_report()
+    ways = {way: {name for name, how, _ in counts if how == way} for way in ("kernel", "expansion", "host")}
+    assert ways["host"] == {"singular_values"}
+    print(sorted(ways["kernel"]), sorted(ways["expansion"] - ways["kernel"]))
