@@ -15,7 +15,7 @@ import numpy as np
 import luxon as lx
 from luxon import _cupy
 from luxon import functional as F
-from luxon import special
+from luxon import losses, special
 
 
 @dataclass(frozen=True)
@@ -261,6 +261,109 @@ def norms() -> Iterator[Case]:
                 yield Case(f"slopes of group_norm {shape} {dtype}", slope(group), (x, w, b), 4 * bound)
 
 
+def loss_cases() -> Iterator[Case]:
+    """Cross entropy in all its forms, and what else has a kernel of its own."""
+    classes = np.random.default_rng(3)
+    for dtype, bound in (("float32", 5e-6), ("float64", 1e-12)):
+        for shape in [(9, 7), (3, 4, 12), (5, 1000), (3, 20001)] if dtype == "float32" else [(9, 7)]:
+            x = numbers(shape, 1, -4.0, 4.0, dtype)
+            given = lx.asarray(classes.integers(0, shape[-1], shape[:-1]))
+            spread = lx.softmax(numbers(shape, 2, dtype=dtype), axis=-1)
+            weight = lx.abs(numbers(shape[-1:], 3, dtype=dtype))
+            for name, target, options in (
+                ("classes", given, {}),
+                ("smoothed classes", given, {"label_smoothing": 0.1, "weight": weight}),
+                ("weighted classes", given, {"weight": weight, "ignore_index": int(np.asarray(given).ravel()[0])}),
+                ("distributions", spread, {"label_smoothing": 0.2}),
+                ("weighted distributions", spread, {"weight": weight}),
+            ):
+                for reduction in ("none", "mean"):
+                    tensors = [x, target, *([options["weight"]] if "weight" in options else [])]
+
+                    def f(x: lx.Tensor, t: lx.Tensor, *w: lx.Tensor, options: Any = options, reduction: str = reduction) -> lx.Tensor:
+                        chosen = {**options, **({"weight": w[0]} if w else {})}
+                        return losses.cross_entropy(x, t, reduction=reduction, **chosen)
+
+                    title = f"cross_entropy of {name} {shape} {dtype} {reduction}"
+                    yield Case(title, f, tuple(tensors), bound * 4)
+                    yield Case(f"slope of {title}", slope(f, 0), tuple(tensors), bound * 4)
+        x, t = numbers((13, 37), 4, -5.0, 5.0, dtype), numbers((13, 37), 5, 0.0, 1.0, dtype)
+        positive = lx.abs(numbers((37,), 6, dtype=dtype))
+        for reduction in ("none", "mean"):
+            f = lambda x, t, *p, r=reduction: losses.binary_cross_entropy(x, t, reduction=r, **({"pos_weight": p[0]} if p else {}))
+            for inputs in ((x, t), (x, t, positive)):
+                yield Case(f"binary_cross_entropy {len(inputs)} {dtype} {reduction}", f, inputs, bound)
+                yield Case(f"slope of binary_cross_entropy {len(inputs)} {dtype} {reduction}", slope(f, 0), inputs, bound * 4)
+        for shape in [(3,), (70, 900)]:
+            inputs = numbers(shape, 7, dtype=dtype), numbers(shape, 8, dtype=dtype)
+            yield Case(f"mse {shape} {dtype}", losses.mse, inputs, bound * 10)
+            yield Case(f"slopes of mse {shape} {dtype}", slope(losses.mse), inputs, bound * 10)
+    x = numbers((2, 5), 1)
+    yield Case("no classes there", lambda x: lx.isnan(losses.cross_entropy(x, lx.astype(x[:, 0] * 0 + 2, lx.int64), reduction="none")), (x,), 0.0)
+
+
+def random_cases() -> Iterator[Case]:
+    """The same bits as on the CPU, and the same numbers as far as the mathematics agrees."""
+    key, r = lx.random.key(7), lx.random
+    here = lx.zeros((1,))
+    for dtype in FLOATS:
+        kind = getattr(lx, dtype)
+        bound = {"float32": 3e-6, "float64": 1e-13}.get(dtype, BOUNDS[dtype])
+        on = lambda draw, *a, kind=kind, **k: lambda x: draw(key, *a, dtype=kind, device=x.device, **k)
+        yield Case(f"uniform {dtype}", on(r.uniform, (1031,)), (here,), 0.0)
+        yield Case(f"uniform in a range {dtype}", on(r.uniform, (1031,), -0.3, 2.7), (here,), 0.0)
+        yield Case(f"normal {dtype}", on(r.normal, (1031,)), (here,), bound)
+        yield Case(f"exponential {dtype}", on(r.exponential, (1031,)), (here,), bound)
+        yield Case(f"gumbel {dtype}", on(r.gumbel, (1031,)), (here,), bound)
+        yield Case(f"truncated_normal {dtype}", on(r.truncated_normal, -1.0, 0.5, (1031,)), (here,), bound * 2)
+        logits = numbers((50, 7), 3, dtype=dtype)
+        yield Case(f"categorical {dtype}", lambda x: r.categorical(key, x), (logits,), 0.0)
+        for p in (0.0, 0.4, 1.0):
+            yield Case(f"dropout {p} {dtype}", lambda x, p=p: F.dropout(key, x, p), (line(1, dtype),), 0.0)
+        yield Case(f"slope of dropout {dtype}", slope(lambda x: F.dropout(key, x, 0.3)), (numbers((40,), 1, dtype=dtype),), bound * 4)
+        yield Case(f"dropout along an axis {dtype}", lambda x: F.dropout(key, x, 0.5, (0,)), (numbers((33, 5), 1, dtype=dtype),), 0.0)
+    for dtype in INTEGERS:
+        kind = getattr(lx, dtype)
+        yield Case(f"bits {dtype}", lambda x, kind=kind: r.bits(key, (1031,), dtype=kind, device=x.device), (here,), 0.0)
+        yield Case(f"randint {dtype}", lambda x, kind=kind: r.randint(key, (1031,), 3, 90, dtype=kind, device=x.device), (here,), 0.0)
+    yield Case("randint of all", lambda x: r.randint(key, (99,), -(2**31), 2**31, dtype=lx.int32, device=x.device), (here,), 0.0)
+    yield Case("randint of most", lambda x: r.randint(key, (99,), -(2**62), 2**62 + 5, dtype=lx.int64, device=x.device), (here,), 0.0)
+    yield Case("bernoulli", lambda x: r.bernoulli(key, 0.3, (1031,), device=x.device), (here,), 0.0)
+    yield Case("permutation of rows", lambda x: r.permutation(key, x), (numbers((12, 3), 1),), 0.0)
+
+
+def pools() -> Iterator[Case]:
+    """Largest elements and means of windows of every kind, and the gradients."""
+    for dtype, bound in (("float32", 2e-6), ("float64", 1e-13)):
+        n = lambda shape, dtype=dtype: numbers(shape, 1, dtype=dtype)
+        for name, shape, options in (
+            ("line", (2, 3, 17), {"window": 3}),
+            ("plane", (2, 3, 9, 11), {"window": (3, 2), "stride": 2, "padding": 1}),
+            ("volume", (1, 2, 5, 6, 7), {"window": 2, "stride": (1, 2, 3)}),
+            ("overlapping", (2, 2, 12, 12), {"window": 3, "stride": 1, "padding": "same"}),
+            ("ceil", (2, 2, 10), {"window": 3, "stride": 2, "ceil_mode": True}),
+            ("far apart", (2, 2, 40), {"window": 2, "stride": 7}),
+        ):
+            x = n(shape)
+            largest = lambda x, o=options: F.max_pool(x, **o)
+            mean = lambda x, o=options: F.mean_pool(x, **o)
+            inner = lambda x, o=options: F.mean_pool(x, count_include_pad=False, **o)
+            for kind, f in (("max_pool", largest), ("mean_pool", mean), ("mean_pool without padding", inner)):
+                yield Case(f"{kind} {name} {dtype}", f, (x,), 0.0 if f is largest else bound)
+                yield Case(f"slope of {kind} {name} {dtype}", slope(f), (x,), bound * 4)
+        yield Case(f"dilated max_pool {dtype}", lambda x: F.max_pool(x, 3, 2, 1, 2), (n((2, 3, 20)),), 0.0)
+        yield Case(f"slope of dilated max_pool {dtype}", slope(lambda x: F.max_pool(x, 3, 2, 1, 2)), (n((2, 3, 20)),), bound)
+        for size in (4, 5):
+            yield Case(f"adaptive_max_pool {size} {dtype}", lambda x, s=size: F.adaptive_max_pool(x, s), (n((2, 3, 12)),), 0.0)
+            yield Case(f"slope of adaptive_max_pool {size} {dtype}", slope(lambda x, s=size: F.adaptive_max_pool(x, s)), (n((2, 3, 12)),), bound)
+            yield Case(f"adaptive_mean_pool {size} {dtype}", lambda x, s=size: F.adaptive_mean_pool(x, s), (n((2, 3, 12)),), bound)
+        special = np.random.default_rng(1).uniform(-1, 1, (2, 2, 12))
+        special[0, 0, 4], special[1, 1, 7], special[0, 1] = np.nan, -np.inf, 3.0
+        yield Case(f"max_pool of special numbers {dtype}", lambda x: F.max_pool(x, 3, 1), (tensor(special, dtype),), 0.0)
+        tangent = lambda x: lx.jvp(lambda x: F.max_pool(x, 3, 2), (x,), (lx.cos(x),))
+        yield Case(f"tangent of max_pool {dtype}", tangent, (n((2, 3, 12)),), bound)
+
+
 def all_cases() -> list[Case]:
     """Every case; names are unique."""
-    return [*elementwise(), *reductions(), *rows(), *norms()]
+    return [*elementwise(), *reductions(), *rows(), *norms(), *loss_cases(), *random_cases(), *pools()]

@@ -2,7 +2,7 @@
 
 from typing import Any, final
 
-from luxon._typing import ArrayLike, DTypeLike, Shape
+from luxon._typing import ArrayLike, DeviceLike, DTypeLike, Shape
 
 from . import Tensor
 
@@ -19,18 +19,46 @@ class Key:
     def fold_in(self, data: int | str, /) -> Key: ...
     def split(self, count: int = 2) -> list[Key]: ...
 
-def bernoulli(key: Key, p: float = 0.5, shape: Shape = ()) -> Tensor: ...
-def bits(key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None) -> Tensor: ...
+def bernoulli(key: Key, p: float = 0.5, shape: Shape = (), *, device: DeviceLike | None = None) -> Tensor: ...
+def bits(
+    key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None, device: DeviceLike | None = None
+) -> Tensor: ...
 def categorical(key: Key, logits: ArrayLike) -> Tensor: ...
-def exponential(key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None) -> Tensor: ...
-def gumbel(key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None) -> Tensor: ...
+def exponential(
+    key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None, device: DeviceLike | None = None
+) -> Tensor: ...
+def gumbel(
+    key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None, device: DeviceLike | None = None
+) -> Tensor: ...
 def key(seed: int | Key | Any, /) -> Key: ...
-def normal(key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None) -> Tensor: ...
+def normal(
+    key: Key, shape: Shape = (), *, dtype: DTypeLike | None = None, device: DeviceLike | None = None
+) -> Tensor: ...
 def permutation(key: Key, x: int | ArrayLike) -> Tensor: ...
-def randint(key: Key, shape: Shape, low: int, high: int, *, dtype: DTypeLike | None = None) -> Tensor: ...
+def randint(
+    key: Key,
+    shape: Shape,
+    low: int,
+    high: int,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
+) -> Tensor: ...
 def truncated_normal(
-    key: Key, lower: float, upper: float, shape: Shape = (), *, dtype: DTypeLike | None = None
+    key: Key,
+    lower: float,
+    upper: float,
+    shape: Shape = (),
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
 ) -> Tensor: ...
 def uniform(
-    key: Key, shape: Shape = (), low: float = 0.0, high: float = 1.0, *, dtype: DTypeLike | None = None
+    key: Key,
+    shape: Shape = (),
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    dtype: DTypeLike | None = None,
+    device: DeviceLike | None = None,
 ) -> Tensor: ...

@@ -51,6 +51,8 @@ def _entries(number: int, text: str) -> str:
         f" unsigned bz, unsigned shared, void **arguments) {{\n"
         f"    return emulated::launch(emulated::Call<decltype(&text{number}::{name}), &text{number}::{name}>::run,"
         f" arguments, gx, gy, gz, bx, by, bz, shared, {waits});\n}}\n"
+        f'extern "C" const unsigned *luxon_sizes_{number}_{name}() {{\n'
+        f"    return emulated::Call<decltype(&text{number}::{name}), &text{number}::{name}>::sizes();\n}}\n"
         for name in dict.fromkeys(_KERNEL.findall(text))
     )
 
@@ -67,6 +69,7 @@ class Emulator:
     def __init__(self) -> None:
         self._functions: dict[tuple[str, str], int] = {}
         self._launchers: dict[int, object] = {}
+        self._sizes: dict[int, tuple[int, ...]] = {}
         self._libraries: dict[str, ctypes.CDLL] = {}
 
     @staticmethod
@@ -92,6 +95,10 @@ class Emulator:
         entry.argtypes = [*[ctypes.c_uint] * 7, ctypes.c_void_p]
         address = ctypes.cast(entry, ctypes.c_void_p).value or 0
         self._functions[text, name] = address
+        sizes = getattr(library, f"luxon_sizes_{number}_{name}")
+        sizes.restype = ctypes.POINTER(ctypes.c_uint)
+        found = sizes()
+        self._sizes[address] = tuple(found[1 : 1 + found[0]])
         self._launchers[address] = entry
         return address
 
@@ -112,6 +119,10 @@ class Emulator:
         problem = self._launchers[function](gx, gy, gz, bx, by, bz, shared, parameters)  # type: ignore[operator]
         if problem is not None:
             raise RuntimeError(problem.decode())
+
+    def parameter_sizes(self, function: int) -> tuple[int, ...]:
+        """The sizes in bytes of a kernel's parameters."""
+        return self._sizes[function]
 
     def _find(self, text: str) -> tuple[ctypes.CDLL, int] | None:
         """The object that holds a text, and the text's number in it."""

@@ -206,6 +206,11 @@ template <class... Types, void (*kernel)(Types...)> struct Call<void (*)(Types..
         kernel(*(typename Plain<Types>::type *)arguments[Index]...);
     }
     static void run(void **arguments) { with(arguments, typename Counted<sizeof...(Types)>::type()); }
+    // The number of parameters and their sizes.
+    static const unsigned *sizes() {
+        static const unsigned all[] = {(unsigned)sizeof...(Types), (unsigned)sizeof(Types)..., 0};
+        return all;
+    }
 };
 
 static unsigned lane() { return current % WARP; }

@@ -1,12 +1,13 @@
 //! Keys and random tensors: the submodule `luxon._core.random`.
 
 use luxon::Key;
-use luxon::op::random;
+use luxon::op::random::{self, Distribution};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::convert::{ShapeArg, TensorArg};
+use crate::device::DeviceArg;
 use crate::dtype::DTypeArg;
 use crate::error::Out;
 use crate::gil::released;
@@ -102,11 +103,14 @@ fn draw(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
     shape: &ShapeArg,
-    sample: impl FnOnce(Key, &[usize]) -> luxon::Result<luxon::Tensor> + Send,
+    device: Option<DeviceArg>,
+    distribution: Distribution,
+    dtype: luxon::DType,
 ) -> Out<PyTensor> {
     let (key, shape) = (key_of(key)?, shape.sizes()?);
     let count = shape.iter().fold(1.0, |total, &size| total * size as f64);
-    Ok(PyTensor(released(py, 2.0 * count, move || sample(key, &shape))?))
+    let device = device.and_then(|device| device.0.0);
+    Ok(PyTensor(released(py, 2.0 * count, move || random::draw(device.as_ref(), key, &shape, distribution, dtype))?))
 }
 
 fn float(dtype: Option<DTypeArg>) -> luxon::DType {
@@ -115,7 +119,7 @@ fn float(dtype: Option<DTypeArg>) -> luxon::DType {
 
 /// Uniform numbers in [low, high).
 #[pyfunction]
-#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), low = 0.0, high = 1.0, *, dtype = None))]
+#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), low = 0.0, high = 1.0, *, dtype = None, device = None))]
 fn uniform(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
@@ -123,22 +127,37 @@ fn uniform(
     low: f64,
     high: f64,
     dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
 ) -> Out<PyTensor> {
-    let dtype = float(dtype);
-    draw(py, key, &shape, move |key, shape| random::uniform(key, shape, low, high, dtype))
+    draw(py, key, &shape, device, Distribution::Uniform { low, high }, float(dtype))
 }
 
-/// Numbers from the standard normal distribution.
-#[pyfunction]
-#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), *, dtype = None))]
-fn normal(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, dtype: Option<DTypeArg>) -> Out<PyTensor> {
-    let dtype = float(dtype);
-    draw(py, key, &shape, move |key, shape| random::normal(key, shape, dtype))
+macro_rules! plain {
+    ($($name:ident $distribution:ident $doc:literal;)*) => {$(
+        #[doc = $doc]
+        #[pyfunction]
+        #[pyo3(signature = (key, shape = ShapeArg(Vec::new()), *, dtype = None, device = None))]
+        fn $name(
+            py: Python<'_>,
+            key: &Bound<'_, PyAny>,
+            shape: ShapeArg,
+            dtype: Option<DTypeArg>,
+            device: Option<DeviceArg>,
+        ) -> Out<PyTensor> {
+            draw(py, key, &shape, device, Distribution::$distribution, float(dtype))
+        }
+    )*};
+}
+
+plain! {
+    normal Normal "Numbers from the standard normal distribution.";
+    exponential Exponential "Numbers from the exponential distribution of rate 1.";
+    gumbel Gumbel "Numbers from the standard Gumbel distribution.";
 }
 
 /// Numbers from the standard normal distribution cut to (lower, upper).
 #[pyfunction]
-#[pyo3(signature = (key, lower, upper, shape = ShapeArg(Vec::new()), *, dtype = None))]
+#[pyo3(signature = (key, lower, upper, shape = ShapeArg(Vec::new()), *, dtype = None, device = None))]
 fn truncated_normal(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
@@ -146,37 +165,27 @@ fn truncated_normal(
     upper: f64,
     shape: ShapeArg,
     dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
 ) -> Out<PyTensor> {
-    let dtype = float(dtype);
-    draw(py, key, &shape, move |key, shape| random::truncated_normal(key, shape, lower, upper, dtype))
-}
-
-/// Numbers from the exponential distribution of rate 1.
-#[pyfunction]
-#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), *, dtype = None))]
-fn exponential(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, dtype: Option<DTypeArg>) -> Out<PyTensor> {
-    let dtype = float(dtype);
-    draw(py, key, &shape, move |key, shape| random::exponential(key, shape, dtype))
-}
-
-/// Numbers from the standard Gumbel distribution.
-#[pyfunction]
-#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), *, dtype = None))]
-fn gumbel(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, dtype: Option<DTypeArg>) -> Out<PyTensor> {
-    let dtype = float(dtype);
-    draw(py, key, &shape, move |key, shape| random::gumbel(key, shape, dtype))
+    draw(py, key, &shape, device, Distribution::TruncatedNormal { lower, upper }, float(dtype))
 }
 
 /// Truth values that hold with probability `p`.
 #[pyfunction]
-#[pyo3(signature = (key, p = 0.5, shape = ShapeArg(Vec::new())))]
-fn bernoulli(py: Python<'_>, key: &Bound<'_, PyAny>, p: f64, shape: ShapeArg) -> Out<PyTensor> {
-    draw(py, key, &shape, move |key, shape| random::bernoulli(key, shape, p))
+#[pyo3(signature = (key, p = 0.5, shape = ShapeArg(Vec::new()), *, device = None))]
+fn bernoulli(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    p: f64,
+    shape: ShapeArg,
+    device: Option<DeviceArg>,
+) -> Out<PyTensor> {
+    draw(py, key, &shape, device, Distribution::Bernoulli { probability: p }, luxon::DType::Bool)
 }
 
 /// Integers in [low, high).
 #[pyfunction]
-#[pyo3(signature = (key, shape, low, high, *, dtype = None))]
+#[pyo3(signature = (key, shape, low, high, *, dtype = None, device = None))]
 fn randint(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
@@ -184,17 +193,23 @@ fn randint(
     low: i64,
     high: i64,
     dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
 ) -> Out<PyTensor> {
     let dtype = dtype.map_or(luxon::DType::DEFAULT_INT, |dtype| dtype.0);
-    draw(py, key, &shape, move |key, shape| random::randint(key, shape, low, high, dtype))
+    draw(py, key, &shape, device, Distribution::Integers { low, high }, dtype)
 }
 
 /// Random bits as uint8, int32 or int64.
 #[pyfunction]
-#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), *, dtype = None))]
-fn bits(py: Python<'_>, key: &Bound<'_, PyAny>, shape: ShapeArg, dtype: Option<DTypeArg>) -> Out<PyTensor> {
-    let dtype = dtype.map_or(luxon::DType::I32, |dtype| dtype.0);
-    draw(py, key, &shape, move |key, shape| random::bits(key, shape, dtype))
+#[pyo3(signature = (key, shape = ShapeArg(Vec::new()), *, dtype = None, device = None))]
+fn bits(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    shape: ShapeArg,
+    dtype: Option<DTypeArg>,
+    device: Option<DeviceArg>,
+) -> Out<PyTensor> {
+    draw(py, key, &shape, device, Distribution::Bits, dtype.map_or(luxon::DType::I32, |dtype| dtype.0))
 }
 
 /// The integers below `x` in random order, or the rows of a tensor `x` in random order.
@@ -211,7 +226,9 @@ fn permutation(py: Python<'_>, key: &Bound<'_, PyAny>, x: &Bound<'_, PyAny>) -> 
             PyValueError::new_err("permutation: a 0-d tensor has no rows; give a count or a tensor with axes").into()
         );
     };
-    Ok(PyTensor(random::permutation(key, rows).and_then(|order| x.take(&order, 0))?))
+    let order = random::permutation(key, rows)?;
+    let order = x.device().map_or(Ok(order.clone()), |device| order.to_device(device))?;
+    Ok(PyTensor(x.take(&order, 0)?))
 }
 
 /// Class numbers drawn with the probabilities softmax(logits) along the last axis.

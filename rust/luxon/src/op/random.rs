@@ -3,15 +3,20 @@
 //! The bits are those of `jax.random` (Threefry, counters by element index); see [`crate::cpu::random`].
 //! None of these is differentiated: a sample is a constant. (Reparametrise: `mean + std * normal(..)`.)
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 
 pub use crate::cpu::random::Key;
 use crate::cpu::random::{self, Sample};
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::runtime::{interrupt, shapes};
 use crate::tensor::{Tensor, Value};
+
+mod cuda;
 
 /// A fresh tensor filled by `fill`.
 fn filled<T: Copy>(dtype: DType, shape: &[usize], fill: impl FnOnce(&mut [T])) -> Result<Tensor> {
@@ -62,6 +67,130 @@ macro_rules! from_f64 {
 }
 from_f64!(f32: |value| value as f32, f64: |value| value, f16: f16::from_f64, bf16: bf16::from_f64);
 
+/// What is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// Random bits, of u8, i32 or i64.
+    Bits,
+    /// Uniform numbers in `[low, high)`.
+    Uniform {
+        /// The least.
+        low: f64,
+        /// What none reaches.
+        high: f64,
+    },
+    /// The standard normal distribution.
+    Normal,
+    /// The standard normal distribution cut to `(lower, upper)`.
+    TruncatedNormal {
+        /// The lower end.
+        lower: f64,
+        /// The upper end.
+        upper: f64,
+    },
+    /// The exponential distribution of rate 1.
+    Exponential,
+    /// The standard Gumbel distribution.
+    Gumbel,
+    /// Truth values that hold with a probability.
+    Bernoulli {
+        /// The probability.
+        probability: f64,
+    },
+    /// Integers in `[low, high)`.
+    Integers {
+        /// The least.
+        low: i64,
+        /// One more than the largest.
+        high: i64,
+    },
+}
+
+impl Distribution {
+    /// Refuses parameters and dtypes that do not fit.
+    fn check(self, dtype: DType) -> Result<()> {
+        let (name, fits, expected) = match self {
+            Distribution::Bits => {
+                ("random.bits", matches!(dtype, DType::U8 | DType::I32 | DType::I64), "uint8, int32 and int64")
+            }
+            Distribution::Uniform { .. } => ("random.uniform", dtype.is_float(), "floating types"),
+            Distribution::Normal => ("random.normal", dtype.is_float(), "floating types"),
+            Distribution::TruncatedNormal { lower, upper } => {
+                if lower.is_nan() || upper.is_nan() || lower >= upper {
+                    let text = format_args!("needs lower < upper, got {lower} and {upper}");
+                    return Err(Error::value("random.truncated_normal", text));
+                }
+                ("random.truncated_normal", dtype.is_float(), "floating types")
+            }
+            Distribution::Exponential => ("random.exponential", dtype.is_float(), "floating types"),
+            Distribution::Gumbel => ("random.gumbel", dtype.is_float(), "floating types"),
+            Distribution::Bernoulli { probability } => {
+                if !(0.0..=1.0).contains(&probability) {
+                    let text = format_args!("the probability is {probability}, outside [0, 1]");
+                    return Err(Error::value("random.bernoulli", text));
+                }
+                ("random.bernoulli", dtype == DType::Bool, "bool")
+            }
+            Distribution::Integers { low, high } => {
+                if low >= high {
+                    return Err(Error::value("random.randint", format_args!("needs low < high, got {low} and {high}")));
+                }
+                crate::Scalar::Int(low).check_fits(dtype)?;
+                crate::Scalar::Int(high - 1).check_fits(dtype)?;
+                ("random.randint", matches!(dtype, DType::U8 | DType::I32 | DType::I64), "integer types")
+            }
+        };
+        if fits { Ok(()) } else { Err(Error::unsupported(name, dtype, expected)) }
+    }
+}
+
+/// Random numbers on a device, or on the host for none; the same on both, as far as their mathematics agrees.
+///
+/// # Errors
+/// Those of the functions that are named after the distributions, and the device's.
+pub fn draw(
+    device: Option<&Arc<dyn Device>>,
+    key: Key,
+    shape: &[usize],
+    distribution: Distribution,
+    dtype: DType,
+) -> Result<Tensor> {
+    distribution.check(dtype)?;
+    if let Some(device) = device.filter(|_| !shapes::is_on()) {
+        return cuda::draw(device, key, shape, distribution, dtype);
+    }
+    match distribution {
+        Distribution::Bits => match dtype {
+            DType::U8 => filled::<u8>(dtype, shape, |out| random::bits(key, out)),
+            DType::I32 => filled::<u32>(dtype, shape, |out| random::bits(key, out)),
+            _ => filled::<u64>(dtype, shape, |out| random::bits(key, out)),
+        },
+        Distribution::Uniform { low, high } => {
+            with_float!("random.uniform", dtype, T => filled::<T>(dtype, shape, |out| random::uniform(key, T::of(low), T::of(high), out)))
+        }
+        Distribution::Normal => {
+            with_float!("random.normal", dtype, T => filled::<T>(dtype, shape, |out| random::normal(key, out)))
+        }
+        Distribution::TruncatedNormal { lower, upper } => with_float!("random.truncated_normal", dtype, T => {
+            filled::<T>(dtype, shape, |out| random::truncated_normal(key, T::of(lower), T::of(upper), out))
+        }),
+        Distribution::Exponential => {
+            with_float!("random.exponential", dtype, T => filled::<T>(dtype, shape, |out| random::exponential(key, out)))
+        }
+        Distribution::Gumbel => {
+            with_float!("random.gumbel", dtype, T => filled::<T>(dtype, shape, |out| random::gumbel(key, out)))
+        }
+        Distribution::Bernoulli { probability } => {
+            filled::<u8>(dtype, shape, |out| random::bernoulli(key, probability as f32, out))
+        }
+        Distribution::Integers { low, high } => match dtype {
+            DType::U8 => filled::<u8>(dtype, shape, |out| random::randint(key, low, high, out)),
+            DType::I32 => filled::<i32>(dtype, shape, |out| random::randint(key, low, high, out)),
+            _ => filled::<i64>(dtype, shape, |out| random::randint(key, low, high, out)),
+        },
+    }
+}
+
 /// Random bits as unsigned integers of the dtype's width (u8), or as the bits of i32 and i64.
 ///
 /// ```
@@ -73,12 +202,7 @@ from_f64!(f32: |value| value as f32, f64: |value| value, f16: f16::from_f64, bf1
 /// # Errors
 /// [`Error::Type`] for other dtypes.
 pub fn bits(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
-    match dtype {
-        DType::U8 => filled::<u8>(dtype, shape, |out| random::bits(key, out)),
-        DType::I32 => filled::<u32>(dtype, shape, |out| random::bits(key, out)),
-        DType::I64 => filled::<u64>(dtype, shape, |out| random::bits(key, out)),
-        other => Err(Error::unsupported("random.bits", other, "uint8, int32 and int64")),
-    }
+    draw(None, key, shape, Distribution::Bits, dtype)
 }
 
 /// Uniform numbers in `[low, high)`.
@@ -94,7 +218,7 @@ pub fn bits(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn uniform(key: Key, shape: &[usize], low: f64, high: f64, dtype: DType) -> Result<Tensor> {
-    with_float!("random.uniform", dtype, T => filled::<T>(dtype, shape, |out| random::uniform(key, T::of(low), T::of(high), out)))
+    draw(None, key, shape, Distribution::Uniform { low, high }, dtype)
 }
 
 /// Numbers from the standard normal distribution.
@@ -109,7 +233,7 @@ pub fn uniform(key: Key, shape: &[usize], low: f64, high: f64, dtype: DType) -> 
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn normal(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
-    with_float!("random.normal", dtype, T => filled::<T>(dtype, shape, |out| random::normal(key, out)))
+    draw(None, key, shape, Distribution::Normal, dtype)
 }
 
 /// Numbers from the standard normal distribution cut to `(lower, upper)`.
@@ -124,15 +248,7 @@ pub fn normal(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Value`] unless `lower < upper`, [`Error::Type`] for a dtype that is not floating.
 pub fn truncated_normal(key: Key, shape: &[usize], lower: f64, upper: f64, dtype: DType) -> Result<Tensor> {
-    if lower.is_nan() || upper.is_nan() || lower >= upper {
-        return Err(Error::value(
-            "random.truncated_normal",
-            format_args!("needs lower < upper, got {lower} and {upper}"),
-        ));
-    }
-    with_float!("random.truncated_normal", dtype, T => {
-        filled::<T>(dtype, shape, |out| random::truncated_normal(key, T::of(lower), T::of(upper), out))
-    })
+    draw(None, key, shape, Distribution::TruncatedNormal { lower, upper }, dtype)
 }
 
 /// Numbers from the exponential distribution of rate 1.
@@ -147,7 +263,7 @@ pub fn truncated_normal(key: Key, shape: &[usize], lower: f64, upper: f64, dtype
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn exponential(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
-    with_float!("random.exponential", dtype, T => filled::<T>(dtype, shape, |out| random::exponential(key, out)))
+    draw(None, key, shape, Distribution::Exponential, dtype)
 }
 
 /// Numbers from the standard Gumbel distribution.
@@ -162,7 +278,7 @@ pub fn exponential(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Type`] for a dtype that is not floating.
 pub fn gumbel(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
-    with_float!("random.gumbel", dtype, T => filled::<T>(dtype, shape, |out| random::gumbel(key, out)))
+    draw(None, key, shape, Distribution::Gumbel, dtype)
 }
 
 /// Truth values that hold with `probability`.
@@ -177,10 +293,7 @@ pub fn gumbel(key: Key, shape: &[usize], dtype: DType) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Value`] for a probability outside [0, 1].
 pub fn bernoulli(key: Key, shape: &[usize], probability: f64) -> Result<Tensor> {
-    if !(0.0..=1.0).contains(&probability) {
-        return Err(Error::value("random.bernoulli", format_args!("the probability is {probability}, outside [0, 1]")));
-    }
-    filled::<u8>(DType::Bool, shape, |out| random::bernoulli(key, probability as f32, out))
+    draw(None, key, shape, Distribution::Bernoulli { probability }, DType::Bool)
 }
 
 /// Integers in `[low, high)`.
@@ -196,17 +309,7 @@ pub fn bernoulli(key: Key, shape: &[usize], probability: f64) -> Result<Tensor> 
 /// [`Error::Value`] unless `low < high`, [`Error::Overflow`] for bounds that the dtype cannot hold,
 /// [`Error::Type`] for a dtype that is not an integer.
 pub fn randint(key: Key, shape: &[usize], low: i64, high: i64, dtype: DType) -> Result<Tensor> {
-    if low >= high {
-        return Err(Error::value("random.randint", format_args!("needs low < high, got {low} and {high}")));
-    }
-    crate::Scalar::Int(low).check_fits(dtype)?;
-    crate::Scalar::Int(high - 1).check_fits(dtype)?;
-    match dtype {
-        DType::U8 => filled::<u8>(dtype, shape, |out| random::randint(key, low, high, out)),
-        DType::I32 => filled::<i32>(dtype, shape, |out| random::randint(key, low, high, out)),
-        DType::I64 => filled::<i64>(dtype, shape, |out| random::randint(key, low, high, out)),
-        other => Err(Error::unsupported("random.randint", other, "integer types")),
-    }
+    draw(None, key, shape, Distribution::Integers { low, high }, dtype)
 }
 
 /// The integers below `count` in random order.
@@ -244,7 +347,13 @@ pub fn categorical(key: Key, logits: &Tensor) -> Result<Tensor> {
             format_args!("logits of shape {} have no classes", crate::layout::show(logits.shape())),
         ));
     };
-    let logits = logits.detach().to_host()?;
+    if let Some(device) = logits.device() {
+        // The same choice in other operations, where the logits are.
+        let wide = if logits.dtype().is_half() { DType::F32 } else { logits.dtype() };
+        let noise = draw(Some(device), key, logits.shape(), Distribution::Gumbel, wide)?;
+        return noise.add(&logits.detach().cast(wide)?)?.argmax(Some(-1), false);
+    }
+    let logits = logits.detach();
     let value = logits.value().to_contiguous()?;
     let dtype = logits.dtype();
     with_float!("random.categorical", dtype, T => {

@@ -153,10 +153,11 @@ pub fn dropout(x: &Tensor, key: Key, p: f64, axes: Option<&[isize]>) -> Result<T
     let axes = resolve_axes("dropout", axes, x.rank())?;
     let shape =
         Shape::collect(x.shape().iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { size } else { 1 }))?;
-    let mut coins = apply(op, &[&Tensor::ones(&shape, dtype)?])?;
-    if let Some(device) = x.device() {
-        coins = coins.to_device(device)?;
-    }
+    let ones = match x.device() {
+        Some(device) => Value::filled_on(device, dtype, &shape, 1.0.into())?.into(),
+        None => Tensor::ones(&shape, dtype)?,
+    };
+    let coins = apply(op, &[&ones])?;
     let kept = coins.not_equal(0.0)?;
     crate::op::elementwise::map(
         crate::op::elementwise::Kernel::Where,
