@@ -166,7 +166,7 @@ def test_devices_do_not_mix():
 
 
 def test_names_of_devices():
-    with pytest.raises(RuntimeError, match="there is no device 'gpu'"):
+    with pytest.raises(RuntimeError, match='there is no device "gpu"'):
         lx.ones(3).to_device("gpu")
     with pytest.raises(RuntimeError, match=r"^cuda:0: "):
         lx.cuda()
@@ -198,7 +198,7 @@ FUNCTIONS = {
     "set at": (lambda x, u: x.at[lx.asarray(INDEX, device=x.device)].set(u), normal(3, 2), normal(4, 2)),
     "set a window": (lambda x, u: x.at[1:, ::2].set(u), X, normal(2, 2)),
     "take_along_axis": (lambda x: lx.take_along_axis(x, lx.asarray(PLACES, device=x.device), axis=0), X),
-    "embedding": (lambda w: lx.functional.embedding(w, lx.asarray(INDEX, device=w.device)), X),
+    "embedding": (lambda w: lx.functional.embedding(w, lx.asarray(INDEX % 3, device=w.device)), X),
     "sort": (lambda x: lx.sort(x, axis=0), normal(70, 2)),
     "sort descending": (lambda x: lx.sort(x, descending=True), normal(2, 33)),
     "top_k": (lambda x: lx.top_k(x, 2)[0], X),
@@ -228,8 +228,30 @@ FUNCTIONS = {
     "logsumexp": (lambda x: lx.logsumexp(x, axis=0), X),
     "softmax": (lambda x: lx.softmax(x, axis=0), X),
     "log_softmax": (lx.log_softmax, X),
-    "dropout": (lambda x: lx.functional.dropout(KEY, x, 0.4)[0] if False else lx.functional.layer_norm(x, (4,)), X),
-    "conv": (lambda x, w, b: lx.functional.conv(x, w, b, stride=2, padding=1), normal(2, 4, 5, 6), normal(6, 2, 3, 2), normal(6)),
+    "rrelu": (lambda x: lx.rrelu(KEY, x), X),
+    "dropout": (lambda x: lx.functional.dropout(KEY, x, 0.4), X),
+    "dropout of rows": (lambda x: lx.functional.dropout(KEY, x, 0.4, axes=(0,)), X),
+    "alpha_dropout": (lambda x: lx.functional.alpha_dropout(KEY, x, 0.4), X),
+    "layer_norm": (lx.functional.layer_norm, X, ROW, ROW),
+    "conv": (
+        lambda x, w, b: lx.functional.conv(x, w, b, stride=2, padding=1, groups=2),
+        normal(2, 4, 5, 6),
+        normal(6, 2, 3, 2),
+        normal(6),
+    ),
+    "conv dilated": (
+        lambda x, w: lx.functional.conv(x, w, None, stride=1, padding=(2, 1), dilation=2),
+        normal(1, 2, 7, 6),
+        normal(3, 2, 3, 2),
+    ),
+    "conv of volumes": (lambda x, w: lx.functional.conv(x, w), normal(2, 1, 3, 4, 3), normal(2, 1, 2, 2, 1)),
+    "conv of sequences": (lambda x, w: lx.functional.conv(x, w, stride=3), normal(2, 3, 11), normal(4, 3, 2)),
+    "conv_transpose": (
+        lambda x, w, b: lx.functional.conv_transpose(x, w, b, stride=2, output_padding=1),
+        normal(2, 4, 3, 3),
+        normal(4, 2, 3, 2),
+        normal(2),
+    ),
     "attention": (
         lambda q, k, v: lx.functional.scaled_dot_product_attention(q, k, v, causal=True),
         normal(2, 3, 5, 4),
@@ -260,7 +282,7 @@ def test_functions(name):
 INTEGERS = {
     "arithmetic": (lambda x, y: [x + y, x * y - 3, x // (y + 7), x % 5, -x, lx.abs(x), lx.maximum(x, y)]),
     "bits": (lambda x, y: [x & y, x | 5, x ^ y, ~x, x << 2, x >> 1]),
-    "comparisons": (lambda x, y: [x < y, x == y, lx.logical_and(x > 0, y > 0), lx.isin(x, y) if False else x >= 2]),
+    "comparisons": (lambda x, y: [x < y, x == y, lx.logical_and(x > 0, y > 0), x >= 2]),
     "sums": (lambda x, y: [lx.sum(x, axis=0), lx.prod(x[:2, :2]), lx.cumulative_sum(x, axis=1), lx.mean(x + 0.0)]),
     "positions": (lambda x, y: [lx.argmax(x, axis=0), lx.argmin(x), lx.argsort(x, axis=1), lx.sort(y, axis=0)]),
     "matmul": (lambda x, y: [x @ y.mT, lx.matmul(x[None], y.mT)]),
@@ -286,7 +308,7 @@ def test_narrow_types(dtype):
     def results(x, y):
         return [
             x * y + 1, lx.exp(x), x @ y.mT, lx.sum(x, axis=0), lx.softmax(x), lx.sort(x), lx.cumulative_sum(x, axis=0),
-            lx.functional.layer_norm(x, (6,)), lx.max(x, axis=1), lx.concat([x, y]), lx.take(x, lx.argmax(y, axis=1), axis=1),
+            lx.functional.layer_norm(x, y[0], y[1]), lx.max(x, axis=1), lx.concat([x, y]), lx.take(x, lx.argmax(y, axis=1), axis=1),
         ]  # fmt: skip
 
     close(results(on_device(x), on_device(y)), results(x, y), tolerance, tolerance)
@@ -303,12 +325,16 @@ def test_random_numbers_have_the_same_bits():
 
 def test_special_functions_and_large_products():
     x = positive(6)
-    compare(lambda x: [special.gammaln(x), special.erf(x)] if hasattr(special, "gammaln") else [lx.erf(x)], x, order=1)
+    compare(lambda x: [special.gammaln(x), special.erf(x), special.digamma(x)], x, order=1)
     a, b = RNG.normal(size=(2, 70, 40)).astype("float32"), RNG.normal(size=(2, 40, 50)).astype("float32")
     close(on_device(lx.asarray(a)) @ on_device(lx.asarray(b)), lx.asarray(a @ b), 1e-4, 1e-4)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------
+
+
+# Those without a result are there for their errors.
+TRIED = [case for case in LAYERS if case.y is not None]
 
 
 def inputs(shape):
@@ -320,7 +346,7 @@ def inputs(shape):
     return tuple(inputs(part) for part in shape)
 
 
-@pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.printed[:50])
+@pytest.mark.parametrize("case", TRIED, ids=lambda case: case.printed[:50])
 def test_layers(case):
     """Results, new states, and first and second derivatives of every layer of the catalogue."""
     ps, st = nn.setup(1, case.layer, "float64")
@@ -440,17 +466,13 @@ def test_saving_and_resuming(tmp_path):
     lx.io.save_train_state(tmp_path / "state.safetensors", state)
     loaded = lx.io.load_train_state(tmp_path / "state.safetensors", model, optim.Adam(1e-2))
     close(on_device(loaded.parameters), lx.to_device(state.parameters, "cpu"), 0, 0)
-    loaded = loaded.replace(
-        parameters=on_device(loaded.parameters),
-        states=on_device(loaded.states),
-        optimizer_state=on_device(loaded.optimizer_state),
-    )
+    loaded = on_device(loaded)
     results = [single_train_step(lx.AutoTape(), objective, data, start)[3] for start in (state, loaded)]
     close(results[1].parameters, lx.to_device(results[0].parameters, "cpu"), 0, 0)
 
 
 def test_debug_checks():
-    model = nn.DebugLayer(nn.Dense(3, 2), nan_check="both") if False else nn.DebugLayer(nn.Dense(3, 2))
+    model = nn.DebugLayer(nn.Dense(3, 2))
     ps, st = on_device(nn.setup(0, model))
     assert model(on_device(lx.ones((2, 3))), ps, st)[0].device == f"{DEVICE}:0"
 
@@ -464,7 +486,7 @@ def test_what_has_kernels_and_what_expands():
     try:
         for function, *arguments in FUNCTIONS.values():
             compare(function, *arguments)
-        for case in LAYERS:
+        for case in TRIED:
             test_layers(case)
         compare(lambda x: lx.linalg.svdvals(x), X, order=1)
     finally:

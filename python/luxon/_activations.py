@@ -17,5 +17,5 @@ def rrelu(key: Key, x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3) -> Te
         >>> lx.rrelu(lx.random.key(0), lx.asarray([1.0, 2.0]))
         Tensor([1., 2.], dtype=float32)
     """
-    slope = uniform(key, x.shape, lower, upper, dtype=x.dtype)
+    slope = uniform(key, x.shape, lower, upper, dtype=x.dtype).to_device(x.device)
     return _core.where(x > 0, x, slope * x)

@@ -13,7 +13,7 @@ def to_device(tree: Any, device: DeviceLike) -> Any:
     """The tree with every tensor on `device`; dtypes and ties stay, and so does whatever is no tensor.
 
     Args:
-        tree: a tensor, a `luxon.Tree`, or any nest of dict, list and tuple.
+        tree: a tensor, a `luxon.Tree`, a `TrainState`, or any nest of dict, list and tuple.
         device: a device or its name.
 
     Raises:
@@ -24,6 +24,8 @@ def to_device(tree: Any, device: DeviceLike) -> Any:
         >>> lx.to_device({"x": lx.ones(2), "training": True}, "cpu")["x"].device
         cpu
     """
+    if hasattr(type(tree), "_on_device"):
+        return tree._on_device(device)
     return _core.tree_map(lambda leaf: leaf.to_device(device) if isinstance(leaf, Tensor) else leaf, tree)
 
 
@@ -50,10 +52,10 @@ def device_of(tree: Any) -> Device:
 
 
 def cuda(i: int = 0) -> Device:
-    """The i-th CUDA device.
+    """The i-th CUDA device, opened through CuPy at its first use.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: CuPy, a driver or the device is missing; the message says what to do.
     """
     return resolve(f"cuda:{i}")
 

@@ -42,7 +42,7 @@ def alpha_dropout(key: random.Key, x: Tensor, p: float) -> Tensor:
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"alpha_dropout: p must lie in [0, 1], got {p}")
-    kept = random.bernoulli(key, 1.0 - p, x.shape)
+    kept = random.bernoulli(key, 1.0 - p, x.shape).to_device(x.device)
     if p == 1.0:
         return _core.where(kept, x, 0.0)
     scale = 1.0 / math.sqrt((1.0 - p) * (1.0 + p * _SELU_LIMIT**2))

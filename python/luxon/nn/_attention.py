@@ -178,7 +178,7 @@ def _weights(q: Any, k: Any, mask: Any, causal: bool) -> Any:
     scores = _core.reshape(scores, (*q.shape[:-3], q.shape[-2], queries, keys))
     met = mask
     if causal:
-        below = _core.tril(_core.ones((queries, keys), dtype="bool"))
+        below = _core.tril(_core.ones((queries, keys), dtype="bool", device=scores.device))
         met = below if met is None else met & below
     if met is None:
         return _core.softmax(scores)

@@ -192,4 +192,4 @@ class VariationalHiddenDropout(Layer):
                 raise IndexError(f"{self.describe()} got {tuple(x.shape)}, which has no axis {axis}")
         kept = range(x.ndim) if self.axes is None else {axis % x.ndim for axis in self.axes}
         shape = tuple(size if axis in kept else 1 for axis, size in enumerate(x.shape))
-        return _core.dropout(key, _core.ones(shape, dtype=x.dtype), self.p)
+        return _core.dropout(key, _core.ones(shape, dtype=x.dtype, device=x.device), self.p)

@@ -256,8 +256,8 @@ class PeriodicEmbedding(Layer):
         if len(set(chosen)) < len(chosen):
             raise ValueError(f"{self.describe()} got {tuple(x.shape)}: a feature is named twice")
         rest = [index for index in range(features) if index not in chosen]
-        kept = _core.take(x, _core.asarray(rest, dtype="int64"), axis=-1)
-        angles = _core.take(x, _core.asarray(chosen, dtype="int64"), axis=-1)
+        kept = _core.take(x, _core.asarray(rest, dtype="int64", device=x.device), axis=-1)
+        angles = _core.take(x, _core.asarray(chosen, dtype="int64", device=x.device), axis=-1)
         angles = angles * _core.astype(st["k"], x.dtype) * math.pi
         return _core.concat([kept, _core.sin(angles), _core.cos(angles)], axis=-1), st
 

@@ -70,7 +70,7 @@ class _Cell(Layer):
         if not trained:
             return None
         shape = (batch, self.out_features)
-        zeros = _core.zeros(shape, dtype=ps["weight_hh"].dtype)
+        zeros = _core.zeros(shape, dtype=ps["weight_hh"].dtype, device=ps["weight_hh"].device)
         names = ("hidden_state", "memory")[: self._carries]
         return tuple(_core.broadcast_to(ps[name], shape) if name in trained else zeros for name in names)
 

@@ -10,6 +10,7 @@ import numpy as np
 from .. import optim, tree
 from .._core import Tree
 from .._device import to_device
+from .._typing import DeviceLike
 from ..nn import Layer, setup
 from ..nn._fit import check_parameters, check_states
 from ..nn._layer import as_tree
@@ -80,6 +81,11 @@ class TrainState:
         if not self.__dict__:
             raise _donated("model")
         return self._of(**{**self.__dict__, **changes})
+
+    def _on_device(self, device: DeviceLike) -> TrainState:
+        """The state with all of its trees on a device, for `luxon.to_device`."""
+        parts = ("parameters", "states", "optimizer_state")
+        return self._with(**{name: to_device(getattr(self, name), device) for name in parts})
 
     def __getattr__(self, name: str) -> Any:
         if name in _PARTS:

@@ -107,6 +107,7 @@ impl<'py> FromPyObject<'_, 'py> for DeviceArg {
 pub fn moved(tensor: luxon::Tensor, device: Option<DeviceArg>) -> Out<luxon::Tensor> {
     Ok(match device.map(|device| device.0.0) {
         None => tensor,
+        Some(None) if tensor.value().is_abstract() => tensor,
         Some(None) => tensor.to_host()?,
         Some(Some(device)) => tensor.to_device(&device)?,
     })

@@ -13,6 +13,7 @@ use crate::cpu::norm as kernel;
 use crate::cuda::Plan;
 use crate::error::Result;
 use crate::layout::Shape;
+use crate::op::index::beside;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply_all};
 use crate::tensor::{Tensor, Value};
 use crate::transform::vjp_through;
@@ -366,7 +367,7 @@ impl Family for NormGradient {
                 &operands,
                 &[Some(inputs[0].clone())],
             )?;
-            let nothing = || Tensor::zeros(&[0], x.dtype());
+            let nothing = || beside(Tensor::zeros(&[0], x.dtype())?, x);
             let mut outputs = Outputs::new();
             for (index, wanted) in [Some(0), weight, bias].into_iter().zip(self.wanted) {
                 outputs.push(match index.filter(|_| wanted) {

@@ -7,6 +7,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::Result;
 use crate::layout::Shape;
 use crate::op::elementwise::{Kernel, map};
+use crate::op::index::beside;
 use crate::op::matmul::matmul;
 use crate::op::{Outputs, linear};
 use crate::tensor::Tensor;
@@ -36,13 +37,13 @@ impl Attention {
             Ok(())
         };
         if self.causal {
-            hide(&Tensor::ones(&[queries, keys], DType::Bool)?.tril(0)?)?;
+            hide(&beside(Tensor::ones(&[queries, keys], DType::Bool)?, &inputs[0])?.tril(0)?)?;
         }
         if self.mask {
             hide(&inputs[3])?;
         }
         let maximum = match keys {
-            0 => Tensor::full(&[batch, heads, queries, 1], least, scores.dtype())?,
+            0 => beside(Tensor::full(&[batch, heads, queries, 1], least, scores.dtype())?, &inputs[0])?,
             _ => scores.detach().max(Some(&[-1]), true)?,
         };
         // A query without keys: its scores are minus infinity, and their exponentials zero.

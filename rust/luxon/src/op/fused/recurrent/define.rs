@@ -5,6 +5,7 @@ use smallvec::smallvec;
 use super::{Cell, Recurrent};
 use crate::error::Result;
 use crate::op::Outputs;
+use crate::op::index::beside;
 use crate::op::linear::{concat, stack};
 use crate::op::matmul::matmul;
 use crate::tensor::Tensor;
@@ -106,7 +107,11 @@ impl Recurrent {
             |x: &[Tensor]| Ok(vec![plain.define(&x[..count], x.get(count)).map(|mut all| all.swap_remove(0))?]);
         let mut pulled = vjp_through(function, &operands, &[Some(inputs[0].clone())])?;
         let mut part = |index: usize| pulled[index].take().map_or_else(|| operands[index].zeros_like(), Ok);
-        let product = if self.cell == Cell::Gru { part(count)? } else { Tensor::zeros(&[0], inputs[1].dtype())? };
+        let product = if self.cell == Cell::Gru {
+            part(count)?
+        } else {
+            beside(Tensor::zeros(&[0], inputs[1].dtype())?, &inputs[1])?
+        };
         let mut outputs: Outputs = smallvec![part(0)?, product, part(2)?];
         if self.is_lstm() {
             outputs.push(part(3)?);
