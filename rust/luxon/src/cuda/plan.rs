@@ -237,6 +237,14 @@ impl Plan {
         Place { memory: Memory::Scratch(self.scratch.len() - 1), offset: 0 }
     }
 
+    /// Bytes that the host knows, in a new scratch block: numbers that change from step to step are given so
+    /// and read by kernels, never passed by value, and a recorded plan runs again with others.
+    pub fn write(&mut self, bytes: Vec<u8>) -> Place {
+        let to = self.scratch(bytes.len());
+        self.steps.push(Step::Write { to, bytes });
+        to
+    }
+
     /// Launches a kernel next.
     pub fn launch(&mut self, launch: Launch) {
         self.steps.push(Step::Launch(launch));

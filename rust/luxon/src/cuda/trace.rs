@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use std::fmt::Write;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::plan::{Launch, Place, Plan, Step};
+use super::plan::{Launch, Place, Plan};
 use super::source::{c_type, source};
 use crate::cpu::optimize::Field;
 use crate::error::{Error, Result};
@@ -231,9 +231,7 @@ pub fn plan<N, const SLOTS: usize>(
         text += ", const f64 *numbers, i64 count) {\n    i64 at = thread_number();\n    if (at >= count) return;\n";
         text + &body + "}\n"
     });
-    let table = plan.scratch(numbers.len() * 8);
-    let bytes = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
-    plan.steps.push(Step::Write { to: table, bytes });
+    let table = plan.write(numbers.iter().flat_map(|number| number.to_ne_bytes()).collect());
     let mut launch = Launch::over(source, "optimise", count)?;
     for index in 0..inputs.len() {
         launch = launch.with(plan.contiguous(inputs, index)?);

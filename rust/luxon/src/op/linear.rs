@@ -6,8 +6,7 @@
 use smallvec::smallvec;
 
 use crate::cpu::{self, cast, copy_into};
-use crate::cuda::copy::{Elements, place};
-use crate::cuda::{Place, Plan};
+use crate::cuda::Plan;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::{self, Axes, Layout, Shape, Strides, broadcast_shapes, resolve_axes, resolve_axis, show};
@@ -24,6 +23,8 @@ pub struct Window {
     /// The number of elements.
     pub size: Shape,
 }
+
+mod cuda;
 
 /// A linear operation that moves elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,46 +202,6 @@ impl Family for Linear {
         });
         let filled = filled.collect::<Result<Vec<_>>>()?;
         apply(op, &filled.iter().collect::<Vec<_>>()).map(Some)
-    }
-}
-
-impl Linear {
-    /// Every member is strided copies.
-    fn plan(&self, inputs: &[&Value], output: &Spec) -> Result<Plan> {
-        let mut plan = Plan::new();
-        let (input, whole) = (Elements::input(inputs, 0), Layout::contiguous(output.shape));
-        let mut target = Elements::dense(Place::output(0), output.dtype, &output.shape);
-        let shape = inputs[0].shape();
-        match self {
-            Linear::Cast(_) => plan.copy(shape, &input, &target)?,
-            Linear::Embed { window, fill, .. } => {
-                if window.size != output.shape {
-                    plan.fill(target.place, output.dtype, *fill, whole.count())?;
-                }
-                let place = slice_layout(&whole, window);
-                target.place = target.place.after(place.offset * output.dtype.size());
-                target.strides = place.strides;
-                plan.copy(shape, &input, &target)?;
-            }
-            Linear::Concat { axis, .. } => {
-                let mut start = 0usize;
-                for index in 0..inputs.len() {
-                    let place = target.place.after(start * target.strides[*axis] as usize * output.dtype.size());
-                    plan.copy(inputs[index].shape(), &Elements::input(inputs, index), &Elements { place, ..target })?;
-                    start += inputs[index].shape()[*axis];
-                }
-            }
-            Linear::Reshape(_) => plan.copy(shape, &input, &Elements::dense(target.place, output.dtype, shape))?,
-            // These are always views.
-            Linear::Broadcast(_) | Linear::Permute(_) | Linear::Slice(_) => {
-                if let Some(view) = self.view(inputs)? {
-                    let source =
-                        Elements { place: place(&view, 0), dtype: view.dtype(), strides: view.layout().strides };
-                    plan.copy(&output.shape, &source, &target)?;
-                }
-            }
-        }
-        Ok(plan)
     }
 }
 

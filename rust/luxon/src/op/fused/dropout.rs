@@ -57,7 +57,8 @@ impl Dropout {
         let source = text("dropout", &[THREEFRY], &[include_str!("dropout/dropout.cu")], &macros);
         let blocks = packs.max(rest).div_ceil(THREADS).min(MOST_BLOCKS);
         let launch = Launch::new(source, "dropout", blocks, THREADS as u32)?.with(x).with(Place::output(0));
-        let launch = launch.with(self.key.0).with(self.key.1).with(self.keep as f32).with(1.0 / self.keep);
+        let key = plan.write([self.key.0, self.key.1].iter().flat_map(|word| word.to_ne_bytes()).collect());
+        let launch = launch.with(key).with(self.keep as f32).with(1.0 / self.keep);
         plan.launch(launch.with(packs).with(rest));
         Ok(plan)
     }

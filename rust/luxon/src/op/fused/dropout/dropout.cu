@@ -1,6 +1,6 @@
 // Elements kept where a coin says so. S is the element type, T the type computed in; a thread takes VECTOR elements.
-extern "C" __global__ void dropout(const S *x, S *y, u32 first, u32 second, f32 keep, f64 factor, i64 packs, i64 rest) {
-    random_bits::Words key = {first, second};
+extern "C" __global__ void dropout(const S *x, S *y, const u32 *words, f32 keep, f64 factor, i64 packs, i64 rest) {
+    random_bits::Words key = {words[0], words[1]};
     T scale = (T)factor;
     for (i64 pack = thread_number(); pack < packs; pack += thread_count()) {
         i64 at = pack * VECTOR;
