@@ -1,9 +1,10 @@
 //! The table of elementwise operations: one row each.
 //!
 //! A row reads: variant, name, domain, arguments, the scalar function, the same in CUDA (with the functions of
-//! `cuda/math.cuh`), what its documentation shows, then one derivative per argument as `what it reads => |args, y, g| derivative times g`, written in tensor operations, so that it is
-//! differentiable again. `A`, `B`, `C` stand for the arguments and `Y` for the output; an empty list
-//! means that gradients are exact zeros. Sub-gradients at kinks are PyTorch's.
+//! `cuda/math.cuh`), what its documentation shows, then one derivative per argument as
+//! `what it reads => |args, y, g| derivative times g`, written in tensor operations, so that it is differentiable
+//! again. `A`, `B`, `C` stand for the arguments and `Y` for the output; an empty list means that gradients are exact
+//! zeros. Sub-gradients at kinks are PyTorch's.
 #![allow(clippy::redundant_closure_call)]
 
 use super::{Args, Derivative, Domain, MAX_ARITY, Operand, map};
