@@ -1,0 +1,22 @@
+"""CUDA devices: `luxon.cuda(i)` is the i-th, and `python -m luxon.cuda.check` tries one out.
+
+The package can be called, so that the short name gives a device whether or not the check was imported.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+
+from .._device import cuda as _cuda
+from .._typing import Device
+
+__all__: list[str] = []
+
+
+class _Callable(types.ModuleType):
+    def __call__(self, i: int = 0) -> Device:
+        return _cuda(i)
+
+
+sys.modules[__name__].__class__ = _Callable
