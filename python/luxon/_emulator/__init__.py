@@ -18,7 +18,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _SHIM = Path(__file__).with_name("shim.hpp")
-_FLAGS = ["-std=c++17", "-O1", "-march=x86-64-v3", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-w"]
+# Objects have types of the same names: what is static in a template of one must not serve another (gnu-unique).
+_FLAGS = [
+    "-fno-gnu-unique",
+    "-std=c++17",
+    "-O1",
+    "-march=x86-64-v3",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fwrapv",
+    "-w",
+]
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
 _SHARED = re.compile(r"extern\s+__shared__\s+\w+\s+dynamic_shared\s*\[\s*\]\s*;")
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
@@ -109,7 +119,16 @@ class Emulator:
             self._compile(fresh[start : start + _TOGETHER])
 
     def launch(
-        self, function: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, parameters: int
+        self,
+        function: int,
+        gx: int,
+        gy: int,
+        gz: int,
+        bx: int,
+        by: int,
+        bz: int,
+        shared: int,
+        parameters: int,
     ) -> None:
         """Launches a kernel; `parameters` is the address of an array of the arguments' addresses.
 

@@ -200,7 +200,9 @@ def launch_kernel(
     sizes = emulator().parameter_sizes(function)
     places = (ctypes.c_void_p * len(sizes)).from_address(parameters)
     # The arguments are taken by value now, as the driver does.
-    kept = [ctypes.create_string_buffer(ctypes.string_at(p, n), n) for p, n in zip(places, sizes, strict=True)]
+    kept = [
+        ctypes.create_string_buffer(ctypes.string_at(p, n), n) for p, n in zip(places, sizes, strict=True)
+    ]
     addresses = (ctypes.c_void_p * max(len(kept), 1))(*[ctypes.addressof(argument) for argument in kept])
 
     def run(kept: object = kept) -> None:
@@ -243,7 +245,9 @@ def gemm_strided_batched_ex(
         raise CUDARuntimeError("a product outside the table's stream")
     factor = np.dtype("f8") if TYPES[c_type] == np.dtype("f8") else np.dtype("f4")
     # Factors are read when the call is made: the pointer mode is that of the host.
-    scale = [float(np.frombuffer(ctypes.string_at(place, factor.itemsize), factor)[0]) for place in (alpha, beta)]
+    scale = [
+        float(np.frombuffer(ctypes.string_at(place, factor.itemsize), factor)[0]) for place in (alpha, beta)
+    ]
 
     def matrices(first: int, kind: int, lead: int, stride: int, rows: int, columns: int) -> Any:
         if lead < max(rows, 1):

@@ -9,7 +9,7 @@ import sys
 import types
 
 from .._device import cuda as _cuda
-from .._typing import Device
+from .._core import Device
 
 __all__: list[str] = []
 

@@ -175,8 +175,8 @@ mod tests {
     impl<T: Real + Field> Element<T, 1> for Momentum {
         #[inline(always)]
         fn element(&self, parameter: T, gradient: T, [kept]: [T; 1]) -> (T, [T; 1]) {
-            let kept = T::from_f64(0.9) * kept + gradient * gradient;
-            (parameter - gradient / (kept.sqrt() + T::ONE), [kept])
+            let kept = <T as Field>::from_f64(0.9) * kept + gradient * gradient;
+            (parameter - gradient / (Field::sqrt(kept) + <T as Field>::ONE), [kept])
         }
     }
 

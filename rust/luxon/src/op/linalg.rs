@@ -231,6 +231,13 @@ pub fn matrix_norm(x: &Tensor, norm: MatrixNorm, keepdims: bool) -> Result<Tenso
 
 /// The `n`-th power of the square matrices in the last two axes; the identity for 0.
 ///
+/// ```
+/// # use luxon::Tensor;
+/// let step = Tensor::new(&[1.0, 1.0, 0.0, 1.0], &[2, 2])?;
+/// assert_eq!(luxon::matrix_power(&step, 5)?.to_vec::<f64>()?, [1.0, 5.0, 0.0, 1.0]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Shape`] where the last two axes are not there or differ.
 pub fn matrix_power(x: &Tensor, n: u64) -> Result<Tensor> {
@@ -263,6 +270,13 @@ pub fn matrix_power(x: &Tensor, n: u64) -> Result<Tensor> {
 
 /// How many singular values of the matrices in the last two axes exceed `tolerance` times their largest; by default
 /// the dtype's epsilon times the larger size.
+///
+/// ```
+/// # use luxon::Tensor;
+/// let x = Tensor::new(&[1.0, 2.0, 2.0, 4.0], &[2, 2])?;
+/// assert_eq!(luxon::matrix_rank(&x, None)?.to_vec::<i64>()?, [1]);
+/// # Ok::<(), luxon::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Shape`] for fewer than two axes, or a tolerance that does not broadcast against the stack of matrices.

@@ -83,6 +83,7 @@ pub(crate) fn differentiate_by_output(
 }
 
 /// The value of `output` below a forward level, and the derivatives that it carries there by direction.
+#[doc(hidden)]
 pub fn split_jets(level: &Level, output: &Tensor) -> (Tensor, Vec<Series>) {
     let jets = output.node_at(level.stamp()).and_then(|node| match &node.trace {
         Trace::Jet(jets) => Some(jets.clone()),
@@ -151,6 +152,7 @@ pub fn jet(
 ///
 /// # Errors
 /// As [`jet`].
+#[doc(hidden)]
 pub fn tag_lines(
     level: &Arc<Level>,
     inputs: &[Tensor],
