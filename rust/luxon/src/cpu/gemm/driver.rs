@@ -3,27 +3,29 @@
 //! What may change bits is decided by [`Plan`] from the whole problem: which operands are packed and
 //! where k is cut (sums are rounded to memory there). How rows and columns are cut into tasks changes
 //! no bits, because every tile computes an element by the same chain of operations; so that may depend
-//! on the threads at hand. Packed operands are shared by all tasks of a phase: pack B, pack A, multiply.
+//! on the threads at hand. A task packs its rows of A block by block, right before it multiplies them, and
+//! B too where that is tiny: what one core has written, another is slow to read. A larger packed B is
+//! shared by all tasks of a phase.
 
 use std::ops::Range;
 
-use super::pack::{Buffer, Strip};
+use super::pack::{Buffer, Place, Strip};
 use super::tile::{Set, Tile};
 use super::{Element, Finish, Gemm};
 use crate::runtime::threads;
 
-/// k is cut into pieces of at most this size where operands are packed.
-const MOST_TERMS: usize = 512;
+/// k is cut into pieces of at most so many bytes of a row of A where operands are packed.
+const MOST_TERMS_PACKED: usize = 4096;
 /// And at most this where none is.
 const MOST_TERMS_UNPACKED: usize = 1024;
-/// Rows of A that stay in the second-level cache while they meet all columns.
-const BLOCK_ROWS: usize = 168;
+/// Bytes of A that stay in the second-level cache while they meet all columns.
+const BLOCK: usize = 352 << 10;
 /// Columns of C between two calls of `finish`.
 const BLOCK_COLUMNS: usize = 256;
 /// Columns of B that are packed at once, in bytes of one row.
 const PACKED_ROW: usize = 16 << 10;
-/// Rows of A that are packed at once when several threads share them.
-const SHARED_ROWS: usize = 2048;
+/// A packed B of at most this many bytes is made by every task for itself.
+const TINY: usize = 32 << 10;
 /// An operand of more bytes is packed: it would not stay in the second-level cache.
 const LARGE: usize = 4 << 20;
 /// A task is worth at most this many nanoseconds, so that an interruption is noticed.
@@ -44,7 +46,7 @@ impl Plan {
         let large = LARGE / size_of::<T>();
         let pack_b = p.b_column != 1 || (p.m > 64 && (p.k * p.n > large || (aliases(p.b_row) && p.k >= 256)));
         let pack_a = p.n > 64 && (p.m * p.k > large || ((aliases(p.a_row) || aliases(p.a_column)) && p.k > 64));
-        let most = if pack_a || pack_b { MOST_TERMS } else { MOST_TERMS_UNPACKED };
+        let most = if pack_a || pack_b { MOST_TERMS_PACKED / size_of::<T>() } else { MOST_TERMS_UNPACKED };
         Plan { pack_a, pack_b, pieces: p.k.div_ceil(most) }
     }
 
@@ -58,17 +60,16 @@ pub fn estimate<T>(m: usize, n: usize, k: usize) -> f64 {
     2.0 * m as f64 * n as f64 * k as f64 * size_of::<T>() as f64 / 4.0 / 90.0 + 20.0
 }
 
-/// One phase of multiplication: some rows and columns of C and a piece of k.
+/// One phase of multiplication: all rows of C, some columns, and a piece of k.
 struct Phase<'a, T: 'static> {
     set: &'static Set<T>,
     problem: &'a Gemm<T>,
-    rows: Range<usize>,
     columns: Range<usize>,
     terms: Range<usize>,
-    /// Null when A is read in place; else the packed rows of this phase.
-    packed_a: *const T,
-    /// Null when B is read in place; else the packed columns of this phase.
-    packed_b: *const T,
+    pack_a: bool,
+    pack_b: PackB,
+    /// The packed columns of this phase where they are shared.
+    shared_b: *const T,
     panels: Panels,
     width: usize,
     finish: Finish<'a>,
@@ -76,6 +77,26 @@ struct Phase<'a, T: 'static> {
 
 // SAFETY: the tasks of a phase write disjoint parts of C and only read the rest.
 unsafe impl<T: Sync> Sync for Phase<'_, T> {}
+
+/// Who packs B.
+#[derive(Clone, Copy, PartialEq)]
+enum PackB {
+    /// Nobody: it is read in place.
+    None,
+    /// Each task, its own strips.
+    Task,
+    /// All tasks together, before they multiply.
+    Phase,
+}
+
+/// What a task has packed: null where an operand is read in place, and the panel and the strip that come first.
+#[derive(Clone, Copy)]
+struct Packed<T> {
+    a: *const T,
+    panel: usize,
+    b: *const T,
+    strip: usize,
+}
 
 /// Rows cut into panels of nearly equal height: the first `taller` ones have a row more.
 #[derive(Clone, Copy)]
@@ -101,13 +122,14 @@ fn part(total: usize, parts: usize, index: usize) -> Range<usize> {
     total * index / parts..total * (index + 1) / parts
 }
 
-/// How many ways to cut rows and columns so that about `parts` blocks come out, nearly square.
-fn grid(rows: usize, columns: usize, height: usize, width: usize, parts: usize) -> (usize, usize) {
+/// How many ways to cut rows and columns so that about `parts` blocks come out: nearly square, or as wide as
+/// possible where rows are packed by each block.
+fn grid(rows: usize, columns: usize, height: usize, width: usize, parts: usize, broad: bool) -> (usize, usize) {
     let (mut across, mut down) = (1, 1);
     while across * down < parts {
         let (tall, wide) = (rows / down, columns / across);
         let (can_down, can_across) = (tall >= 2 * height, wide >= 2 * width);
-        if can_down && (tall >= wide || !can_across) {
+        if can_down && (broad || tall >= wide || !can_across) {
             down *= 2;
         } else if can_across {
             across *= 2;
@@ -125,45 +147,67 @@ impl<T: Element> Phase<'_, T> {
 
     /// Multiplies in parallel.
     unsafe fn run(&mut self) {
-        let (rows, columns) = (self.rows.len(), self.columns.len());
+        let (rows, columns) = (self.problem.m, self.columns.len());
         let nanoseconds = estimate::<T>(rows, columns, self.terms.len());
-        let parts = parts(nanoseconds);
-        let (down, across) = grid(rows, columns, self.height(), self.width, parts);
-        if self.packed_a.is_null() {
-            let count = rows.div_ceil(self.height()).next_multiple_of(down);
-            self.panels = Panels::new(rows, count);
-        }
+        let (down, across) = grid(
+            rows,
+            columns,
+            self.height(),
+            self.width,
+            parts(nanoseconds),
+            self.pack_a || self.pack_b == PackB::Task,
+        );
+        self.panels = Panels::new(rows, rows.div_ceil(self.height()).next_multiple_of(down));
         let strips = columns.div_ceil(self.width);
         let this = &*self;
         threads::parallel(down * across, nanoseconds, &|task| {
             let panels = part(this.panels.count, down, task / across);
             let strips = part(strips, across, task % across);
             // SAFETY: the contract of the product; tasks own disjoint blocks of C.
-            unsafe { this.block(panels, strips) }
+            unsafe { this.task(panels, strips) }
         });
     }
 
-    /// Multiplies some panels of rows with some strips of columns.
-    unsafe fn block(&self, panels: Range<usize>, strips: Range<usize>) {
-        let high = (BLOCK_ROWS / self.height()).max(1);
-        let wide = (BLOCK_COLUMNS / self.width).max(1);
-        let mut top = panels.start;
-        while top < panels.end {
-            let bottom = (top + high).min(panels.end);
-            let mut left = strips.start;
-            while left < strips.end {
-                let right = (left + wide).min(strips.end);
-                // SAFETY: parts of the ranges given.
-                unsafe { self.tiles(top..bottom, left..right) }
-                left = right;
+    /// Packs what a task packs for itself, and multiplies some panels of rows with some strips of columns.
+    unsafe fn task(&self, panels: Range<usize>, strips: Range<usize>) {
+        let k = self.terms.len();
+        let high = (BLOCK / size_of::<T>() / self.height() / k).max(1);
+        let a_size = if self.pack_a { high.min(panels.len()) * self.height() * k } else { 0 };
+        let b_size = if self.pack_b == PackB::Task { strips.len() * self.width * k } else { 0 };
+        let buffer = (a_size + b_size > 0).then(|| Buffer::take::<T>(Place::Task, a_size + b_size));
+        let own = buffer.as_ref().map_or(std::ptr::null_mut(), |buffer| buffer.start().cast::<T>());
+        let mut packed = Packed { a: std::ptr::null(), panel: 0, b: self.shared_b, strip: 0 };
+        // SAFETY: the buffer has room for these strips and for the panels of a block; both lie in the phase.
+        unsafe {
+            if self.pack_b == PackB::Task {
+                packed = Packed { b: own.wrapping_add(a_size), strip: strips.start, ..packed };
+                for strip in strips.clone() {
+                    self.pack_strip(strip, own.wrapping_add(a_size + (strip - strips.start) * self.width * k));
+                }
             }
-            top = bottom;
+            for top in panels.clone().step_by(high) {
+                let block = top..(top + high).min(panels.end);
+                if self.pack_a {
+                    packed = Packed { a: own, panel: top, ..packed };
+                    for panel in block.clone() {
+                        let rows = self.panels.start(panel) - self.panels.start(top);
+                        self.pack_panel(panel, own.wrapping_add(rows * k));
+                    }
+                }
+                let wide = (BLOCK_COLUMNS / self.width).max(1);
+                for left in strips.clone().step_by(wide) {
+                    self.tiles(block.clone(), left..(left + wide).min(strips.end), packed);
+                }
+            }
+        }
+        if let Some(buffer) = buffer {
+            buffer.give_back(Place::Task);
         }
     }
 
-    unsafe fn tiles(&self, panels: Range<usize>, strips: Range<usize>) {
+    unsafe fn tiles(&self, panels: Range<usize>, strips: Range<usize>, packed: Packed<T>) {
         let p = self.problem;
-        let whole = self.packed_a.is_null() && self.packed_b.is_null();
+        let whole = packed.a.is_null() && packed.b.is_null();
         // In place, all of k is done while the block is warm; packed, a phase has one piece of it.
         let pieces = if whole { p.k.div_ceil(MOST_TERMS_UNPACKED) } else { 1 };
         for piece in 0..pieces {
@@ -171,15 +215,14 @@ impl<T: Element> Phase<'_, T> {
             for strip in strips.clone() {
                 for panel in panels.clone() {
                     // SAFETY: panel and strip are inside the phase.
-                    unsafe { self.tile(panel, strip, &terms) }
+                    unsafe { self.tile(panel, strip, &terms, packed) }
                 }
             }
         }
         if let Some(finish) = self.finish
             && (whole || self.terms.end == p.k)
         {
-            let top = self.rows.start + self.panels.start(panels.start);
-            let bottom = self.rows.start + self.panels.start(panels.end);
+            let (top, bottom) = (self.panels.start(panels.start), self.panels.start(panels.end));
             let left = self.columns.start + strips.start * self.width;
             let right = (self.columns.start + strips.end * self.width).min(self.columns.end);
             finish(top..bottom, left..right);
@@ -187,24 +230,23 @@ impl<T: Element> Phase<'_, T> {
     }
 
     #[inline]
-    unsafe fn tile(&self, panel: usize, strip: usize, terms: &Range<usize>) {
+    unsafe fn tile(&self, panel: usize, strip: usize, terms: &Range<usize>, packed: Packed<T>) {
         let p = self.problem;
         let (k, first) = (terms.len(), terms.start as isize);
         let (top, bottom) = (self.panels.start(panel), self.panels.start(panel + 1));
-        let height = bottom - top;
-        let row = (self.rows.start + top) as isize;
+        let (height, row) = (bottom - top, top as isize);
         let left = strip * self.width;
         let column = (self.columns.start + left) as isize;
         let columns = self.width.min(self.columns.len() - left);
-        let (a, a_row, a_column) = if self.packed_a.is_null() {
+        let (a, a_row, a_column) = if packed.a.is_null() {
             (p.a.wrapping_offset(row * p.a_row + first * p.a_column), p.a_row, p.a_column)
         } else {
-            (self.packed_a.wrapping_add(top * k), 1, height as isize)
+            (packed.a.wrapping_add((top - self.panels.start(packed.panel)) * k), 1, height as isize)
         };
-        let (b, b_row) = if self.packed_b.is_null() {
+        let (b, b_row) = if packed.b.is_null() {
             (p.b.wrapping_offset(first * p.b_row + column), p.b_row)
         } else {
-            (self.packed_b.wrapping_add(left * k), self.width as isize)
+            (packed.b.wrapping_add((strip - packed.strip) * self.width * k), self.width as isize)
         };
         let last = terms.end == p.k;
         let tile = Tile {
@@ -223,54 +265,55 @@ impl<T: Element> Phase<'_, T> {
         let kernel = if columns <= self.set.lanes && height <= self.set.narrow.len() {
             self.set.narrow[height - 1]
         } else {
-            self.set.wide[height - 1][usize::from(!self.packed_a.is_null())]
+            self.set.wide[height - 1][usize::from(!packed.a.is_null())]
         };
         // SAFETY: the tile lies inside the operands, which the caller of the product promised valid.
         unsafe { kernel(&tile) }
     }
 
-    /// Packs the columns of B of this phase, in parallel.
-    unsafe fn pack_b(&self, to: *mut T) {
-        let p = self.problem;
-        let (k, first, n) = (self.terms.len(), self.terms.start as isize, self.columns.len());
+    /// Packs the columns of B of this phase for all tasks, in parallel.
+    unsafe fn pack_columns(&self, to: *mut T) {
+        let (k, n) = (self.terms.len(), self.columns.len());
         let to = Shared(to);
-        copy_panels(n.div_ceil(self.width), n * k, &|strip| {
-            let left = strip * self.width;
-            let column = (self.columns.start + left) as isize;
-            let strip = Strip {
-                panel: to.at(left * k),
-                width: self.width,
-                source: p.b.wrapping_offset(first * p.b_row + column * p.b_column),
-                count: self.width.min(n - left),
-                k,
-                lane_stride: p.b_column,
-                k_stride: p.b_row,
-            };
+        threads::parallel(n.div_ceil(self.width), (n * k) as f64 * 0.5, &|strip| {
             // SAFETY: strips are disjoint parts of the buffer, which was sized for all of them.
-            unsafe { (self.set.pack)(&strip) }
+            unsafe { self.pack_strip(strip, to.at(strip * self.width * k)) }
         });
     }
 
-    /// Packs the rows of A of this phase, in parallel.
-    unsafe fn pack_a(&self, to: *mut T) {
+    /// Packs one strip of columns.
+    unsafe fn pack_strip(&self, strip: usize, to: *mut T) {
         let p = self.problem;
-        let (k, first) = (self.terms.len(), self.terms.start as isize);
-        let to = Shared(to);
-        copy_panels(self.panels.count, self.rows.len() * k, &|panel| {
-            let (top, bottom) = (self.panels.start(panel), self.panels.start(panel + 1));
-            let row = (self.rows.start + top) as isize;
-            let strip = Strip {
-                panel: to.at(top * k),
-                width: bottom - top,
-                source: p.a.wrapping_offset(row * p.a_row + first * p.a_column),
-                count: bottom - top,
-                k,
-                lane_stride: p.a_row,
-                k_stride: p.a_column,
-            };
-            // SAFETY: panels are disjoint parts of the buffer, which was sized for all of them.
-            unsafe { (self.set.pack)(&strip) }
-        });
+        let left = strip * self.width;
+        let column = (self.columns.start + left) as isize;
+        let strip = Strip {
+            panel: to,
+            width: self.width,
+            source: p.b.wrapping_offset(self.terms.start as isize * p.b_row + column * p.b_column),
+            count: self.width.min(self.columns.len() - left),
+            k: self.terms.len(),
+            lane_stride: p.b_column,
+            k_stride: p.b_row,
+        };
+        // SAFETY: the strip lies in B, and the caller has room for it.
+        unsafe { (self.set.pack)(&strip) }
+    }
+
+    /// Packs one panel of rows.
+    unsafe fn pack_panel(&self, panel: usize, to: *mut T) {
+        let p = self.problem;
+        let (top, bottom) = (self.panels.start(panel), self.panels.start(panel + 1));
+        let strip = Strip {
+            panel: to,
+            width: bottom - top,
+            source: p.a.wrapping_offset(top as isize * p.a_row + self.terms.start as isize * p.a_column),
+            count: bottom - top,
+            k: self.terms.len(),
+            lane_stride: p.a_row,
+            k_stride: p.a_column,
+        };
+        // SAFETY: the panel lies in A, and the caller has room for it.
+        unsafe { (self.set.pack)(&strip) }
     }
 }
 
@@ -284,10 +327,6 @@ impl<T> Shared<T> {
     fn at(&self, offset: usize) -> *mut T {
         self.0.wrapping_add(offset)
     }
-}
-
-fn copy_panels(panels: usize, elements: usize, body: &(dyn Fn(usize) + Sync)) {
-    threads::parallel(panels, elements as f64 * 0.5, body);
 }
 
 /// How many tasks to cut so much work into; no bits depend on it.
@@ -311,61 +350,47 @@ pub unsafe fn multiply<T: Element>(set: &'static Set<T>, problem: &Gemm<T>, fini
     let plan = Plan::new(problem);
     let (m, n, k) = (problem.m, problem.n, problem.k);
     let width = if n <= set.lanes { set.lanes } else { 2 * set.lanes };
+    let tiny = plan.pieces == 1 && k * n.next_multiple_of(width) * size_of::<T>() <= TINY;
+    let pack_b = match plan.pack_b {
+        false => PackB::None,
+        true if tiny => PackB::Task,
+        true => PackB::Phase,
+    };
     let mut phase = Phase {
         set,
         problem,
-        rows: 0..m,
         columns: 0..n,
         terms: 0..k,
-        packed_a: std::ptr::null(),
-        packed_b: std::ptr::null(),
+        pack_a: plan.pack_a,
+        pack_b,
+        shared_b: std::ptr::null(),
         panels: Panels::new(m, 1),
         width,
         finish,
     };
-    if !plan.pack_a && !plan.pack_b {
+    if !plan.pack_a && pack_b != PackB::Phase {
         // SAFETY: the contract of this function.
         unsafe { phase.run() };
         return;
     }
-    let most_columns = if plan.pack_b { (PACKED_ROW / size_of::<T>()).next_multiple_of(width) } else { n };
-    let split = threads::worth_splitting(estimate::<T>(m, n, k));
-    let most_rows = match (plan.pack_a, split) {
-        (false, _) => m,
-        (true, false) => BLOCK_ROWS,
-        (true, true) => SHARED_ROWS,
-    };
-    let most_terms = k.div_ceil(plan.pieces);
-    let b_size = if plan.pack_b { most_terms * most_columns.min(n.next_multiple_of(width)) } else { 0 };
-    let a_size = if plan.pack_a { most_terms * most_rows.min(m) } else { 0 };
-    let Some(buffer) = Buffer::take((a_size + b_size) * size_of::<T>()) else {
-        std::alloc::handle_alloc_error(std::alloc::Layout::new::<T>());
-    };
-    let b_buffer = buffer.start().cast::<T>();
-    let a_buffer = b_buffer.wrapping_add(b_size);
+    let shared = pack_b == PackB::Phase;
+    let most_columns = if shared { (PACKED_ROW / size_of::<T>()).next_multiple_of(width) } else { n };
+    let size = k.div_ceil(plan.pieces) * most_columns.min(n.next_multiple_of(width));
+    let buffer = shared.then(|| Buffer::take::<T>(Place::Phase, size));
     for left in (0..n).step_by(most_columns) {
         phase.columns = left..(left + most_columns).min(n);
         for piece in 0..plan.pieces {
             phase.terms = plan.piece(k, piece);
-            if plan.pack_b {
+            if let Some(buffer) = &buffer {
                 // SAFETY: the buffer has room for every strip of these columns.
-                unsafe { phase.pack_b(b_buffer) };
-                phase.packed_b = b_buffer;
+                unsafe { phase.pack_columns(buffer.start().cast()) };
+                phase.shared_b = buffer.start().cast();
             }
-            let slabs = m.div_ceil(most_rows);
-            for slab in 0..slabs {
-                phase.rows = part(m, slabs, slab);
-                if plan.pack_a {
-                    let rows = phase.rows.len();
-                    phase.panels = Panels::new(rows, rows.div_ceil(phase.height()));
-                    // SAFETY: the buffer has room for the rows of a slab.
-                    unsafe { phase.pack_a(a_buffer) };
-                    phase.packed_a = a_buffer;
-                }
-                // SAFETY: the contract of this function, and the packed parts are complete.
-                unsafe { phase.run() };
-            }
+            // SAFETY: the contract of this function, and the packed part is complete.
+            unsafe { phase.run() };
         }
     }
-    buffer.give_back();
+    if let Some(buffer) = buffer {
+        buffer.give_back(Place::Phase);
+    }
 }

@@ -141,8 +141,17 @@ pub struct Buffer {
     bytes: usize,
 }
 
+/// What a buffer is for: a thread keeps one of each kind.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// What a product's tasks share.
+    Phase,
+    /// What one task packs for itself.
+    Task,
+}
+
 thread_local! {
-    static SPARE: Cell<Option<Buffer>> = const { Cell::new(None) };
+    static SPARE: [Cell<Option<Buffer>>; 2] = const { [Cell::new(None), Cell::new(None)] };
 }
 
 impl Buffer {
@@ -151,24 +160,26 @@ impl Buffer {
         unsafe { Layout::from_size_align_unchecked(bytes, ALIGNMENT) }
     }
 
-    /// At least `bytes` bytes, uninitialised; none when the system has no memory.
-    pub fn take(bytes: usize) -> Option<Buffer> {
-        if let Some(spare) = SPARE.with(Cell::take)
+    /// At least `count` elements, uninitialised; the process ends when the system has no memory.
+    pub fn take<T>(place: Place, count: usize) -> Buffer {
+        let bytes = (count * size_of::<T>()).max(1).next_multiple_of(ALIGNMENT);
+        if let Some(spare) = SPARE.with(|spare| spare[place as usize].take())
             && spare.bytes >= bytes
         {
-            return Some(spare);
+            return spare;
         }
-        let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
         // SAFETY: the size is not zero.
-        let start = NonNull::new(unsafe { alloc(Self::layout(bytes)) })?;
-        Some(Buffer { start, bytes })
+        match NonNull::new(unsafe { alloc(Self::layout(bytes)) }) {
+            Some(start) => Buffer { start, bytes },
+            None => std::alloc::handle_alloc_error(Self::layout(bytes)),
+        }
     }
 
     /// Keeps the memory for the next product of this thread.
-    pub fn give_back(self) {
+    pub fn give_back(self, place: Place) {
         if self.bytes <= KEPT {
             // A thread that is ending has no place for it any more, and frees it.
-            let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+            let _ = SPARE.try_with(|spare| spare[place as usize].set(Some(self)));
         }
     }
 
