@@ -407,7 +407,17 @@ class TestScale:
 
 
 def test_examples():
-    names = ["grad", "value_and_grad", "vjp", "jvp", "jet", "linearize", "jacobian", "stop_gradient", "checkpoint"]
+    names = [
+        "grad",
+        "value_and_grad",
+        "vjp",
+        "jvp",
+        "jet",
+        "linearize",
+        "jacobian",
+        "stop_gradient",
+        "checkpoint",
+    ]
     runner = doctest.DocTestRunner()
     for name in [*names, "custom_vjp", "custom_jvp"]:
         text = getattr(lx, name).__doc__
