@@ -34,7 +34,8 @@ fn operands(op: &Recurrent, steps: usize, batch: usize, hidden: usize) -> Vec<Te
 
 #[test]
 fn kernels_equal_their_definitions() {
-    // Sizes around the width of a vector and the rows of a task, and a weight that is read once a step.
+    // Sizes around the width of a vector, the rows of a task and the columns of a panel, and a weight that is read once
+    // a step.
     for (steps, batch, hidden) in [(1, 1, 1), (3, 2, 5), (4, 19, 17), (2, 40, 33), (5, 0, 3), (2, 3, 400)] {
         for op in recurrences() {
             let wide = operands(&op, steps, batch, hidden);
