@@ -38,19 +38,19 @@ impl Sizes {
 
     /// Rows of outputs that are computed between two visits of the halved elements.
     fn block(&self) -> usize {
-        (BLOCK / (2 * self.columns)).clamp(1, self.rows)
+        BLOCK / (2 * self.columns)
+    }
+
+    /// Planes as runs and rows of outputs of a run: all planes are one unless rows are left over in between.
+    fn runs(&self, planes: usize) -> (usize, usize) {
+        if self.plane == self.rows * 4 * self.columns { (1, planes * self.rows) } else { (planes, self.rows) }
     }
 }
 
-/// The larger of each pair of lanes, and which it is: 0 or 1.
+/// Whether a later element is taken instead of an earlier one.
 #[inline(always)]
-fn choose<T: Real>(first: [T; SHORT], second: [T; SHORT]) -> ([T; SHORT], [bool; SHORT]) {
-    let (mut best, mut later) = (first, [false; SHORT]);
-    for i in 0..SHORT {
-        later[i] = !(second[i] <= first[i]) & !is_nan(first[i]);
-        best[i] = if later[i] { second[i] } else { first[i] };
-    }
-    (best, later)
+fn takes<T: Real>(later: T, earlier: T) -> bool {
+    !(later <= earlier) & !is_nan(earlier)
 }
 
 /// Every other lane of `length` pairs, from the first and from the second on.
@@ -94,36 +94,38 @@ impl<T: Real> Job for Max<T> {
         // With room for a chunk behind the end.
         let (mut values, mut steps) = ([T::ZERO; BLOCK + SHORT], [0i32; BLOCK + SHORT]);
         let (values, steps) = (values.as_mut_ptr(), steps.as_mut_ptr());
-        for index in first..first + count {
-            for start in (0..rows).step_by(sizes.block()) {
-                let end = (start + sizes.block()).min(rows);
+        let (planes, lines) = sizes.runs(count);
+        for index in 0..planes {
+            for start in (0..lines).step_by(sizes.block()) {
+                let end = (start + sizes.block()).min(lines);
                 // SAFETY: the rows lie in the plane; the arrays hold a block of them and a chunk more.
                 unsafe {
-                    let x = self.x.at(index * plane + start * 4 * columns);
+                    let x = self.x.at((first + index) * plane + start * 4 * columns);
                     chunks!(SHORT, (end - start) * 2 * columns, |at, length| {
-                        let [left, right] = pairs::<S, T>(x.add(2 * at), length);
-                        let (best, later) = choose(left, right);
+                        let [mut best, right] = pairs::<S, T>(x.add(2 * at), length);
                         let mut step = [0i32; SHORT];
                         for i in 0..SHORT {
-                            step[i] = i32::from(later[i]);
+                            step[i] = if takes(right[i], best[i]) { 1 } else { 0 };
+                            best[i] = if takes(right[i], best[i]) { right[i] } else { best[i] };
                         }
                         store(values.add(at), &best);
                         steps.add(at).cast::<[i32; SHORT]>().write(step);
                     });
                     for row in start..end {
                         let from = (row - start) * 2 * columns;
-                        let to = (index * rows + row) * columns;
+                        let to = ((first + index) * rows + row) * columns;
                         chunks!(SHORT, columns, |at, length| {
-                            let top = load(values.add(from + at).cast_const());
-                            let bottom = load(values.add(from + columns + at).cast_const());
-                            let top_step = steps.add(from + at).cast::<[i32; SHORT]>().read();
-                            let bottom_step = steps.add(from + columns + at).cast::<[i32; SHORT]>().read();
-                            let (best, later) = choose::<T>(top, bottom);
-                            let (corner, below) = ((row * 4 * columns + 2 * at) as i32, 2 * columns as i32);
+                            let mut best: [T; SHORT] = load(values.add(from + at));
+                            let below: [T; SHORT] = load(values.add(from + columns + at));
+                            let mut step = steps.add(from + at).cast::<[i32; SHORT]>().read();
+                            let step_below = steps.add(from + columns + at).cast::<[i32; SHORT]>().read();
+                            let corner = (row % rows * 4 * columns + 2 * at) as i32;
                             let mut place = [0f32; SHORT];
                             for i in 0..SHORT {
-                                let step = if later[i] { bottom_step[i] + below } else { top_step[i] };
-                                place[i] = f32::from_bits((corner + 2 * i as i32 + step) as u32);
+                                let next = step_below[i] + 2 * columns as i32;
+                                step[i] = if takes(below[i], best[i]) { next } else { step[i] };
+                                best[i] = if takes(below[i], best[i]) { below[i] } else { best[i] };
+                                place[i] = f32::from_bits((corner + 2 * i as i32 + step[i]) as u32);
                             }
                             S::store_some(self.y.at(to + at), &best, length);
                             // As numbers of the same size, which is all that a store knows of a type.
@@ -151,12 +153,13 @@ impl<T: Real> Job for Mean<T> {
         let mut sums = [T::ZERO; BLOCK + SHORT];
         let sums = sums.as_mut_ptr();
         let quarter = T::from_f64(0.25);
-        for index in first..first + count {
-            for start in (0..rows).step_by(sizes.block()) {
-                let end = (start + sizes.block()).min(rows);
+        let (planes, lines) = sizes.runs(count);
+        for index in 0..planes {
+            for start in (0..lines).step_by(sizes.block()) {
+                let end = (start + sizes.block()).min(lines);
                 // SAFETY: as for the largest element.
                 unsafe {
-                    let x = self.x.at(index * plane + start * 4 * columns);
+                    let x = self.x.at((first + index) * plane + start * 4 * columns);
                     chunks!(SHORT, (end - start) * 2 * columns, |at, length| {
                         let [mut sum, right] = pairs::<S, T>(x.add(2 * at), length);
                         for i in 0..SHORT {
@@ -172,7 +175,7 @@ impl<T: Real> Job for Mean<T> {
                             for i in 0..SHORT {
                                 mean[i] = (mean[i] + bottom[i]) * quarter;
                             }
-                            S::store_some(self.y.at((index * rows + row) * columns + at), &mean, length);
+                            S::store_some(self.y.at(((first + index) * rows + row) * columns + at), &mean, length);
                         });
                     }
                 }
