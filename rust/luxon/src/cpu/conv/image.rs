@@ -6,6 +6,7 @@
 
 use super::{Axis, checked};
 use crate::cpu::isa::per_isa;
+use crate::cpu::lanes::{SHORT, load, store};
 use crate::cpu::real::Real;
 use crate::error::Result;
 
@@ -193,13 +194,19 @@ impl Phases {
                 let plane = (phase0 * middle.stride + phase1) * inner.stride * self.phase;
                 let row = from.wrapping_add(plane + (place0 * self.places[1] + place1) * self.places[2]);
                 let to = to.wrapping_add((index0 * middle.size + index1) * inner.size);
-                for start in 0..inner.stride.min(inner.size) {
+                let part = |start: usize| {
                     let (phase2, place2) = self.locate(2, start);
+                    row.wrapping_add(phase2 * self.phase + place2)
+                };
+                if inner.stride == 2 && inner.size > 1 {
+                    // SAFETY: elements `2 * i` and `2 * i + 1` lie `i` places from the first two.
+                    unsafe { interleave(part(0), part(1), to, inner.size) };
+                    continue;
+                }
+                for start in 0..inner.stride.min(inner.size) {
                     let count = (inner.size - start).div_ceil(inner.stride);
-                    // SAFETY: element `start + i * stride` has place `place2 + i` of this phase.
-                    unsafe {
-                        scatter(row.wrapping_add(phase2 * self.phase + place2), to.add(start), count, inner.stride);
-                    }
+                    // SAFETY: element `start + i * stride` lies `i` places from element `start`.
+                    unsafe { scatter(part(start), to.add(start), count, inner.stride) };
                 }
             }
         }
@@ -222,19 +229,67 @@ per_isa! {
             let (from, to) = (rows.from.wrapping_add(row * rows.from_row), rows.to.wrapping_add(row * rows.to_row));
             match stride {
                 1 => std::ptr::copy_nonoverlapping(from, to, rows.count),
-                2 => (0..rows.count).for_each(|i| *to.add(i) = *from.add(2 * i)),
-                _ => (0..rows.count).for_each(|i| *to.add(i) = *from.add(stride * i)),
+                2 if rows.count >= 16 => every_other::<T, 16>(from, to, rows.count),
+                2 if rows.count >= 8 => every_other::<T, 8>(from, to, rows.count),
+                _ => {
+                    for i in 0..rows.count {
+                        *to.add(i) = *from.add(stride * i);
+                    }
+                }
             }
+        }
+    }
+}
+
+/// Copies every other of the elements from `from` on, `count` in all, at least `N`; the last chunk may overlap the one
+/// before.
+#[inline(always)]
+unsafe fn every_other<T: Real, const N: usize>(from: *const T, to: *mut T, count: usize) {
+    let mut at = 0;
+    loop {
+        // SAFETY: the second half ends with the last element that is wanted.
+        unsafe {
+            let (first, second): ([T; N], [T; N]) = (load(from.add(2 * at)), load(from.add(2 * at + N - 1)));
+            let mut chosen = [T::ZERO; N];
+            for i in 0..N / 2 {
+                chosen[i] = first[2 * i];
+                chosen[N / 2 + i] = second[2 * i + 1];
+            }
+            store(to.add(at), &chosen);
+        }
+        if at + N == count {
+            return;
+        }
+        at = (at + N).min(count - N);
+    }
+}
+
+per_isa! {
+    unsafe fn interleave<T: Real>(even: *const T, odd: *const T, to: *mut T, size: usize) {
+        let mut at = 0;
+        while 2 * (at + SHORT) <= size {
+            let (first, second): ([T; SHORT], [T; SHORT]) = (load(even.add(at)), load(odd.add(at)));
+            let mut both = [T::ZERO; 2 * SHORT];
+            for i in 0..SHORT {
+                both[2 * i] = first[i];
+                both[2 * i + 1] = second[i];
+            }
+            store(to.add(2 * at), &both);
+            at += SHORT;
+        }
+        for i in 2 * at..size {
+            *to.add(i) = if i % 2 == 0 { *even.add(i / 2) } else { *odd.add(i / 2) };
         }
     }
 }
 
 per_isa! {
     unsafe fn scatter<T: Real>(from: *const T, to: *mut T, count: usize, stride: usize) {
-        match stride {
-            1 => std::ptr::copy_nonoverlapping(from, to, count),
-            2 => (0..count).for_each(|i| *to.add(2 * i) = *from.add(i)),
-            _ => (0..count).for_each(|i| *to.add(stride * i) = *from.add(i)),
+        if stride == 1 {
+            return std::ptr::copy_nonoverlapping(from, to, count);
+        }
+        for i in 0..count {
+            *to.add(stride * i) = *from.add(i);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use super::correlate::{LONGEST_TASK, offsets};
 use super::image::{Image, Side};
 use super::tile::{Element, Inner, Panels, Piece, Set, Spread, set};
-use super::{Problem, checked, nanoseconds};
+use super::{Problem, checked, nanoseconds, winograd};
 use crate::cpu::gemm::pack::Strip;
 use crate::cpu::gemm::sealed::Sealed;
 use crate::cpu::isa::{isa, per_isa};
@@ -64,6 +64,10 @@ unsafe impl<T: Sync> Sync for Plan<T> {}
 /// # Safety
 /// `x`, `y` and `weight` are contiguous with the sizes of the problem; `weight` overlaps neither.
 pub unsafe fn weight<T: Element>(problem: &Problem, x: *const T, y: *const T, weight: *mut T) -> Result<()> {
+    if let Some(portions) = winograd::portions::<T>(problem) {
+        // SAFETY: passed on.
+        return unsafe { winograd::weight(problem, portions, x, y, weight) };
+    }
     let plan = Plan::new(problem, x, y)?;
     // SAFETY: passed on.
     unsafe { plan.run(weight) }
@@ -309,7 +313,7 @@ impl<T: Element> Plan<T> {
 
 per_isa! {
     /// Adds `count` elements of further portions, `next` elements apart, to those of the first.
-    unsafe fn add_up<T: Real>(first: *mut T, portions: usize, next: usize, count: usize) {
+    pub(super) unsafe fn add_up<T: Real>(first: *mut T, portions: usize, next: usize, count: usize) {
         for portion in 1..portions {
             for i in 0..count {
                 *first.add(i) += *first.add(portion * next + i);

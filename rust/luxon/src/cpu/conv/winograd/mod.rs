@@ -3,11 +3,11 @@
 //! Four outputs of a channel take 16 products, where the direct sum takes 36: those of a tile of 4 by 4 elements of
 //! the image, transformed, with the transformed kernel. Products are summed over channels before the
 //! transformation back, so with many channels on both sides little is left of the transforms. Data gradients are
-//! the same with kernels turned around.
+//! the same with kernels turned around; weight gradients (`weight`) sum products over tiles and images.
 //!
 //! Only for f32. Rounding errors are small multiples of the direct sum's, but they go by the largest element of a
-//! tile, and an infinity makes NaNs of all four outputs. Whether it is done depends on the kernel, the channels and the
-//! size of the image, never on the batch.
+//! tile, and an infinity makes NaNs of all four outputs. Whether an output is computed so depends on the kernel, the
+//! channels and the size of the image, never on the batch.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -24,6 +24,9 @@ use crate::error::Result;
 use crate::runtime::threads::parallel;
 
 mod tiles;
+mod weight;
+
+pub(super) use weight::{portions, weight};
 
 use tiles::{Images, Kernels, Outputs, PRODUCTS, Tiles, transform_images, transform_kernels, transform_outputs};
 
@@ -44,7 +47,7 @@ pub(super) fn applies<T>(problem: &Problem, sizes: [usize; 2]) -> bool {
     size_of::<T>() == 4 && square && flat && many
 }
 
-/// The image, padded and split, whose tiles give results of these sizes.
+/// An image, padded and split, whose tiles belong to results of these sizes.
 fn tiled<T>(sizes: [usize; 2], sources: [usize; 2], before: [isize; 2], channels: usize) -> Result<Image> {
     let side = |axis: usize| Side {
         size: sources[axis],
@@ -178,8 +181,14 @@ impl<'a, T: Element> Plan<'a, T> {
         })
     }
 
+    /// From a channel's tiles to the next.
     fn pitch(&self) -> usize {
         self.block + SHORT
+    }
+
+    /// From a product of all sources to the next: not a multiple of a page, as a tile's products are written together.
+    fn product(&self) -> usize {
+        self.sources * self.pitch() + SHORT
     }
 
     unsafe fn run(&self, weight: *const T, strides: [usize; 2], turned: bool) -> Result<()> {
@@ -266,7 +275,7 @@ impl<'a, T: Element> Plan<'a, T> {
     fn buffers(&self) -> Result<Buffers<T>> {
         let highest = self.rows.div_ceil(self.panels.count);
         Ok(Buffers {
-            tiles: Scratch::zeroed(PRODUCTS * self.sources * self.pitch())?,
+            tiles: Scratch::zeroed(PRODUCTS * self.product())?,
             products: Scratch::zeroed(PRODUCTS * highest * self.pitch())?,
             between: Scratch::zeroed(4 * self.pitch())?,
         })
@@ -293,14 +302,14 @@ impl<'a, T: Element> Plan<'a, T> {
                 channels: self.sources,
                 tiles,
                 to: buffers.tiles.pointer(),
-                pitch,
+                pitches: [self.product(), pitch],
             });
             for panel in 0..self.panels.count {
                 let (low, high) = (self.panels.start(panel), self.panels.start(panel + 1));
                 let height = high - low;
                 for product in 0..PRODUCTS {
                     let kernels = kernels.at(((group * PRODUCTS + product) * self.rows + low) * self.sources);
-                    let tiles_of = buffers.tiles.pointer().add(product * self.sources * pitch);
+                    let tiles_of = buffers.tiles.pointer().add(product * self.product());
                     let to = buffers.products.pointer().add(product * height * pitch);
                     self.multiply(tiles.count, height, kernels, tiles_of, to);
                 }

@@ -10,6 +10,8 @@
 //!      0  1  0 -1        0    0    1
 //! ```
 //!
+//! The gradient of a kernel is `G' (V * (A dy A')) G`.
+//!
 //! Tiles lie along vectors. Chunks are written whole: what is behind their end is written again, or never read.
 
 use crate::cpu::isa::per_isa;
@@ -48,6 +50,24 @@ fn image<T: Real>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 4] {
 #[inline(always)]
 fn output<T: Real>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 2] {
     [add(add(a, b), c), sub(sub(b, c), d)]
+}
+
+/// `A` times a column.
+#[inline(always)]
+fn cotangent<T: Real>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 4] {
+    [a, add(a, b), sub(a, b), sub([T::ZERO; SHORT], b)]
+}
+
+/// `G'` times a column.
+#[inline(always)]
+fn kernel<T: Real>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 3] {
+    let (mut even, mut odd) = (add(b, c), sub(b, c));
+    let half = T::from_f64(0.5);
+    for i in 0..SHORT {
+        even[i] *= half;
+        odd[i] *= half;
+    }
+    [add(a, even), odd, add(even, d)]
 }
 
 /// Some consecutive tiles, row by row.
@@ -125,8 +145,8 @@ pub struct Images<T> {
     pub tiles: Tiles,
     /// By product and channel, tiles.
     pub to: *mut T,
-    /// From a channel to the next.
-    pub pitch: usize,
+    /// From a product to the next, and from a channel to the next.
+    pub pitches: [usize; 2],
 }
 
 per_isa! {
@@ -135,7 +155,7 @@ per_isa! {
     /// # Safety
     /// The tiles lie in the image, behind which there is room for a chunk, as behind each channel's products.
     pub unsafe fn transform_images<T: Real>(call: Images<T>) {
-        let Images { strides: [plane, phase, row], tiles, .. } = call;
+        let Images { strides: [plane, phase, row], pitches: [product, pitch], tiles, .. } = call;
         for channel in 0..call.channels {
             let mut at = 0;
             while at < tiles.count {
@@ -153,10 +173,87 @@ per_isa! {
                 for a in 0..4 {
                     let line = image(part[a]);
                     for b in 0..4 {
-                        store(call.to.add(((4 * a + b) * call.channels + channel) * call.pitch + at), &line[b]);
+                        store(call.to.add((4 * a + b) * product + channel * pitch + at), &line[b]);
                     }
                 }
                 at += SHORT.min(tiles.columns - j);
+            }
+        }
+    }
+}
+
+per_isa! {
+    /// `A dy A'` of every tile of 2 by 2; channels are those of a cotangent.
+    ///
+    /// # Safety
+    /// As for [`transform_images`].
+    pub unsafe fn transform_cotangents<T: Real>(call: Images<T>) {
+        let Images { strides: [plane, phase, row], pitches: [product, pitch], tiles, .. } = call;
+        for channel in 0..call.channels {
+            let mut at = 0;
+            while at < tiles.count {
+                let (i, j) = ((tiles.first + at) / tiles.columns, (tiles.first + at) % tiles.columns);
+                let from = call.from.add(channel * plane + i * row + j);
+                let mut part = [[[T::ZERO; SHORT]; 2]; 4];
+                for b in 0..2 {
+                    let from = from.add(b * phase);
+                    let column = cotangent([load(from), load(from.add(2 * phase))]);
+                    for a in 0..4 {
+                        part[a][b] = column[a];
+                    }
+                }
+                for a in 0..4 {
+                    let line = cotangent(part[a]);
+                    for b in 0..4 {
+                        store(call.to.add((4 * a + b) * product + channel * pitch + at), &line[b]);
+                    }
+                }
+                at += SHORT.min(tiles.columns - j);
+            }
+        }
+    }
+}
+
+/// Sums of products to be made the gradients of kernels.
+pub struct Gradients<T> {
+    /// By product, source and row; whole chunks of rows.
+    pub from: *const T,
+    /// From a product to the next, and from a source to the next.
+    pub strides: [usize; 2],
+    /// Rows and sources.
+    pub counts: [usize; 2],
+    /// The first kernel; rows of sources.
+    pub to: *mut T,
+    /// From a row to the next.
+    pub row: usize,
+}
+
+per_isa! {
+    /// `G' s G` of all sums.
+    ///
+    /// # Safety
+    /// The sums and the place of the gradients are valid.
+    pub unsafe fn transform_gradients<T: Real>(call: Gradients<T>) {
+        for source in 0..call.counts[1] {
+            for first in (0..call.counts[0]).step_by(SHORT) {
+                let mut part = [[[T::ZERO; SHORT]; 4]; 3];
+                for b in 0..4 {
+                    let from = call.from.add(b * call.strides[0] + source * call.strides[1] + first);
+                    let next = 4 * call.strides[0];
+                    let column = kernel([load(from), load(from.add(next)), load(from.add(2 * next)), load(from.add(3 * next))]);
+                    for a in 0..3 {
+                        part[a][b] = column[a];
+                    }
+                }
+                for a in 0..3 {
+                    let line = kernel(part[a]);
+                    for row in 0..SHORT.min(call.counts[0] - first) {
+                        let to = call.to.add((first + row) * call.row + source * 9 + 3 * a);
+                        for b in 0..3 {
+                            *to.add(b) = line[b][row];
+                        }
+                    }
+                }
             }
         }
     }
@@ -223,7 +320,9 @@ per_isa! {
                 for column in (0..whole).step_by(SHORT) {
                     store::<T, SHORT>(to.add(column), &load(from.add(column)));
                 }
-                std::ptr::copy_nonoverlapping(from.add(whole), to.add(whole), columns - whole);
+                if columns > whole {
+                    std::ptr::copy_nonoverlapping(from.add(whole), to.add(whole), columns - whole);
+                }
             }
             at += count;
         }
