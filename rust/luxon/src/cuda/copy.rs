@@ -131,3 +131,48 @@ impl Plan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::layout::Shape;
+
+    /// The steps of a copy of these strides to a dense place, with the rank that the kernel walks.
+    fn steps(shape: &[usize], strides: &[isize], to: DType) -> Vec<Step> {
+        let mut plan = Plan::new();
+        let shape = Shape::from_slice(shape).unwrap();
+        let from =
+            Elements { place: Place::output(1), dtype: DType::F32, strides: Strides::from_slice(strides).unwrap() };
+        plan.copy(&shape, &from, &Elements::dense(Place::output(0), to, &shape)).unwrap();
+        plan.steps
+    }
+
+    fn rank(steps: &[Step]) -> Option<&str> {
+        match steps {
+            [Step::Launch(launch)] => launch.source.key.split_once("RANK=").map(|(_, rest)| &rest[..1]),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn copies_walk_as_few_axes_as_there_are() {
+        assert!(steps(&[2, 0], &[1, 1], DType::F32).is_empty());
+        assert!(matches!(steps(&[2, 3, 4], &[12, 4, 1], DType::F32)[..], [Step::Copy { bytes: 96, .. }]));
+        assert!(matches!(steps(&[], &[], DType::F32)[..], [Step::Copy { bytes: 4, .. }]));
+        assert_eq!(rank(&steps(&[2, 3, 4], &[12, 4, 1], DType::F64)), Some("1"));
+        assert_eq!(rank(&steps(&[4, 2, 3], &[1, 12, 4], DType::F32)), Some("2"));
+        assert_eq!(rank(&steps(&[4, 1, 3], &[-3, 0, 1], DType::F32)), Some("2"));
+        assert_eq!(rank(&steps(&[5, 3], &[0, 0], DType::F32)), Some("1"));
+        assert_eq!(rank(&steps(&[2, 3, 4], &[4, 8, 1], DType::F32)), Some("3"));
+    }
+
+    #[test]
+    fn fills_of_zeros_are_no_launches() {
+        let mut plan = Plan::new();
+        plan.fill(Place::output(0), DType::F16, Scalar::Float(0.0), 3).unwrap();
+        plan.fill(Place::output(0), DType::F16, Scalar::Float(-0.0), 3).unwrap();
+        plan.fill(Place::output(0), DType::F16, Scalar::Int(1), 0).unwrap();
+        assert!(matches!(plan.steps[..], [Step::Zero { bytes: 6, .. }, Step::Launch(_)]));
+    }
+}

@@ -242,3 +242,37 @@ pub fn plan<N, const SLOTS: usize>(
     plan.launch(launch.with(table).with(count));
     Ok(plan)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cuda::plan::Step;
+    use crate::dtype::DType;
+    use crate::layout::Shape;
+
+    /// A rule with a number, a constant and a choice.
+    fn plan_of(rate: f64) -> Plan {
+        let value = Value::abstract_of(DType::F32, &Shape::from_slice(&[5]).unwrap()).unwrap();
+        let rule = |rate: &Traced, p: Traced, g: Traced, [kept]: [Traced; 1]| {
+            let half = Traced::from_f64(0.5);
+            let largest = if kept > g.abs() { kept } else { g };
+            (p - *rate * g / (largest.sqrt() + half), [largest])
+        };
+        plan(|| Traced::from_f64(rate), &[&value, &value, &value], rule).unwrap()
+    }
+
+    #[test]
+    fn both_answers_are_printed_and_numbers_are_read() {
+        let made = plan_of(0.25);
+        let [Step::Write { bytes, .. }, Step::Launch(launch)] = &made.steps[..] else { unreachable!() };
+        assert_eq!(bytes[..], 0.25f64.to_ne_bytes());
+        let text = &launch.source.text;
+        for part in ["(T)numbers[0]", "if (v3 > v5) {", "} else {", "new_kept0[at] = v3;", "new_kept0[at] = v2;"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        // Another rate is the same kernel.
+        let Step::Launch(again) = &plan_of(0.5).steps[1] else { unreachable!() };
+        assert_eq!(launch.source.key, again.source.key);
+    }
+}
