@@ -61,7 +61,12 @@ def compile_text(text: str, architecture: int) -> dict[str, Usage]:
     assert nvrtc is not None
     program = ctypes.c_void_p()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None) == 0
-    options = [f"--gpu-architecture=sm_{architecture}", "--std=c++17", "--ptxas-options=-v", "--diag-suppress=186"]
+    options = [
+        f"--gpu-architecture=sm_{architecture}",
+        "--std=c++17",
+        "--ptxas-options=-v",
+        "--diag-suppress=186",
+    ]
     array = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
     failed = nvrtc.nvrtcCompileProgram(program, len(options), array)
     size = ctypes.c_size_t()
@@ -89,7 +94,9 @@ def table(texts: Iterable[str], architecture: int) -> tuple[dict[str, Usage], in
         for name, usage in usages.items():
             known = most.get(name, Usage(0, 0, 0))
             most[name] = Usage(
-                max(known.registers, usage.registers), max(known.stack, usage.stack), max(known.spilled, usage.spilled)
+                max(known.registers, usage.registers),
+                max(known.stack, usage.stack),
+                max(known.spilled, usage.spilled),
             )
     return most, count
 
@@ -102,7 +109,9 @@ def main() -> None:
     result = {}
     for architecture in ARCHITECTURES:
         most, count = table(texts, architecture)
-        kernels = {name: [usage.registers, usage.stack, usage.spilled] for name, usage in sorted(most.items())}
+        kernels = {
+            name: [usage.registers, usage.stack, usage.spilled] for name, usage in sorted(most.items())
+        }
         result[f"sm_{architecture}"] = {"compiled": count, "registers, stack bytes, spilled bytes": kernels}
     TABLE.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(f"{TABLE}\n")

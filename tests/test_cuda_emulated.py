@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import cuda_cases as cases
 import numpy as np
 import pytest
 
+import cuda_cases as cases
 import luxon as lx
 from luxon import _cupy
 from luxon._emulator import Emulator

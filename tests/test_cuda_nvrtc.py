@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
-import cuda_nvrtc as nvrtc
 import pytest
+
+import cuda_nvrtc as nvrtc
 import test_cuda_emulated
 
-pytestmark = pytest.mark.skipif(nvrtc.library() is None, reason="the wheel nvidia-cuda-nvrtc is not installed")
+pytestmark = pytest.mark.skipif(
+    nvrtc.library() is None, reason="the wheel nvidia-cuda-nvrtc is not installed"
+)
 
 # Loops over arrays that a thread indexes at run time live in local memory; these are small and rarely used.
 STACK = 1024

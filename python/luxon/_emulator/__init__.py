@@ -69,7 +69,9 @@ def _entries(number: int, text: str) -> str:
 
 def _shared_start(texts: list[str]) -> str:
     """The lines that all texts begin with: the prelude, compiled once for all."""
-    start = os.path.commonprefix(texts)
+    first, last = min(texts), max(texts)
+    pairs = enumerate(zip(first, last, strict=False))
+    start = first[: next((at for at, (a, b) in pairs if a != b), min(len(first), len(last)))]
     return start[: start.rfind("\n// -- end of library\n") + 1] if "\n// -- end of library\n" in start else ""
 
 

@@ -110,9 +110,13 @@ static void entry() {
     unsigned warp = current / WARP;
     live_in_warp[warp]--;
     // A thread that has returned is not waited for.
-    if (block_gathering.arrived && block_gathering.arrived >= live) {
-        block_gathering.arrived = 0;
-        block_gathering.number++;
+    Gathering *gatherings[] = {&block_gathering, &warp_gathering[warp]};
+    unsigned expected[] = {live, live_in_warp[warp]};
+    for (int which = 0; which < 2; which++) {
+        if (gatherings[which]->arrived && gatherings[which]->arrived >= expected[which]) {
+            gatherings[which]->arrived = 0;
+            gatherings[which]->number++;
+        }
     }
     give_way();
 }

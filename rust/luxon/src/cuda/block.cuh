@@ -12,18 +12,19 @@ template <class A> __device__ inline A shuffled_xor(A value, int mask) {
     return value;
 }
 
-template <class C, class A> __device__ inline A warp_all(A value) {
+// Of WIDTH neighbouring threads of a warp, a power of two.
+template <class C, int WIDTH, class A> __device__ inline A lanes_all(A value) {
 #pragma unroll
-    for (int mask = 16; mask > 0; mask >>= 1) value = C::combine(value, shuffled_xor(value, mask));
+    for (int mask = WIDTH / 2; mask > 0; mask >>= 1) value = C::combine(value, shuffled_xor(value, mask));
     return value;
 }
+template <class C, class A> __device__ inline A warp_all(A value) { return lanes_all<C, 32>(value); }
 
-// Of THREADS threads of a block, a multiple of 32: all of them, by their number in the block. With WIDTH = 32
-// each warp is a group of its own.
+// Of WIDTH neighbouring threads: of a part of a warp, a warp, or all of a block that has so many.
 template <class C, int WIDTH, class A> __device__ inline A group_all(A value) {
+    if (WIDTH <= 32) return lanes_all<C, WIDTH>(value);
     value = warp_all<C>(value);
-    if (WIDTH == 32) return value;
-    __shared__ A part[WIDTH / 32];
+    __shared__ A part[WIDTH < 32 ? 1 : WIDTH / 32];
     __syncthreads();
     if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
     __syncthreads();

@@ -15,5 +15,7 @@
 #define HOLD(name, from) (void)0
 #define HELD(name, from) (*(const Lanes<T, VECTOR> *)((from) + at))
 #endif
+// Threads of a block, as rows.rs has it: the compiler then leaves registers for all of them.
+#define ROW_THREADS (GROUP < 128 ? 128 : GROUP)
 #define EACH_LANE _Pragma("unroll") for (int lane = 0; lane < VECTOR; lane++)
 #define STORE(to, value) *(Lanes<T, VECTOR> *)((to) + at) = (value)

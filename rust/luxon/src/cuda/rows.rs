@@ -1,7 +1,7 @@
 //! How many threads take a row, and whether they can hold it.
 //!
-//! A warp takes a short row, a block a longer one, so that each thread holds a few packs of 16 bytes in
-//! registers and memory is read once. Rows beyond that are read twice.
+//! A part of a warp takes a short row, a warp or a block a longer one, so that each thread holds a few packs of 16
+//! bytes in registers and memory is read once. Rows beyond that are read twice.
 
 use crate::cuda::{Launch, Place, Source};
 use crate::dtype::DType;
@@ -19,8 +19,10 @@ pub struct Rows {
     pub packs: usize,
 }
 
-/// Elements that a thread holds of one operand.
-const HELD: usize = 16;
+/// Bytes that a thread holds of one operand.
+const HELD: usize = 64;
+/// Packs that a thread holds where a row does not need a whole warp.
+const FEW: usize = 2;
 /// Threads of a block of short rows.
 const SHORT: usize = 128;
 
@@ -34,7 +36,10 @@ impl Rows {
         while vector > 1 && !aligned(vector) {
             vector /= 2;
         }
-        let group = [32, 128, 256, 512, 1024].into_iter().find(|group| group * HELD >= length);
+        let few = [4, 8, 16, 32].into_iter().find(|group| group * FEW * vector >= length);
+        // The largest block leaves too few registers to hold elements of 8 bytes.
+        let groups = if dtype.size() > 4 { &[32, 128, 256, 512][..] } else { &[32, 128, 256, 512, 1024] };
+        let group = few.or_else(|| groups.iter().copied().find(|group| group * HELD >= length * dtype.size()));
         match group {
             Some(group) => Rows { group, vector, packs: length.div_ceil(group * vector).next_power_of_two() },
             None => Rows { group: 1024, vector, packs: 0 },

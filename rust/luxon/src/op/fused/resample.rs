@@ -11,6 +11,9 @@ use smallvec::smallvec;
 use super::with_real;
 use crate::cpu::real::Real;
 use crate::cpu::resample::{Rows, along_axis};
+use crate::cuda::source::{c_type, file};
+use crate::cuda::{Launch, Place, Plan, Step};
+use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 use crate::op::index::beside;
 use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
@@ -118,6 +121,32 @@ impl Resample {
     fn transposed(&self) -> Resample {
         Resample { axis: self.axis, matrix: Arc::new(self.matrix.transposed()) }
     }
+
+    /// The product on a CUDA device, where the matrix goes along.
+    fn plan(&self, inputs: &[&Value], output: &Spec) -> Result<Plan> {
+        let mut plan = Plan::new();
+        let count: usize = output.shape.iter().product();
+        if count == 0 {
+            return Ok(plan);
+        }
+        let (matrix, dtype) = (&*self.matrix, output.dtype);
+        let x = plan.contiguous(inputs, 0)?;
+        let starts = matrix.starts.iter().flat_map(|&start| (start as i64).to_ne_bytes()).collect();
+        let places = matrix.places.iter().flat_map(|place| place.to_ne_bytes()).collect();
+        let weight = |weight: &f64| Scalar::Float(*weight).to_bytes(dtype).into_iter().take(dtype.size());
+        let weights = matrix.weights.iter().flat_map(weight).collect();
+        let source = file("resample", include_str!("resample/resample.cu"), &[("T", c_type(dtype))]);
+        let mut launch = Launch::over(source, "resample", count)?.with(x).with(Place::output(0));
+        for bytes in [starts, places, weights] {
+            let bytes: Vec<u8> = bytes;
+            let to = plan.scratch(bytes.len().max(1));
+            plan.steps.push(Step::Write { to, bytes });
+            launch = launch.with(to);
+        }
+        let inner: usize = output.shape[self.axis + 1..].iter().product();
+        plan.launch(launch.with(matrix.columns).with(matrix.rows()).with(inner).with(count));
+        Ok(plan)
+    }
 }
 
 /// Runs the kernel with the weights in the working precision.
@@ -152,6 +181,10 @@ impl Family for Resample {
         // SAFETY: contiguous tensors whose sizes the matrix fits.
         with_real!(x.dtype(), T => unsafe { run::<T>(&self.matrix, &x, outputs[0], outer, inner) });
         Ok(())
+    }
+
+    fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
+        Some(self.plan(inputs, &outputs[0]))
     }
 
     fn saves(&self, _wanted: u32) -> Saves {

@@ -21,9 +21,9 @@ __device__ inline T share(const Target *targets, const T *weight, i64 at, T keep
     return WEIGHT ? part * weight[at] : part;
 }
 
-extern "C" __global__ void cross_entropy(const T *x, const Target *targets, const T *weight, T *losses, T *weights,
-                                         T *saved, i64 rows, i64 classes, f64 kept_share, f64 spread_share,
-                                         i64 ignore) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy(
+    const T *x, const Target *targets, const T *weight, T *losses, T *weights, T *saved, i64 rows, i64 classes,
+    f64 kept_share, f64 spread_share, i64 ignore) {
     i64 row = ROW;
     if (row >= rows) return;
     T keep = (T)kept_share, spread = (T)spread_share;
@@ -82,9 +82,9 @@ extern "C" __global__ void cross_entropy(const T *x, const Target *targets, cons
 }
 
 // `stride` is 0 where one number is the cotangent of all rows.
-extern "C" __global__ void cross_entropy_gradient(const T *dy, const T *saved, const T *x, const Target *targets,
-                                                  const T *weight, T *dx, i64 rows, i64 classes, i64 stride,
-                                                  f64 kept_share, f64 spread_share, i64 ignore) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy_gradient(
+    const T *dy, const T *saved, const T *x, const Target *targets, const T *weight, T *dx, i64 rows, i64 classes,
+    i64 stride, f64 kept_share, f64 spread_share, i64 ignore) {
     i64 row = ROW;
     if (row >= rows) return;
     T keep = (T)kept_share, spread = (T)spread_share, slope = dy[row * stride];

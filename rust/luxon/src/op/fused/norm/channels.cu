@@ -4,7 +4,7 @@
 struct TwoTotals : SumTwo<T> {};
 struct Joined : JoinMoments<T> {};
 
-// y = a x + b z + c by channel, (z, b or c may be missing), where a, b and c come from the channel's numbers.
+// The channel of element `at`.
 #if INNER == 1
 #define CHANNEL(at) ((at) % channels)
 #else

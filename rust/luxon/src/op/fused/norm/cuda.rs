@@ -53,7 +53,8 @@ impl Norm {
     fn rows_source(&self, rows: &Rows, dtype: DType) -> Arc<Source> {
         let cut = rows.macros();
         let centred = if matches!(self.over, Over::Rms { .. }) { "0" } else { "1" };
-        let mut macros = vec![("T", c_type(dtype)), ("CENTRED", centred)];
+        let own = if matches!(self.over, Over::Group { .. }) { "0" } else { "1" };
+        let mut macros = vec![("T", c_type(dtype)), ("CENTRED", centred), ("OWN", own)];
         macros.extend(cut.iter().map(|(name, value)| (*name, value.as_str())));
         kernel("norm_rows", &[BLOCK], &[ROWS, include_str!("rows.cu")], &macros)
     }
@@ -137,7 +138,8 @@ pub(super) fn plan(norm: &Norm, inputs: &[&Value], outputs: &[Spec]) -> Result<P
     let (x, y) = (places[0], Place::output(0));
     if !norm.by_channel() {
         let Lines { rows, length, groups, affine, spread } = norm.lines(&sizes);
-        let cut = Rows::new(length, dtype, &[x]);
+        let read: Vec<Place> = [Some(x), weight, bias].into_iter().flatten().collect();
+        let cut = Rows::new(length, dtype, &read);
         let centred = !matches!(norm.over, Over::Rms { .. });
         let (means, deviations) = (centred.then(|| Place::output(1)), Place::output(1 + usize::from(centred)));
         let launch = cut.launch(norm.rows_source(&cut, dtype), "norm_rows", rows)?;
@@ -188,7 +190,8 @@ pub(super) fn gradient(op: &NormGradient, inputs: &[&Value]) -> Result<Plan> {
     let wants_x = wants_x && !empty;
     if wants_x && !norm.by_channel() {
         let Lines { rows, length, groups, affine, spread } = norm.lines(&sizes);
-        let cut = Rows::new(length, dtype, &[dy, x]);
+        let read: Vec<Place> = [Some(dy), Some(x), weight].into_iter().flatten().collect();
+        let cut = Rows::new(length, dtype, &read);
         let launch = cut.launch(norm.rows_source(&cut, dtype), "norm_rows_gradient", rows)?;
         let launch = launch.with(dy).with(x).with(centred.then_some(means)).with(deviations).with(weight);
         let launch = launch.with(Place::output(0)).with(rows).with(length);

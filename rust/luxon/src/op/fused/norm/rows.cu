@@ -4,11 +4,20 @@ struct Total : Sum<T> {};
 struct TwoTotals : SumTwo<T> {};
 struct Joined : JoinMoments<T> {};
 
-// The number of the weight of element `at`; without a division where every element has its own.
-__device__ inline i64 weight_of(i64 at, i64 spread) { return spread == 1 ? at : at / spread; }
+// The weights of the elements from `at` on. With OWN every element has one of its own, and they lie side by side.
+__device__ inline Lanes<T, VECTOR> weights_of(const T *weight, i64 at, i64 spread) {
+#if OWN
+    return *(const Lanes<T, VECTOR> *)(weight + at);
+#else
+    Lanes<T, VECTOR> some;
+    EACH_LANE some.at[lane] = weight[(at + lane) / spread];
+    return some;
+#endif
+}
 
-extern "C" __global__ void norm_rows(const T *x, const T *weight, const T *bias, T *y, T *means, T *deviations,
-                                     i64 rows, i64 length, i64 groups, i64 affine, i64 spread, f64 eps) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) norm_rows(
+    const T *x, const T *weight, const T *bias, T *y, T *means, T *deviations, i64 rows, i64 length, i64 groups,
+    i64 affine, i64 spread, f64 eps) {
     i64 row = ROW;
     if (row >= rows) return;
     x += row * length;
@@ -60,20 +69,22 @@ extern "C" __global__ void norm_rows(const T *x, const T *weight, const T *bias,
     }
     EACH_PACK(length) {
         Lanes<T, VECTOR> some = HELD(kept, x);
-        EACH_LANE {
-            i64 which = weight_of(at + lane, spread);
-            T value = (some.at[lane] - mean) * deviation;
-            if (weight) value *= weight[which];
-            if (bias) value += bias[which];
-            some.at[lane] = value;
+        EACH_LANE some.at[lane] = (some.at[lane] - mean) * deviation;
+        if (weight) {
+            Lanes<T, VECTOR> factors = weights_of(weight, at, spread);
+            EACH_LANE some.at[lane] *= factors.at[lane];
+        }
+        if (bias) {
+            Lanes<T, VECTOR> shifts = weights_of(bias, at, spread);
+            EACH_LANE some.at[lane] += shifts.at[lane];
         }
         STORE(y, some);
     }
 }
 
-extern "C" __global__ void norm_rows_gradient(const T *dy, const T *x, const T *means, const T *deviations,
-                                              const T *weight, T *dx, i64 rows, i64 length, i64 groups, i64 affine,
-                                              i64 spread) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) norm_rows_gradient(
+    const T *dy, const T *x, const T *means, const T *deviations, const T *weight, T *dx, i64 rows, i64 length,
+    i64 groups, i64 affine, i64 spread) {
     i64 row = ROW;
     if (row >= rows) return;
     dy += row * length;
@@ -88,8 +99,11 @@ extern "C" __global__ void norm_rows_gradient(const T *dy, const T *x, const T *
         HOLD(slopes, dy);
         HOLD(kept, x);
         Lanes<T, VECTOR> slope = HELD(slopes, dy), some = HELD(kept, x);
+        if (weight) {
+            Lanes<T, VECTOR> factors = weights_of(weight, at, spread);
+            EACH_LANE slope.at[lane] *= factors.at[lane];
+        }
         EACH_LANE {
-            if (weight) slope.at[lane] *= weight[weight_of(at + lane, spread)];
             some.at[lane] = (some.at[lane] - mean) * deviation;
             sums.a += slope.at[lane];
             sums.b += slope.at[lane] * some.at[lane];
@@ -103,11 +117,14 @@ extern "C" __global__ void norm_rows_gradient(const T *dy, const T *x, const T *
     T shift = CENTRED ? sums.a / (T)length : (T)0, tilt = sums.b / (T)length;
     EACH_PACK(length) {
         Lanes<T, VECTOR> slope = HELD(slopes, dy), some = HELD(kept, x);
-        EACH_LANE {
 #if PACKS == 0
-            if (weight) slope.at[lane] *= weight[weight_of(at + lane, spread)];
-            some.at[lane] = (some.at[lane] - mean) * deviation;
+        if (weight) {
+            Lanes<T, VECTOR> factors = weights_of(weight, at, spread);
+            EACH_LANE slope.at[lane] *= factors.at[lane];
+        }
+        EACH_LANE some.at[lane] = (some.at[lane] - mean) * deviation;
 #endif
+        EACH_LANE {
             some.at[lane] = (slope.at[lane] - shift - some.at[lane] * tilt) * deviation;
         }
         STORE(dx, some);

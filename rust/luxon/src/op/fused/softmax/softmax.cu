@@ -22,7 +22,8 @@ __device__ inline T result(T x, Exponentials<T> all, T inverse) {
     return KIND == SOFTMAX ? m::exp(x - all.largest) * inverse : (x - all.largest) - inverse;
 }
 
-extern "C" __global__ void softmax_rows(const T *x, const T *g, T *y, i64 rows, i64 axis) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) softmax_rows(const T *x, const T *g, T *y, i64 rows,
+                                                                         i64 axis) {
     i64 row = ROW;
     if (row >= rows) return;
     x += row * axis;
