@@ -6,12 +6,12 @@ text are right; it is no test on a GPU.
 
 import numpy as np
 import pytest
-from test_catalogue import CASES as LAYERS
 
 import luxon as lx
 from luxon import _core, losses, nn, optim, special
 from luxon._emulator import Emulator
 from luxon.training import TrainState, single_train_step
+from test_catalogue import CASES as LAYERS
 
 pytestmark = pytest.mark.skipif(not Emulator.available(), reason="no C++ compiler to emulate kernels with")
 
@@ -119,7 +119,12 @@ def test_casts(dtype):
 
 def test_creation_beside_a_tensor():
     x = on_device(lx.ones((2, 3)))
-    for make in (lx.zeros_like, lx.ones_like, lambda x: lx.full_like(x, 2.5), lambda x: lx.zeros_like(x, dtype="int64")):
+    for make in (
+        lx.zeros_like,
+        lx.ones_like,
+        lambda x: lx.full_like(x, 2.5),
+        lambda x: lx.zeros_like(x, dtype="int64"),
+    ):
         assert make(x).device == x.device
         close(make(x), make(lx.ones((2, 3))))
     for made in (
@@ -154,7 +159,9 @@ def test_memory_lives_as_long_as_its_views():
 
 def test_devices_do_not_mix():
     there, here = on_device(lx.ones(3)), lx.ones(3)
-    with pytest.raises(RuntimeError, match=r"add: an input of shape \(3,\) is on the CPU, another on cuda-emulated:0"):
+    with pytest.raises(
+        RuntimeError, match=r"add: an input of shape \(3,\) is on the CPU, another on cuda-emulated:0"
+    ):
         there + here
     close(there * 2.0 + lx.asarray(1.0), here * 2.0 + 1.0)
     with pytest.raises(ValueError, match="on several devices"):
@@ -193,7 +200,10 @@ FUNCTIONS = {
     "linear": (lambda x, w, b: lx.functional.linear(x, w, b), normal(2, 3, 4), normal(5, 4), normal(5)),
     "outer": (lambda a, b: lx.linalg.outer(a, b), normal(3), normal(4)),
     "take": (lambda x: lx.take(x, lx.asarray(INDEX, device=lx.device_of(x)), axis=1), X),
-    "index twice": (lambda x: x[lx.asarray([0, 2, 2], device=x.device), lx.asarray([1, 3, 3], device=x.device)], X),
+    "index twice": (
+        lambda x: x[lx.asarray([0, 2, 2], device=x.device), lx.asarray([1, 3, 3], device=x.device)],
+        X,
+    ),
     "add at": (lambda x, u: x.at[lx.asarray(INDEX, device=x.device)].add(u), normal(3, 2), normal(4, 2)),
     "set at": (lambda x, u: x.at[lx.asarray(INDEX, device=x.device)].set(u), normal(3, 2), normal(4, 2)),
     "set a window": (lambda x, u: x.at[1:, ::2].set(u), X, normal(2, 2)),
@@ -283,8 +293,12 @@ INTEGERS = {
     "arithmetic": (lambda x, y: [x + y, x * y - 3, x // (y + 7), x % 5, -x, lx.abs(x), lx.maximum(x, y)]),
     "bits": (lambda x, y: [x & y, x | 5, x ^ y, ~x, x << 2, x >> 1]),
     "comparisons": (lambda x, y: [x < y, x == y, lx.logical_and(x > 0, y > 0), x >= 2]),
-    "sums": (lambda x, y: [lx.sum(x, axis=0), lx.prod(x[:2, :2]), lx.cumulative_sum(x, axis=1), lx.mean(x + 0.0)]),
-    "positions": (lambda x, y: [lx.argmax(x, axis=0), lx.argmin(x), lx.argsort(x, axis=1), lx.sort(y, axis=0)]),
+    "sums": (
+        lambda x, y: [lx.sum(x, axis=0), lx.prod(x[:2, :2]), lx.cumulative_sum(x, axis=1), lx.mean(x + 0.0)]
+    ),
+    "positions": (
+        lambda x, y: [lx.argmax(x, axis=0), lx.argmin(x), lx.argsort(x, axis=1), lx.sort(y, axis=0)]
+    ),
     "matmul": (lambda x, y: [x @ y.mT, lx.matmul(x[None], y.mT)]),
     "moved": (lambda x, y: [lx.flip(x), lx.roll(x, 1), lx.where(x > y, x, 0), lx.take(x, y[0] % 3, axis=0)]),
     "sizes that depend on data": (lambda x, y: [lx.nonzero(x > 3)[0], lx.unique_values(x), x[x > y]]),
@@ -358,7 +372,9 @@ def test_layers(case):
 
         def total(here, states=states, data=data):
             y = case.layer(data, here, states)[0]
-            leaves = [leaf for leaf in lx.tree.leaves(y) if isinstance(leaf, lx.Tensor) and leaf.dtype.kind == "f"]
+            leaves = [
+                leaf for leaf in lx.tree.leaves(y) if isinstance(leaf, lx.Tensor) and leaf.dtype.kind == "f"
+            ]
             return sum(lx.sum(lx.sin(leaf) * leaf) for leaf in leaves)
 
         y, new = case.layer(data, here, states)
@@ -367,7 +383,9 @@ def test_layers(case):
             gradients = lx.grad(total)(here)
 
             def slope(here):
-                leaves = [leaf for leaf in lx.tree.leaves(lx.grad(total)(here)) if isinstance(leaf, lx.Tensor)]
+                leaves = [
+                    leaf for leaf in lx.tree.leaves(lx.grad(total)(here)) if isinstance(leaf, lx.Tensor)
+                ]
                 return sum(lx.sum(lx.square(leaf)) for leaf in leaves)
 
             outputs += [gradients, lx.grad(slope)(here)]

@@ -39,7 +39,16 @@ class Table(Protocol):
         """A handle of the kernel that the text defines under that name."""
 
     def launch(
-        self, function: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, parameters: int
+        self,
+        function: int,
+        gx: int,
+        gy: int,
+        gz: int,
+        bx: int,
+        by: int,
+        bz: int,
+        shared: int,
+        parameters: int,
     ) -> None:
         """Launches a kernel; `parameters` is the address of a list of its arguments' addresses."""
 
@@ -176,7 +185,16 @@ class CuPyTable:
         return handle
 
     def launch(
-        self, function: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, parameters: int
+        self,
+        function: int,
+        gx: int,
+        gy: int,
+        gz: int,
+        bx: int,
+        by: int,
+        bz: int,
+        shared: int,
+        parameters: int,
     ) -> None:
         self._runtime.setDevice(self.index)
         self._driver.launchKernel(function, gx, gy, gz, bx, by, bz, shared, self._handle, parameters, 0)
@@ -267,7 +285,16 @@ class EmulatedTable:
         return self._emulator.function(text, name)
 
     def launch(
-        self, function: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, parameters: int
+        self,
+        function: int,
+        gx: int,
+        gy: int,
+        gz: int,
+        bx: int,
+        by: int,
+        bz: int,
+        shared: int,
+        parameters: int,
     ) -> None:
         self._emulator.launch(function, gx, gy, gz, bx, by, bz, shared, parameters)
 
@@ -292,7 +319,9 @@ class EmulatedTable:
             span = (batch - 1) * batch_stride + (rows - 1) * stride + columns
             size = np.dtype(kind).itemsize
             found = np.lib.stride_tricks.as_strided(
-                _elements(address, kind, span), (batch, rows, columns), (batch_stride * size, stride * size, size)
+                _elements(address, kind, span),
+                (batch, rows, columns),
+                (batch_stride * size, stride * size, size),
             )
             return found.swapaxes(1, 2) if transposed else found
 
