@@ -124,22 +124,27 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name not in _WAITING:
             return None
-        for finder in [finder for finder in sys.meta_path if finder is not self]:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                _introduce_after(spec)
-                return spec
+        for finder in sys.meta_path[:]:
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(name, path, target)
+                if spec is not None:
+                    _introduce_after(spec)
+                    return spec
         return None
 
 
 def _introduce_after(spec: ModuleSpec) -> None:
     loader: Any = spec.loader
-    execute = loader.exec_module
+    execute = getattr(loader, "exec_module", None)
+    if execute is None:
+        return
 
     def exec_module(module: ModuleType) -> None:
-        del loader.exec_module  # The loader's own method is back.
+        if module.__name__ == spec.name:  # A loader may serve other modules meanwhile.
+            del loader.exec_module  # Its own method is back.
         execute(module)
-        _introduce(spec.name, module)
+        if module.__name__ == spec.name:
+            _introduce(spec.name, module)
 
     loader.exec_module = exec_module
 
