@@ -26,7 +26,7 @@ def describe_crate(folder: pathlib.Path) -> dict[str, Any]:
     wrapper.write_text('#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc "$@"\n')
     wrapper.chmod(0o755)
     flags = os.environ.get("CARGO_FLAGS", "--release").split()
-    options = "-D warnings -Z unstable-options --output-format json --document-hidden-items".split()
+    options = ["-D", "warnings", "-Z", "unstable-options", "--output-format", "json", "--document-hidden-items"]
     finished = subprocess.run(
         ["cargo", "rustdoc", *flags, "--package", "luxon", "--lib", "--", *options],
         cwd=ROOT,
@@ -38,7 +38,8 @@ def describe_crate(folder: pathlib.Path) -> dict[str, Any]:
     assert finished.returncode == 0, finished.stderr
     about = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     target = json.loads(subprocess.check_output(about, cwd=ROOT))["target_directory"]
-    return json.loads(pathlib.Path(target, "doc", "luxon.json").read_text())
+    crate: dict[str, Any] = json.loads(pathlib.Path(target, "doc", "luxon.json").read_text())
+    return crate
 
 
 def public_items(crate: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+from typing import Any
 
 HERE = pathlib.Path(__file__).parent
 # A program is a binary and the features that it is built with.
@@ -59,7 +60,7 @@ def main() -> None:
         for name in PROGRAMS:
             found[name]["bytes_small"] = build(name, "small").stat().st_size
 
-    runs: dict[str, list[dict]] = {name: [] for name in programs}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in programs}
     for number in range(arguments.rounds):
         order = list(programs)[number % len(programs) :] + list(programs)[: number % len(programs)]
         for name in order:
