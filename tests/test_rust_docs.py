@@ -26,7 +26,15 @@ def describe_crate(folder: pathlib.Path) -> dict[str, Any]:
     wrapper.write_text('#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc "$@"\n')
     wrapper.chmod(0o755)
     flags = os.environ.get("CARGO_FLAGS", "--release").split()
-    options = ["-D", "warnings", "-Z", "unstable-options", "--output-format", "json", "--document-hidden-items"]
+    options = [
+        "-D",
+        "warnings",
+        "-Z",
+        "unstable-options",
+        "--output-format",
+        "json",
+        "--document-hidden-items",
+    ]
     finished = subprocess.run(
         ["cargo", "rustdoc", *flags, "--package", "luxon", "--lib", "--", *options],
         cwd=ROOT,

@@ -1,5 +1,7 @@
 """CUDA devices: `luxon.cuda(i)` is the i-th, and `python -m luxon.cuda.check` tries one out.
 
+`set_precision` chooses how float32 products are computed.
+
 The package can be called, so that the short name gives a device whether or not the check was imported.
 """
 
@@ -8,10 +10,11 @@ from __future__ import annotations
 import sys
 import types
 
-from .._device import cuda as _cuda
 from .._core import Device
+from .._cupy import precision, set_precision
+from .._device import cuda as _cuda
 
-__all__: list[str] = []
+__all__ = ["precision", "set_precision"]
 
 
 class _Callable(types.ModuleType):
