@@ -246,7 +246,7 @@ class CuPyTable:
         self._runtime.memcpyAsync(to, source, size, self._runtime.memcpyDeviceToDevice, self._handle)
 
     def write(self, to: int, data: bytes) -> None:
-        self.upload(to, ctypes.cast(data, ctypes.c_void_p).value or 0, len(data))
+        self.upload(to, ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, len(data))
 
     def synchronize(self) -> None:
         self._runtime.streamSynchronize(self._handle)

@@ -99,7 +99,7 @@ fn width(axes: &[Axis], inputs: &[&Value], output: &Spec) -> usize {
     let widest = (0..inputs.len()).filter(|&index| packed(index)).map(|index| inputs[index].dtype().size());
     let mut width = PACK / widest.fold(output.dtype.size(), usize::max);
     let fits = |width: usize| {
-        (axes.len() == 1 || inner.size % width == 0)
+        (axes.len() == 1 || inner.size.is_multiple_of(width))
             && inputs.iter().enumerate().filter(|&(index, _)| packed(index)).all(|(index, input)| {
                 input.layout().offset % width == 0
                     && axes[..axes.len() - 1].iter().all(|axis| axis.strides[index] % width as isize == 0)

@@ -106,7 +106,7 @@ pub(super) fn plan(op: &Reduce, input: &Value, output: &Spec) -> Result<Plan> {
     if rows && gone.len() == 1 && gone[0].1 == 1 {
         vector = 16 / dtype.size();
         let fits = |vector: usize| {
-            input.layout().offset % vector == 0 && kept.iter().all(|axis| axis.1 % vector as isize == 0)
+            input.layout().offset.is_multiple_of(vector) && kept.iter().all(|axis| axis.1 % vector as isize == 0)
         };
         while vector > 1 && !fits(vector) {
             vector /= 2;
