@@ -63,14 +63,13 @@ fn plan(key: Key, distribution: Distribution, dtype: DType, count: usize) -> Res
     if count == 0 {
         return Ok(Plan::new());
     }
-    let flag = |on: bool| if on { "1" } else { "0" };
-    let macros = [
-        ("S", c_type(dtype)),
-        ("T", c_working(dtype)),
-        ("FLOAT", flag(dtype.is_float())),
-        ("WIDE", flag(dtype == DType::I64)),
-    ];
-    let text = kernel("random", &[MATH, THREEFRY], &[include_str!("random.cu")], &macros);
+    let text = if dtype.is_float() {
+        let macros = [("S", c_type(dtype)), ("T", c_working(dtype))];
+        kernel("random_floats", &[MATH, THREEFRY], &[include_str!("floats.cu")], &macros)
+    } else {
+        let macros = [("S", c_type(dtype)), ("WIDE", if dtype == DType::I64 { "1" } else { "0" })];
+        kernel("random_integers", &[THREEFRY], &[include_str!("integers.cu")], &macros)
+    };
     let begin = |name: &'static str, key: Key| -> Result<Launch> {
         Ok(Launch::over(text, name, count)?.with(Place::output(0)).with(key.0).with(key.1))
     };
