@@ -2,7 +2,7 @@
 
 The library comes from the wheel `nvidia-cuda-nvrtc` and needs no driver. `python tests/cuda_nvrtc.py` writes
 `docs/cuda_kernels.json`, the table of registers that `test_cuda_nvrtc.py` reads: for each hand-written kernel, and
-for the printed ones together (`map`), the most registers of a thread; nothing may spill.
+for the printed ones together (`map`), the most registers of a thread; hardly anything may spill.
 """
 
 from __future__ import annotations
