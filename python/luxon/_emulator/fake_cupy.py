@@ -24,7 +24,7 @@ import numpy as np
 from . import Emulator
 
 POISON = 0xFF
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 _emulator: Emulator | None = None
 _streams: dict[int, Stream] = {}
@@ -119,8 +119,10 @@ class Memory:
         _freed.append(block)
         # In order with the work that still uses the block.
         stream = _current[-1] if _current else next(iter(_streams.values()), None)
-        poison = lambda: block.fill(POISON)  # noqa: E731
-        stream.pending.append(poison) if stream is not None and stream.pending else poison()
+        if stream is not None and stream.pending:
+            stream.pending.append(lambda: block.fill(POISON))
+        else:
+            block.fill(POISON)
 
 
 class Device:
@@ -164,15 +166,15 @@ def memcpy_async(to: int, source: int, size: int, kind: int, stream: int) -> Non
     if kind == HOST_TO_DEVICE:
         found.refuse("a copy from pageable host memory")
         staged = ctypes.string_at(source, size)
-        found.add(lambda: ctypes.memmove(to, staged, size) and None)
+        found.add(lambda: ctypes.memmove(to, staged, size))
         return
     if kind == DEVICE_TO_HOST:
         found.refuse("a copy to pageable host memory")
-    found.add(lambda: ctypes.memmove(to, source, size) and None)
+    found.add(lambda: ctypes.memmove(to, source, size))
 
 
 def memset_async(to: int, value: int, size: int, stream: int) -> None:
-    _streams[stream].add(lambda: ctypes.memset(to, value, size) and None)
+    _streams[stream].add(lambda: ctypes.memset(to, value, size))
 
 
 def device_synchronize() -> None:
@@ -213,7 +215,12 @@ def launch_kernel(
 
 # cuBLAS: column-major products.
 
-TYPES = {0: np.dtype("f4"), 1: np.dtype("f8"), 2: np.dtype("f2"), 14: np.dtype("u2")}
+TYPES: dict[int, np.dtype[Any]] = {
+    0: np.dtype("f4"),
+    1: np.dtype("f8"),
+    2: np.dtype("f2"),
+    14: np.dtype("u2"),
+}
 
 
 def gemm_strided_batched_ex(
@@ -243,7 +250,7 @@ def gemm_strided_batched_ex(
 ) -> None:
     if not _current:
         raise CUDARuntimeError("a product outside the table's stream")
-    factor = np.dtype("f8") if TYPES[c_type] == np.dtype("f8") else np.dtype("f4")
+    factor: np.dtype[Any] = np.dtype("f8") if TYPES[c_type] == np.dtype("f8") else np.dtype("f4")
     # Factors are read when the call is made: the pointer mode is that of the host.
     scale = [
         float(np.frombuffer(ctypes.string_at(place, factor.itemsize), factor)[0]) for place in (alpha, beta)
@@ -254,7 +261,7 @@ def gemm_strided_batched_ex(
             raise CUDARuntimeError(f"CUBLAS_STATUS_INVALID_VALUE: leading dimension {lead} of {rows} rows")
         dtype = TYPES[kind]
         span = (batch - 1) * stride + (columns - 1) * lead + rows
-        memory = (ctypes.c_char * (span * dtype.itemsize)).from_address(first)
+        memory: Any = (ctypes.c_char * (span * dtype.itemsize)).from_address(first)
         strides = tuple(dtype.itemsize * s for s in (stride, 1, lead))
         return np.lib.stride_tricks.as_strided(np.frombuffer(memory, dtype), (batch, rows, columns), strides)
 

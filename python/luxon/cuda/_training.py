@@ -58,7 +58,7 @@ def transformer(small: bool) -> Task:
     d, heads, depth, context, count, words = (8, 2, 1, 6, 2, 11) if small else (128, 4, 4, 128, 16, 96)
 
     def residual(*layers: nn.Layer) -> nn.Layer:
-        return nn.SkipConnection(nn.Chain(nn.LayerNorm(d), *layers), lx.add)
+        return nn.SkipConnection(nn.Chain(nn.LayerNorm((d,)), *layers), lx.add)
 
     blocks = [
         nn.Chain(
@@ -67,7 +67,7 @@ def transformer(small: bool) -> Task:
         )
         for _ in range(depth)
     ]
-    model = nn.Chain(nn.Embedding(words, d), *blocks, nn.LayerNorm(d), nn.Dense(d, words, use_bias=False))
+    model = nn.Chain(nn.Embedding(words, d), *blocks, nn.LayerNorm((d,)), nn.Dense(d, words, use_bias=False))
 
     def batch(rng: np.random.Generator) -> Batch:
         tokens = rng.integers(0, words, (count, context + 1)).astype("i4")
