@@ -113,6 +113,7 @@ impl fmt::Debug for dyn Device {
 }
 
 /// Which way operations went on devices: for tests, and for whoever asks why something is slow.
+#[doc(hidden)]
 pub mod report {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -62,6 +62,7 @@ impl Value {
     }
 
     /// A contiguous value on `device` with `scalar` everywhere.
+    #[doc(hidden)]
     pub fn filled_on(device: &Arc<dyn Device>, dtype: DType, shape: &Shape, scalar: Scalar) -> Result<Value> {
         scalar.check_fits(dtype)?;
         let value = Value::empty_on(device, dtype, shape)?;

@@ -338,6 +338,7 @@ impl Op {
     }
 
     /// How a CUDA device fills outputs of these dtypes and shapes; none where it has no kernel.
+    #[doc(hidden)]
     pub fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
         self.family().cuda(inputs, outputs)
     }

@@ -69,6 +69,7 @@ from_f64!(f32: |value| value as f32, f64: |value| value, f16: f16::from_f64, bf1
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[doc(hidden)]
 pub enum Distribution {
     /// Random bits, of u8, i32 or i64.
     Bits,
@@ -148,6 +149,7 @@ impl Distribution {
 ///
 /// # Errors
 /// Those of the functions that are named after the distributions, and the device's.
+#[doc(hidden)]
 pub fn draw(
     device: Option<&Arc<dyn Device>>,
     key: Key,
