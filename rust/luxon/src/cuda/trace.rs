@@ -27,8 +27,8 @@ pub struct Traced(u32);
 enum Event {
     /// A statement.
     Statement(String),
-    /// A comparison, and the answer it was given.
-    Choice(String, bool),
+    /// A comparison.
+    Choice(String),
 }
 
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Traced {
         record(|recorder| {
             let answer = recorder.answers.get(recorder.choices).copied().unwrap_or(true);
             recorder.choices += 1;
-            recorder.events.push(Event::Choice(format!("{} {sign} {}", self.text(), other.text()), answer));
+            recorder.events.push(Event::Choice(format!("{} {sign} {}", self.text(), other.text())));
             answer
         })
     }
@@ -177,7 +177,7 @@ fn body<N, const SLOTS: usize>(
             Event::Statement(statement) if choices == answers.len() => {
                 let _ = writeln!(text, "    {statement}");
             }
-            Event::Choice(condition, _) => {
+            Event::Choice(condition) => {
                 if choices == answers.len() {
                     let branch = |answer| Ok::<_, Error>(body(&[answers, &[answer]].concat(), numbers, rule)?.0);
                     let _ = write!(

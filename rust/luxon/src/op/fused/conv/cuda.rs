@@ -20,8 +20,6 @@ const MOST_BYTES: usize = 256 << 20;
 /// The sizes of the matrices.
 struct Matrices {
     problem: Problem,
-    taps: usize,
-    positions: usize,
     /// Elements of x in an image and a channel.
     plane: usize,
 }
@@ -47,7 +45,7 @@ impl Conv {
         let product = |of: fn(&crate::cpu::conv::Axis) -> usize| problem.axes.iter().map(of).product::<usize>();
         let (taps, positions, plane) =
             (product(|axis| axis.kernel), product(|axis| axis.out), product(|axis| axis.size));
-        let sizes = Matrices { problem, taps, positions, plane };
+        let sizes = Matrices { problem, plane };
         let Problem { batch, groups, channels, filters, .. } = sizes.problem;
         let count: usize = output.shape.iter().product();
         if count == 0 {
