@@ -138,8 +138,8 @@ def reductions() -> Iterator[Case]:
         yield Case(name, function, apart(*S))
         for axis in (0, 1):
             yield Case(f"{name} axis {axis}", lambda x, f=function, a=axis: f(x, axis=a), apart(*S))
-    for axis in (None, 0, 1):
-        yield Case(f"logsumexp axis {axis}", lambda x, a=axis: lx.logsumexp(x, axis=a), WIDE)
+    for over in (None, 0, 1):
+        yield Case(f"logsumexp axis {over}", lambda x, a=over: lx.logsumexp(x, axis=a), WIDE)
     yield Case("sum of a large matrix", lambda x: lx.sum(x, axis=0), normal((3000, 70)))
     yield Case("sum of a long row", lambda x: lx.sum(x, axis=1), normal((3, 70001)))
     yield Case("prod", lambda x: lx.prod(x, axis=1), normal((9, 12), low=0.5, high=1.5))
