@@ -239,7 +239,7 @@ mod tests {
     fn exceptional_values() {
         exact!(rsqrt: 0.0 => INF, 4.0 => 0.5, INF => 0.0, -1.0 => NAN, NAN => NAN);
         exact!(round: 0.5 => 0.0, 1.5 => 2.0, -0.5 => -0.0, 2.5 => 2.0, INF => INF, NAN => NAN);
-        exact!(sign: 3.0 => 1.0, -0.5 => -1.0, 0.0 => 0.0, -0.0 => -0.0, -INF => -1.0, NAN => NAN);
+        exact!(sign: 3.0 => 1.0, -0.5 => -1.0, 0.0 => 0.0, -0.0 => 0.0, -INF => -1.0, NAN => NAN);
         exact!(hypot: (3.0, -4.0) => 5.0, (INF, NAN) => INF, (NAN, -INF) => INF, (NAN, 1.0) => NAN, (0.0, -0.0) => 0.0);
         exact!(minimum: (1.0, 2.0) => 1.0, (NAN, 1.0) => NAN, (1.0, NAN) => NAN, (-INF, INF) => -INF);
         exact!(maximum: (1.0, 2.0) => 2.0, (NAN, 1.0) => NAN, (1.0, NAN) => NAN, (-INF, INF) => INF);

@@ -194,7 +194,7 @@ define_math! {
         round = arithmetic::round_f32, arithmetic::round_f64;
         /// Absolute value.
         abs = arithmetic::abs_f32, arithmetic::abs_f64;
-        /// -1, 0 or 1; NaN and the sign of zero are kept.
+        /// -1, 0 or 1; 0 for either zero, and NaN is kept.
         sign = arithmetic::sign_f32, arithmetic::sign_f64;
     }
     binary {
