@@ -9,9 +9,12 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cuda::Plan;
 use crate::error::Result;
-use crate::op::Spec;
+
+#[doc(hidden)]
+pub use crate::cuda::Plan;
+#[doc(hidden)]
+pub use crate::op::Spec;
 
 pub use crate::buffer::{Buffer, Storage};
 pub use crate::op::Op;
@@ -40,7 +43,7 @@ pub trait DeviceBuffer: Send + Sync {
 /// use luxon::{Error, Tensor, Value};
 /// use std::any::Any;
 /// use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-/// use luxon::device::{Device, DeviceBuffer, Op};
+/// use luxon::device::{Device, DeviceBuffer, Op, Plan, Spec};
 ///
 /// /// A device with memory and without kernels.
 /// struct Store;
@@ -71,20 +74,23 @@ pub trait DeviceBuffer: Send + Sync {
 ///         memory(destination)?[..source.len()].copy_from_slice(source);
 ///         Ok(())
 ///     }
-///     fn download(&self, source: &dyn DeviceBuffer, destination: &mut [u8]) -> luxon::Result<()> {
-///         destination.copy_from_slice(&memory(source)?);
+///     fn download(&self, source: &dyn DeviceBuffer, start: usize, destination: &mut [u8]) -> luxon::Result<()> {
+///         destination.copy_from_slice(&memory(source)?[start..start + destination.len()]);
 ///         Ok(())
 ///     }
-///     fn supports(&self, _op: &Op, _inputs: &[&Value]) -> bool { false }
-///     fn execute(&self, op: &Op, _: &[&Value], _: &mut [&mut Value]) -> luxon::Result<()> {
-///         Err(Error::Device(format!("no kernel for {}", op.name())))
+///     fn plan(&self, _: &Op, _: &[&Value], _: &[Spec]) -> Option<luxon::Result<Plan>> { None }
+///     fn execute(&self, _: &Plan, _: &[&Value], _: &[&Value]) -> luxon::Result<()> {
+///         Err(Error::Device("there are no kernels".into()))
 ///     }
+///     fn synchronize(&self) -> luxon::Result<()> { Ok(()) }
 /// }
 ///
 /// let store: Arc<dyn Device> = Arc::new(Store);
 /// let x = Tensor::new(&[1.0, 2.0, 3.0], &[3])?.to_device(&store)?;
 /// assert_eq!(x.flip(&[0])?.to_vec::<f64>()?, [3.0, 2.0, 1.0]); // A view needs no kernel.
-/// assert_eq!(x.exp().unwrap_err().to_string(), "exp: not supported on store");
+/// let y = x.square()?; // What has neither a plan nor an expansion runs on the host.
+/// assert_eq!(y.device().map(|device| device.name()).as_deref(), Some("store"));
+/// assert_eq!(y.to_vec::<f64>()?, [1.0, 4.0, 9.0]);
 /// # Ok::<(), luxon::Error>(())
 /// ```
 pub trait Device: Send + Sync {

@@ -616,6 +616,17 @@ impl Tensor {
         buffer.device().download(buffer.as_ref(), self.value.layout.offset * size, target)?;
         Ok(host.into())
     }
+
+    /// The tensor in host memory in the layout that it has on its device: what needs no copy there.
+    pub(crate) fn to_host_as_it_lies(&self) -> Result<Tensor> {
+        let Storage::Device(buffer) = &self.value.storage else { return self.to_host() };
+        let bytes = Buffer::allocate(buffer.bytes().max(1))?;
+        // SAFETY: a fresh block with this many bytes, owned here alone.
+        let target = unsafe { std::slice::from_raw_parts_mut(bytes.pointer(), buffer.bytes()) };
+        buffer.device().download(buffer.as_ref(), 0, target)?;
+        let storage = Storage::Host(Arc::new(bytes));
+        Ok(Value::from_parts(self.dtype(), self.value.layout, storage).into())
+    }
 }
 
 impl fmt::Debug for Tensor {

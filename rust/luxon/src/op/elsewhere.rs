@@ -86,7 +86,11 @@ pub(super) fn execute(op: &Op, inputs: &[&Tensor], values: &[&Value]) -> Result<
 /// What a device has neither a kernel nor an expansion for: its inputs are brought to the host, where the
 /// caller waits for them, and its results back. That is for operations on small data, as decompositions are.
 fn through_host(op: &Op, inputs: &[&Tensor], device: &Arc<dyn Device>) -> Result<Outputs> {
-    let hosted = inputs.iter().map(|input| input.detach().to_host()).collect::<Result<SmallVec<[Tensor; 3]>>>()?;
+    // Views come as they lie: to make them contiguous may be what the device has no kernel for.
+    let hosted = inputs.iter().map(|input| {
+        if input.value.is_contiguous() { input.detach().to_host() } else { input.detach().to_host_as_it_lies() }
+    });
+    let hosted = hosted.collect::<Result<SmallVec<[Tensor; 3]>>>()?;
     let outputs = super::execute(op, &hosted.iter().collect::<SmallVec<[&Tensor; 3]>>())?;
     outputs.iter().map(|output| output.to_device(device)).collect()
 }
