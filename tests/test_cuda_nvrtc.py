@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(
 
 # Loops over arrays that a thread indexes at run time live in local memory; these are small and rarely used.
 STACK = 1024
-# The compiler may put a number or two aside where it prefers more threads to more registers.
-SPILLED = 16
+# The compiler may put some numbers aside where it prefers more threads to more registers: the softmax of f64 rows does.
+SPILLED = 64
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
