@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 # Loops over arrays that a thread indexes at run time live in local memory; these are small and rarely used.
 STACK = 1024
-# The compiler may put some numbers aside where it prefers more threads to more registers: the softmax of f64 rows does.
+# The compiler may put some numbers aside where it prefers more threads to more registers: one softmax does, on sm_90.
 SPILLED = 64
 
 
