@@ -100,12 +100,17 @@ def _einops(module: ModuleType) -> None:
         def einsum(self, pattern: str, *x: Tensor) -> Tensor:
             return _core.einsum(pattern, *x)
 
+    # A class knows its subclasses weakly: one that nobody holds is gone after the next collection of garbage.
+    _KEPT.append(Backend)
+
 
 def _treescope(module: ModuleType) -> None:
     from ._show import treescope_tensor, treescope_tree
 
     module.TREESCOPE_HANDLER_REGISTRY.update({Tensor: treescope_tensor, Tree: treescope_tree})
 
+
+_KEPT: list[type] = []
 
 _WAITING: dict[str, Callable[[ModuleType], None]] = {
     "einops._backends": _einops,
