@@ -17,6 +17,8 @@ use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply_map};
 use crate::tensor::{Tensor, Value};
 
 mod cuda;
+mod define;
+mod slopes;
 pub mod table;
 
 pub use table::Kernel;
