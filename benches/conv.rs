@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use luxon::cpu::conv::{Axis, Problem, data, forward, weight};
+use luxon::cpu::conv::{Axis, Operands, Problem, data, forward, weight};
 use luxon_benches::{Table, arguments, peak};
 
 struct Shape {
@@ -55,11 +55,12 @@ fn main() {
         let mut y = numbers(planes * problem.filters * size(|axis| axis.out));
         let (x, w, y) = (x.as_mut_ptr(), w.as_mut_ptr(), y.as_mut_ptr());
         let flops = 2.0 * (planes * problem.filters * size(|axis| axis.out)) as f64 * (problem.channels * taps) as f64;
+        let operands = Operands { from: x.cast_const(), weight: w, bias: std::ptr::null(), to: y, finish: None };
         // SAFETY: the vectors have the sizes of the problem.
         let run = |pass: usize| unsafe {
             match pass {
-                0 => forward(problem, x, w, std::ptr::null(), y, None),
-                1 => data(problem, y, w, std::ptr::null(), x, None),
+                0 => forward(problem, operands),
+                1 => data(problem, Operands { from: y, to: x, ..operands }),
                 _ => weight(problem, x, y, w),
             }
             .unwrap();

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::interrupt;
+use crate::error::Result;
 
 mod affinity;
 mod pool;
@@ -123,6 +124,17 @@ pub fn parallel(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) {
     if small || threads() == 1 || !shared(tasks, nanoseconds, body) {
         inline(tasks, nanoseconds, body);
     }
+}
+
+/// [`parallel`] with tasks that may fail: the first error to be met, after all have run.
+pub(crate) fn try_parallel(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+    let failure = OnceLock::new();
+    parallel(tasks, nanoseconds, &|task| {
+        if let Err(error) = body(task) {
+            let _ = failure.set(error);
+        }
+    });
+    failure.into_inner().map_or(Ok(()), Err)
 }
 
 fn inline(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) {

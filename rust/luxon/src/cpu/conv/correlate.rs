@@ -8,18 +8,17 @@
 //! buffers of its own; else each unit's image is laid out, computed and put back together by all threads.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use super::cut::Cut;
 use super::image::{Image, Phases, Side};
 use super::tile::{Correlate, Element, Panels, Piece, Set, Spread, set};
-use super::{Axis, Finish, Problem, checked, nanoseconds, taps, winograd};
+use super::{Axis, Operands, Problem, checked, nanoseconds, taps, winograd};
 use crate::cpu::gemm::pack::Strip;
 use crate::cpu::gemm::sealed::Sealed;
 use crate::cpu::isa::isa;
 use crate::cpu::rows::{Input, Output as Shared, Scratch};
 use crate::error::Result;
-use crate::runtime::threads::parallel;
+use crate::runtime::threads::{parallel, try_parallel};
 
 /// Packed weights of at most so many bytes are walked for each tile of positions; larger ones once per image.
 const NEAR: usize = 512 << 10;
@@ -66,30 +65,17 @@ struct Plan<'a, T: 'static> {
     cut: Cut,
     /// Packed weights of a group.
     packed: usize,
-    from: *const T,
-    bias: *const T,
-    to: *mut T,
-    finish: Finish<'a>,
+    operands: Operands<'a, T>,
 }
 
-// SAFETY: units write disjoint parts of the result and only read the rest.
-unsafe impl<T: Sync> Sync for Plan<'_, T> {}
-
-/// The convolution of `x` by `weight`, plus a bias per output channel where it is not null.
+/// The convolution of images by weights, plus a bias per output channel.
 ///
 /// # Safety
-/// `x`, `weight`, `bias` and `y` are contiguous with the sizes of the problem; `y` overlaps nothing.
-pub unsafe fn forward<T: Element>(
-    problem: &Problem,
-    x: *const T,
-    weight: *const T,
-    bias: *const T,
-    y: *mut T,
-    finish: Finish<'_>,
-) -> Result<()> {
+/// The operands are what they say, for this problem.
+pub unsafe fn forward<T: Element>(problem: &Problem, operands: Operands<'_, T>) -> Result<()> {
     if winograd::applies::<T>(problem, [problem.axes[1].out, problem.axes[2].out]) {
         // SAFETY: passed on.
-        return unsafe { winograd::forward(problem, x, weight, bias, y, finish) };
+        return unsafe { winograd::forward(problem, operands) };
     }
     let set = set::<T>(isa());
     let image = Image::new::<T>(problem.axes.map(|axis| Side::forward(&axis)), problem.channels)?;
@@ -99,7 +85,7 @@ pub unsafe fn forward<T: Element>(
     let (cut, pieces) = Cut::new(set, problem.filters, problem.axes.map(|axis| axis.out), image.pitch, true);
     let group_size = checked(&[cut.total(), terms])?;
     let packed = Scratch::<T>::zeroed(checked(&[problem.groups, group_size])?)?;
-    let (memory, weight) = (Shared::new(packed.pointer()), Input::new(weight));
+    let (memory, weight) = (Shared::new(packed.pointer()), Input::new(operands.weight));
     parallel(problem.groups * cut.count(), problem.groups as f64 * group_size as f64, &|task| {
         let (group, part) = (task / cut.count(), task % cut.count());
         let channels = cut.channels(part);
@@ -128,10 +114,7 @@ pub unsafe fn forward<T: Element>(
         out: problem.out(),
         cut,
         packed: group_size,
-        from: x,
-        bias,
-        to: y,
-        finish,
+        operands,
         image,
     };
     // SAFETY: passed on.
@@ -153,22 +136,14 @@ pub(super) fn offsets(problem: &Problem, image: &Image, channels: usize) -> Vec<
     (0..channels).flat_map(|channel| taps.iter().map(move |tap| (channel * image.plane + tap) as u32)).collect()
 }
 
-/// The image's gradient from the output's, or the transposed convolution; plus a bias per image channel where it is
-/// not null.
+/// The image's gradient from the output's, or the transposed convolution; plus a bias per image channel.
 ///
 /// # Safety
-/// As for [`forward`], with the roles of `x` and `y` exchanged.
-pub unsafe fn data<T: Element>(
-    problem: &Problem,
-    y: *const T,
-    weight: *const T,
-    bias: *const T,
-    x: *mut T,
-    finish: Finish<'_>,
-) -> Result<()> {
+/// As for [`forward`].
+pub unsafe fn data<T: Element>(problem: &Problem, operands: Operands<'_, T>) -> Result<()> {
     if winograd::applies::<T>(problem, [problem.axes[1].size, problem.axes[2].size]) {
         // SAFETY: passed on.
-        return unsafe { winograd::data(problem, y, weight, bias, x, finish) };
+        return unsafe { winograd::data(problem, operands) };
     }
     let set = set::<T>(isa());
     let image = Image::new::<T>(problem.axes.map(|axis| Side::backward(&axis)), problem.filters)?;
@@ -179,11 +154,11 @@ pub unsafe fn data<T: Element>(
     let terms = (problem.filters * taps) as f64;
     if taps::cost::<T>(problem).is_some_and(|cost| cost < 0.8 * terms * cut.vectors(pieces.len(), set.lanes)) {
         // SAFETY: passed on.
-        return unsafe { taps::data(problem, y, weight, bias, x, finish) };
+        return unsafe { taps::data(problem, operands) };
     }
     let group = checked(&[problem.filters, cut.total(), taps])?;
     let packed = Scratch::<T>::zeroed(checked(&[problem.groups, group])?)?;
-    let (memory, weight) = (Shared::new(packed.pointer()), Input::new(weight));
+    let (memory, weight) = (Shared::new(packed.pointer()), Input::new(operands.weight));
     let mut stages = Vec::new();
     let mut start = 0;
     let [outer, middle, inner] = &problem.axes;
@@ -246,19 +221,19 @@ pub unsafe fn data<T: Element>(
         out: problem.size(),
         cut,
         packed: group,
-        from: y,
-        bias,
-        to: x,
-        finish,
+        operands,
         image,
     };
     // SAFETY: passed on.
     unsafe { plan.run(packed.pointer()) }
 }
 
-/// How many units a task takes, so that it is worth its while; of the problem alone.
-pub(super) fn portion(units: usize, each: f64) -> usize {
-    ((GOOD_TASK / each) as usize).clamp(1, units.div_ceil(16))
+/// Runs some units to a task, so many that it is worth its while; of the problem alone. A unit takes `each` nanoseconds.
+pub(super) fn by_portions(units: usize, each: f64, body: &(dyn Fn(Range<usize>) -> Result<()> + Sync)) -> Result<()> {
+    let portion = ((GOOD_TASK / each) as usize).clamp(1, units.div_ceil(16));
+    try_parallel(units.div_ceil(portion), units as f64 * each, &|task| {
+        body(task * portion..((task + 1) * portion).min(units))
+    })
 }
 
 impl<T: Element> Plan<'_, T> {
@@ -271,24 +246,18 @@ impl<T: Element> Plan<'_, T> {
             // SAFETY: passed on.
             return unsafe { self.run_one_by_one(packed, each) };
         }
-        let portion = portion(units, each);
-        let failure = OnceLock::new();
-        parallel(units.div_ceil(portion), units as f64 * each, &|task| {
-            // SAFETY: the units of this task, whose results nobody else writes.
-            let run = || unsafe {
-                let buffers = self.buffers()?;
-                for unit in task * portion..((task + 1) * portion).min(units) {
+        by_portions(units, each, &|units| {
+            let buffers = self.buffers()?;
+            for unit in units {
+                // SAFETY: the units of this task, whose results nobody else writes.
+                unsafe {
                     self.lay_out(unit, 0..self.sources, &buffers);
                     self.compute(unit, packed, 0..self.tiles(), 0..self.cut.count(), &buffers);
                     self.put_together(unit, 0..self.cut.count(), &buffers);
                 }
-                Ok(())
-            };
-            if let Err(error) = run() {
-                let _ = failure.set(error);
             }
-        });
-        failure.into_inner().map_or(Ok(()), Err)
+            Ok(())
+        })
     }
 
     /// Each unit by all threads.
@@ -352,7 +321,7 @@ impl<T: Element> Plan<'_, T> {
     }
 
     fn image_of(&self, unit: usize) -> *const T {
-        self.from.wrapping_add(unit * self.sources * self.image.source)
+        self.operands.from.wrapping_add(unit * self.sources * self.image.source)
     }
 
     /// Copies some channels of a unit's image into the buffer.
@@ -376,7 +345,7 @@ impl<T: Element> Plan<'_, T> {
     ) {
         let group = unit % self.problem.groups;
         let source = buffers.image.as_ref().map_or_else(|| self.image_of(unit), |buffer| buffer.pointer().cast_const());
-        let result = self.to.wrapping_add(unit * self.rows * self.out);
+        let result = self.operands.to.wrapping_add(unit * self.rows * self.out);
         // SAFETY: passed on.
         unsafe {
             match (&self.cut, &buffers.results, &self.phases) {
@@ -402,10 +371,10 @@ impl<T: Element> Plan<'_, T> {
         let positions_of = positions.start(tiles.start)..positions.start(tiles.end);
         for position in positions_of {
             for lane in 0..width {
-                let bias = match self.bias.is_null() || lane >= channels.len() {
+                let bias = match self.operands.bias.is_null() || lane >= channels.len() {
                     true => T::ZERO,
                     // SAFETY: a channel of this group.
-                    false => unsafe { *self.bias.add(group * self.rows + channels.start + lane) },
+                    false => unsafe { *self.operands.bias.add(group * self.rows + channels.start + lane) },
                 };
                 // SAFETY: a position of this strip.
                 unsafe { *to.add(position * width + lane) = bias };
@@ -460,9 +429,9 @@ impl<T: Element> Plan<'_, T> {
                     pieces: self.pieces[first..].as_ptr(),
                     out: target.wrapping_add(stage.target + low * target_row),
                     out_row: target_row,
-                    bias: match self.bias.is_null() {
-                        true => self.bias,
-                        false => self.bias.wrapping_add(group * self.rows + low),
+                    bias: match self.operands.bias.is_null() {
+                        true => self.operands.bias,
+                        false => self.operands.bias.wrapping_add(group * self.rows + low),
                     },
                     add: false,
                 };
@@ -493,7 +462,7 @@ impl<T: Element> Plan<'_, T> {
         for part in parts {
             let rows = self.cut.channels(part);
             let first = (unit * self.rows + rows.start) * self.out;
-            let to = self.to.wrapping_add(first);
+            let to = self.operands.to.wrapping_add(first);
             // SAFETY: channels of the buffer and their place in the result.
             unsafe {
                 match (&buffers.results, &self.phases, &self.cut) {
@@ -518,7 +487,7 @@ impl<T: Element> Plan<'_, T> {
                     _ => {}
                 }
             }
-            if let Some(finish) = self.finish {
+            if let Some(finish) = self.operands.finish {
                 finish(first, rows.len() * self.out);
             }
         }

@@ -66,6 +66,24 @@ pub struct Problem {
 /// Called on the thread that finished them, with the first and the number of consecutive outputs.
 pub type Finish<'a> = Option<&'a (dyn Fn(usize, usize) + Sync)>;
 
+/// What a convolution or an image's gradient works on: contiguous memory with the sizes of a [`Problem`].
+#[derive(Clone, Copy)]
+pub struct Operands<'a, T> {
+    /// Images, or the output's cotangents.
+    pub from: *const T,
+    /// Weights.
+    pub weight: *const T,
+    /// One element a channel of the result, to be added to it; null where there is none.
+    pub bias: *const T,
+    /// The result, which overlaps nothing.
+    pub to: *mut T,
+    /// What is told of finished outputs.
+    pub finish: Finish<'a>,
+}
+
+// SAFETY: tasks write disjoint parts of the result and only read the rest.
+unsafe impl<T: Sync> Sync for Operands<'_, T> {}
+
 impl Problem {
     fn taps(&self) -> usize {
         self.axes.iter().map(|axis| axis.kernel).product()

@@ -5,11 +5,9 @@
 //! over the cotangent's own positions. Results lie by channel and tap along a row, in planes as wide as the
 //! cotangent, so that a tap across rows moves whole vectors; at the end planes are added up, moved along the rows.
 
-use std::sync::OnceLock;
-
-use super::correlate::{LONGEST_TASK, portion};
+use super::correlate::{LONGEST_TASK, by_portions};
 use super::tile::{Correlate, Element, Panels, Piece, Set, set};
-use super::{Axis, Finish, Problem, checked, nanoseconds};
+use super::{Axis, Operands, Problem, checked, nanoseconds};
 use crate::cpu::isa::{isa, per_isa};
 use crate::cpu::lanes::{SHORT, load, store};
 use crate::cpu::real::Real;
@@ -49,28 +47,14 @@ struct Plan<'a, T: 'static> {
     pieces: Vec<Piece>,
     /// By tap along a row, which elements of an image's row it reaches: 1 or 0, with room for a chunk.
     reached: Vec<T>,
-    y: *const T,
-    bias: *const T,
-    x: *mut T,
-    finish: Finish<'a>,
+    operands: Operands<'a, T>,
 }
 
-// SAFETY: units write disjoint parts of the result and only read the rest.
-unsafe impl<T: Sync> Sync for Plan<'_, T> {}
-
-/// The image's gradient from the output's, plus a bias per image channel where it is not null.
+/// The image's gradient from the output's, plus a bias per image channel.
 ///
 /// # Safety
-/// `y`, `weight`, `bias` and `x` are contiguous with the sizes of the problem, for which there is a [`cost`];
-/// `x` overlaps nothing.
-pub unsafe fn data<T: Element>(
-    problem: &Problem,
-    y: *const T,
-    weight: *const T,
-    bias: *const T,
-    x: *mut T,
-    finish: Finish<'_>,
-) -> Result<()> {
+/// The operands are what they say, for this problem, for which there is a [`cost`].
+pub unsafe fn data<T: Element>(problem: &Problem, operands: Operands<'_, T>) -> Result<()> {
     let set = set::<T>(isa());
     let Problem { groups, channels, filters, axes: [_, middle, inner], .. } = *problem;
     let rows = Panels::new(checked(&[channels, inner.kernel])?, set.correlate.len());
@@ -85,7 +69,7 @@ pub unsafe fn data<T: Element>(
     checked(&[plane, total])?;
     let packed = checked(&[middle.kernel, filters, total])?;
     let weights = Scratch::<T>::unwritten(checked(&[groups, packed])?)?;
-    let (memory, weight) = (Shared::new(weights.pointer()), Input::new(weight));
+    let (memory, weight) = (Shared::new(weights.pointer()), Input::new(operands.weight));
     parallel(groups * middle.kernel, (groups * packed) as f64, &|task| {
         let (group, tap) = (task / middle.kernel, task % middle.kernel);
         // SAFETY: the weights of this group, and the place of this tap's in the packed copy.
@@ -124,10 +108,7 @@ pub unsafe fn data<T: Element>(
         offsets: (0..filters).map(|filter| (filter * pitch) as u32).collect(),
         pieces: pieces.collect(),
         reached,
-        y,
-        bias,
-        x,
-        finish,
+        operands,
     };
     // SAFETY: passed on.
     unsafe { plan.run(memory) }
@@ -137,41 +118,33 @@ impl<T: Element> Plan<'_, T> {
     unsafe fn run(&self, weights: Shared<T>) -> Result<()> {
         let units = self.problem.batch * self.problem.groups;
         let each = nanoseconds::<T>(self.problem.work());
-        let portion = portion(units, each);
         let rows = self.rows.start(self.rows.count);
         let out = self.problem.out();
-        let failure = OnceLock::new();
-        parallel(units.div_ceil(portion), units as f64 * each, &|task| {
-            let run = || {
-                // Vectors that end with the channel can be read where they are.
-                let copied = match self.pitch == out {
-                    true => None,
-                    false => Some(Scratch::<T>::zeroed(self.pitch * self.problem.filters)?),
-                };
-                let planes = Scratch::<T>::unwritten(self.front + self.plane * rows)?;
-                for unit in task * portion..((task + 1) * portion).min(units) {
-                    // SAFETY: the units of this task, whose results nobody else writes.
-                    unsafe {
-                        let mut y = self.y.wrapping_add(unit * self.problem.filters * out);
-                        if let Some(copied) = &copied {
-                            for filter in 0..self.problem.filters {
-                                let to = copied.pointer().add(filter * self.pitch);
-                                std::ptr::copy_nonoverlapping(y.add(filter * out), to, out);
-                            }
-                            y = copied.pointer();
-                        }
-                        planes.pointer().write_bytes(0, self.front + self.plane * rows);
-                        self.multiply(unit % self.problem.groups, y, weights, planes.pointer().add(self.front));
-                        self.add_up(unit, planes.pointer().add(self.front));
-                    }
-                }
-                Ok(())
+        by_portions(units, each, &|units| {
+            // Vectors that end with the channel can be read where they are.
+            let copied = match self.pitch == out {
+                true => None,
+                false => Some(Scratch::<T>::zeroed(self.pitch * self.problem.filters)?),
             };
-            if let Err(error) = run() {
-                let _ = failure.set(error);
+            let planes = Scratch::<T>::unwritten(self.front + self.plane * rows)?;
+            for unit in units {
+                // SAFETY: the units of this task, whose results nobody else writes.
+                unsafe {
+                    let mut y = self.operands.from.wrapping_add(unit * self.problem.filters * out);
+                    if let Some(copied) = &copied {
+                        for filter in 0..self.problem.filters {
+                            let to = copied.pointer().add(filter * self.pitch);
+                            std::ptr::copy_nonoverlapping(y.add(filter * out), to, out);
+                        }
+                        y = copied.pointer();
+                    }
+                    planes.pointer().write_bytes(0, self.front + self.plane * rows);
+                    self.multiply(unit % self.problem.groups, y, weights, planes.pointer().add(self.front));
+                    self.add_up(unit, planes.pointer().add(self.front));
+                }
             }
-        });
-        failure.into_inner().map_or(Ok(()), Err)
+            Ok(())
+        })
     }
 
     /// Adds the products of every tap across rows to the planes.
@@ -221,13 +194,17 @@ impl<T: Element> Plan<'_, T> {
                     plane: self.plane,
                     axes: [middle, inner],
                     reached: self.reached.as_ptr(),
-                    bias: if self.bias.is_null() { T::ZERO } else { *self.bias.add(group * channels + channel) },
-                    to: self.x.wrapping_add(first),
+                    bias: if self.operands.bias.is_null() {
+                        T::ZERO
+                    } else {
+                        *self.operands.bias.add(group * channels + channel)
+                    },
+                    to: self.operands.to.wrapping_add(first),
                 };
                 sum_planes(call);
             }
         }
-        if let Some(finish) = self.finish {
+        if let Some(finish) = self.operands.finish {
             finish(unit * channels * size, channels * size);
         }
     }

@@ -82,8 +82,9 @@ fn check<T: Element>(p: &Problem) {
         let [y, dx, dw] = &mut results;
         // SAFETY: sizes as the problem says.
         unsafe {
-            forward(p, x.as_ptr(), w.as_ptr(), bias, y.as_mut_ptr(), None).unwrap();
-            data(p, dy.as_ptr(), w.as_ptr(), bias, dx.as_mut_ptr(), None).unwrap();
+            let operands = Operands { from: x.as_ptr(), weight: w.as_ptr(), bias, to: y.as_mut_ptr(), finish: None };
+            forward(p, operands).unwrap();
+            data(p, Operands { from: dy.as_ptr(), to: dx.as_mut_ptr(), ..operands }).unwrap();
             weight(p, x.as_ptr(), dy.as_ptr(), dw.as_mut_ptr()).unwrap();
         }
         results

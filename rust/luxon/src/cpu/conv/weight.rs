@@ -6,8 +6,6 @@
 //! partial sums over positions, which are folded at the end. Images are dealt to a fixed number of portions with
 //! sums of their own, added in order.
 
-use std::sync::OnceLock;
-
 use super::correlate::{LONGEST_TASK, offsets};
 use super::image::{Image, Side};
 use super::tile::{Element, Inner, Panels, Piece, Set, Spread, set};
@@ -18,7 +16,7 @@ use crate::cpu::isa::{isa, per_isa};
 use crate::cpu::real::Real;
 use crate::cpu::rows::{Output as Shared, Scratch};
 use crate::error::Result;
-use crate::runtime::threads::parallel;
+use crate::runtime::threads::{parallel, try_parallel};
 
 /// Sums of all portions take at most so many bytes.
 const SUMS: usize = 16 << 20;
@@ -117,26 +115,19 @@ impl<T: Element> Plan<T> {
             unsafe { self.fold(sums, 1, weight) };
             return Ok(());
         }
-        let failure = OnceLock::new();
-        parallel(portions * groups, (batch * groups) as f64 * each, &|task| {
+        try_parallel(portions * groups, (batch * groups) as f64 * each, &|task| {
             let (portion, group) = (task / groups, task % groups);
-            // SAFETY: the sums of this portion and group.
-            let run = || unsafe {
-                let (image, filters) = self.buffers()?;
-                for entry in batch * portion / portions..batch * (portion + 1) / portions {
+            let (image, filters) = self.buffers()?;
+            for entry in batch * portion / portions..batch * (portion + 1) / portions {
+                // SAFETY: the sums of this portion and group.
+                unsafe {
                     self.lay_out(entry, group, 0..self.problem.channels, &image);
                     self.transpose(entry, group, None, &filters);
                     self.add(entry, group, None, &image, &filters, sums.at(task * self.sums));
                 }
-                Ok(())
-            };
-            if let Err(error) = run() {
-                let _ = failure.set(error);
             }
-        });
-        if let Some(error) = failure.into_inner() {
-            return Err(error);
-        }
+            Ok(())
+        })?;
         // SAFETY: as above.
         unsafe { self.fold(sums, portions, weight) };
         Ok(())

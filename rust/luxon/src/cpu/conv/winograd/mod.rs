@@ -10,18 +10,17 @@
 //! channels and the size of the image, never on the batch.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
-use super::correlate::portion;
+use super::correlate::by_portions;
 use super::image::{Image, Side};
 use super::tile::{Correlate, Element, Panels, Piece, Set, set};
-use super::{Finish, Problem, checked, nanoseconds};
+use super::{Operands, Problem, checked, nanoseconds};
 use crate::cpu::isa::isa;
 use crate::cpu::lanes::SHORT;
 use crate::cpu::real::Real;
 use crate::cpu::rows::{Input, Output as Shared, Scratch};
 use crate::error::Result;
-use crate::runtime::threads::parallel;
+use crate::runtime::threads::{parallel, try_parallel};
 
 mod tiles;
 mod weight;
@@ -78,56 +77,36 @@ struct Plan<'a, T: 'static> {
     block: usize,
     pieces: Vec<Piece>,
     offsets: Vec<u32>,
-    from: *const T,
-    bias: *const T,
-    to: *mut T,
-    finish: Finish<'a>,
+    operands: Operands<'a, T>,
 }
 
-// SAFETY: units write disjoint parts of the result and only read the rest.
-unsafe impl<T: Sync> Sync for Plan<'_, T> {}
-
-/// The convolution, plus a bias per output channel where it is not null.
+/// The convolution, plus a bias per output channel.
 ///
 /// # Safety
 /// As for the direct one; the problem is one to which this [`applies`].
-pub unsafe fn forward<T: Element>(
-    problem: &Problem,
-    x: *const T,
-    weight: *const T,
-    bias: *const T,
-    y: *mut T,
-    finish: Finish<'_>,
-) -> Result<()> {
+pub unsafe fn forward<T: Element>(problem: &Problem, operands: Operands<'_, T>) -> Result<()> {
     let [_, middle, inner] = &problem.axes;
     let sizes = [middle.out, inner.out];
     let image = tiled::<T>(sizes, [middle.size, inner.size], [middle.before, inner.before], problem.channels)?;
     let counts = [problem.filters, problem.channels];
-    let plan = Plan::new(problem, image, sizes, counts, [x, bias], y, finish)?;
+    let plan = Plan::new(problem, image, sizes, counts, operands)?;
     // SAFETY: passed on.
-    unsafe { plan.run(weight, [9 * problem.channels, 9], false) }
+    unsafe { plan.run([9 * problem.channels, 9], false) }
 }
 
-/// The image's gradient from the output's, plus a bias per image channel where it is not null.
+/// The image's gradient from the output's, plus a bias per image channel.
 ///
 /// # Safety
 /// As for the direct one; the problem is one to which this [`applies`].
-pub unsafe fn data<T: Element>(
-    problem: &Problem,
-    y: *const T,
-    weight: *const T,
-    bias: *const T,
-    x: *mut T,
-    finish: Finish<'_>,
-) -> Result<()> {
+pub unsafe fn data<T: Element>(problem: &Problem, operands: Operands<'_, T>) -> Result<()> {
     let [_, middle, inner] = &problem.axes;
     let sizes = [middle.size, inner.size];
     let before = [2 - middle.before, 2 - inner.before];
     let image = tiled::<T>(sizes, [middle.out, inner.out], before, problem.filters)?;
     let counts = [problem.channels, problem.filters];
-    let plan = Plan::new(problem, image, sizes, counts, [y, bias], x, finish)?;
+    let plan = Plan::new(problem, image, sizes, counts, operands)?;
     // SAFETY: passed on.
-    unsafe { plan.run(weight, [9, 9 * problem.channels], true) }
+    unsafe { plan.run([9, 9 * problem.channels], true) }
 }
 
 /// Memory of a task.
@@ -146,9 +125,7 @@ impl<'a, T: Element> Plan<'a, T> {
         image: Image,
         sizes: [usize; 2],
         [rows, sources]: [usize; 2],
-        [from, bias]: [*const T; 2],
-        to: *mut T,
-        finish: Finish<'a>,
+        operands: Operands<'a, T>,
     ) -> Result<Self> {
         let set = set::<T>(isa());
         let [lines, columns] = sizes.map(|size| size.div_ceil(2));
@@ -174,10 +151,7 @@ impl<'a, T: Element> Plan<'a, T> {
             block,
             pieces: pieces.collect(),
             offsets: (0..sources).map(|source| (source * pitch) as u32).collect(),
-            from,
-            bias,
-            to,
-            finish,
+            operands,
         })
     }
 
@@ -191,10 +165,10 @@ impl<'a, T: Element> Plan<'a, T> {
         self.sources * self.pitch() + SHORT
     }
 
-    unsafe fn run(&self, weight: *const T, strides: [usize; 2], turned: bool) -> Result<()> {
+    unsafe fn run(&self, strides: [usize; 2], turned: bool) -> Result<()> {
         let group = checked(&[PRODUCTS, self.rows, self.sources])?;
         let kernels = Scratch::<T>::unwritten(checked(&[self.groups, group])?)?;
-        let (memory, weight) = (Shared::new(kernels.pointer()), Input::new(weight));
+        let (memory, weight) = (Shared::new(kernels.pointer()), Input::new(self.operands.weight));
         let panels = self.panels.count;
         parallel(self.groups * panels, (self.groups * group) as f64, &|task| {
             let (index, panel) = (task / panels, task % panels);
@@ -224,44 +198,35 @@ impl<'a, T: Element> Plan<'a, T> {
 
     /// Some units to a task.
     unsafe fn run_units(&self, kernels: Shared<T>, each: f64) -> Result<()> {
-        let portion = portion(self.units, each);
-        let failure = OnceLock::new();
-        parallel(self.units.div_ceil(portion), self.units as f64 * each, &|task| {
-            let run = || {
-                let (buffers, image) = (self.buffers()?, Memory(Scratch::zeroed(self.image.total)?));
-                for unit in task * portion..((task + 1) * portion).min(self.units) {
-                    // SAFETY: the units of this task, whose results nobody else writes.
-                    unsafe {
-                        self.lay_out(unit, 0..self.sources, &image);
-                        for first in (0..self.tiles).step_by(self.block) {
-                            self.compute(unit, first, kernels, &image, &buffers);
-                        }
+        by_portions(self.units, each, &|units| {
+            let (buffers, image) = (self.buffers()?, Memory(Scratch::zeroed(self.image.total)?));
+            for unit in units {
+                // SAFETY: the units of this task, whose results nobody else writes.
+                unsafe {
+                    self.lay_out(unit, 0..self.sources, &image);
+                    for first in (0..self.tiles).step_by(self.block) {
+                        self.compute(unit, first, kernels, &image, &buffers);
                     }
-                    self.hand_over(unit, 0..self.rows);
                 }
-                Ok(())
-            };
-            if let Err(error) = run() {
-                let _ = failure.set(error);
+                self.hand_over(unit, 0..self.rows);
             }
-        });
-        failure.into_inner().map_or(Ok(()), Err)
+            Ok(())
+        })
     }
 
     /// Each unit by all threads.
     unsafe fn run_one_by_one(&self, kernels: Shared<T>, each: f64) -> Result<()> {
         let image = Memory(Scratch::zeroed(self.image.total)?);
-        let failure = OnceLock::new();
         for unit in 0..self.units {
             // SAFETY: tasks write disjoint parts of buffer and result, and phases wait for one another.
             unsafe {
                 parallel(self.sources, self.image.total as f64 / 4.0, &|source| {
                     self.lay_out(unit, source..source + 1, &image);
                 });
-                parallel(self.tiles.div_ceil(self.block), each, &|block| match self.buffers() {
-                    Ok(buffers) => self.compute(unit, block * self.block, kernels, &image, &buffers),
-                    Err(error) => drop(failure.set(error)),
-                });
+                try_parallel(self.tiles.div_ceil(self.block), each, &|block| {
+                    self.compute(unit, block * self.block, kernels, &image, &self.buffers()?);
+                    Ok(())
+                })?;
             }
             let outputs = self.rows * self.sizes[0] * self.sizes[1];
             parallel(self.rows, outputs as f64 / 4.0, &|row| self.hand_over(unit, row..row + 1));
@@ -269,7 +234,7 @@ impl<'a, T: Element> Plan<'a, T> {
                 break;
             }
         }
-        failure.into_inner().map_or(Ok(()), Err)
+        Ok(())
     }
 
     fn buffers(&self) -> Result<Buffers<T>> {
@@ -283,7 +248,7 @@ impl<'a, T: Element> Plan<'a, T> {
 
     unsafe fn lay_out(&self, unit: usize, sources: Range<usize>, image: &Memory<T>) {
         for source in sources {
-            let from = self.from.wrapping_add((unit * self.sources + source) * self.image.source);
+            let from = self.operands.from.wrapping_add((unit * self.sources + source) * self.image.source);
             // SAFETY: a channel of the image and its place.
             unsafe { self.image.fill(from, image.0.pointer().add(source * self.image.plane)) };
         }
@@ -318,10 +283,14 @@ impl<'a, T: Element> Plan<'a, T> {
                         from: buffers.products.pointer().add((row - low) * pitch),
                         product: height * pitch,
                         tiles,
-                        bias: if self.bias.is_null() { T::ZERO } else { *self.bias.add(group * self.rows + row) },
+                        bias: if self.operands.bias.is_null() {
+                            T::ZERO
+                        } else {
+                            *self.operands.bias.add(group * self.rows + row)
+                        },
                         between: buffers.between.pointer(),
                         between_row: 2 * pitch,
-                        to: self.to.add((unit * self.rows + row) * size),
+                        to: self.operands.to.add((unit * self.rows + row) * size),
                         sizes: self.sizes,
                     });
                 }
@@ -354,7 +323,7 @@ impl<'a, T: Element> Plan<'a, T> {
     }
 
     fn hand_over(&self, unit: usize, rows: Range<usize>) {
-        if let Some(finish) = self.finish {
+        if let Some(finish) = self.operands.finish {
             let size = self.sizes[0] * self.sizes[1];
             finish((unit * self.rows + rows.start) * size, rows.len() * size);
         }

@@ -3,8 +3,6 @@
 //! Sums are those of `A dy A'` (rows, along vectors, transposed for it) and `B' d B` (sources) for each of the 16
 //! products. Images are dealt to a fixed number of portions with sums of their own, which are added in order.
 
-use std::sync::OnceLock;
-
 use super::super::tile::{Element, Panels, Set, Spread, set};
 use super::super::weight::add_up;
 use super::super::{Problem, checked, nanoseconds};
@@ -18,7 +16,7 @@ use crate::cpu::isa::isa;
 use crate::cpu::lanes::SHORT;
 use crate::cpu::rows::{Output as Shared, Scratch};
 use crate::error::Result;
-use crate::runtime::threads::parallel;
+use crate::runtime::threads::{parallel, try_parallel};
 
 /// Sums of all portions take about so many bytes, those of one at most half of it.
 const SUMS: usize = 8 << 20;
@@ -121,18 +119,12 @@ impl<T: Element> Plan<T> {
         let (sums, weight) = (Shared::new(memory.pointer()), Shared::new(weight));
         let work = (PRODUCTS * self.tiles * filters) as f64 * channels as f64;
         let each = 1.3 * nanoseconds::<T>(work) + (self.image.total + self.cotangent.total) as f64 / 4.0;
-        let failure = OnceLock::new();
-        parallel(self.portions * groups, (batch * groups) as f64 * each, &|task| {
+        try_parallel(self.portions * groups, (batch * groups) as f64 * each, &|task| {
             let (portion, index) = (task / groups, task % groups);
             let entries = batch * portion / self.portions..batch * (portion + 1) / self.portions;
             // SAFETY: the sums of this portion and group.
-            if let Err(error) = unsafe { self.add(entries, index, sums.at(task * group)) } {
-                let _ = failure.set(error);
-            }
-        });
-        if let Some(error) = failure.into_inner() {
-            return Err(error);
-        }
+            unsafe { self.add(entries, index, sums.at(task * group)) }
+        })?;
         parallel(all.div_ceil(FOLDED), (all * self.portions) as f64 / 4.0, &|task| {
             let first = task * FOLDED;
             // SAFETY: these elements of every portion, which no other task touches.

@@ -244,13 +244,14 @@ impl Family for Conv {
         let finish: kernel::Finish<'_> = run.as_ref().map(|run| run as &(dyn Fn(usize, usize) + Sync));
         with_real!(dtype, T => {
             let input = |index: usize| contiguous.get(index).map_or(std::ptr::null(), |value| value.pointer().cast::<T>());
-            let (first, second, bias, result) = (input(0), input(1), input(2), result.cast::<T>());
+            let (from, weight, bias, to) = (input(0), input(1), input(2), result.cast::<T>());
+            let operands = kernel::Operands { from, weight, bias, to, finish };
             // SAFETY: contiguous, of the sizes that `shapes` found; the result is fresh.
             unsafe {
                 match self.product {
-                    Product::Forward => kernel::forward(&problem, first, second, bias, result, finish),
-                    Product::Data(_) => kernel::data(&problem, first, second, bias, result, finish),
-                    Product::Weight(_) => kernel::weight(&problem, first, second, result),
+                    Product::Forward => kernel::forward(&problem, operands),
+                    Product::Data(_) => kernel::data(&problem, operands),
+                    Product::Weight(_) => kernel::weight(&problem, from, weight, to),
                 }
             }
         })
