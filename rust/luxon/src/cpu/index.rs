@@ -5,16 +5,13 @@
 //! and each part meets its updates in their order, so results do not depend on threads. Halves are added
 //! in f32 and rounded once: all updates of one place are brought together first.
 
-use crate::cpu::cast::{Arithmetic, Number, Shared, in_pieces};
-use crate::cpu::isa::per_isa;
-use crate::dtype::{DType, with_element};
+use crate::cpu::cast::{Shared, in_pieces};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::runtime::threads::parallel;
 
 /// Bytes of a piece of work.
 const PIECE: usize = 1 << 17;
-/// Bytes of a row from which a scatter splits columns between tasks.
-const COLUMNS: usize = 512;
 
 /// Runs `$body` with `$T` bound to an unsigned type of the size.
 macro_rules! with_size {
@@ -39,6 +36,10 @@ macro_rules! with_size {
         }
     };
 }
+
+mod scatter;
+
+pub use scatter::{scatter_add, scatter_add_along, scatter_nd_add, scatter_nd_set, scatter_set, scatter_set_along};
 
 /// Copies `bytes` bytes; those of one element by one move.
 #[inline(always)]
@@ -183,268 +184,6 @@ pub unsafe fn gather_nd(element_size: usize, inner: usize, source: *const u8, of
     });
 }
 
-/// The inverse of [`gather_nd`]: writes rows of `updates` at the offsets; the last of equal ones wins.
-/// Different offsets are at least `inner` apart.
-///
-/// # Safety
-/// As for [`gather_nd`], with the roles of source and destination exchanged.
-pub unsafe fn scatter_nd_set(
-    element_size: usize,
-    inner: usize,
-    updates: *const u8,
-    offsets: &[isize],
-    destination: *mut u8,
-) {
-    let (updates, destination) = (Shared::new(updates), Shared::new(destination));
-    let row = inner * element_size;
-    by_columns(inner, element_size, offsets.len(), |start, width| {
-        let (start, width) = (start * element_size, width * element_size);
-        for (index, &offset) in offsets.iter().enumerate() {
-            // SAFETY: the caller vouches for the offsets and the updates; columns are this task's own.
-            unsafe {
-                let to = destination.get().offset(offset * element_size as isize).add(start);
-                move_bytes(updates.get().add(index * row + start), to, width);
-            }
-        }
-    });
-}
-
-/// Adds rows of `inner` elements of `updates` at the offsets, in their order. Different offsets are at
-/// least `inner` apart.
-///
-/// # Safety
-/// The destination is valid and initialised for `inner` elements at each offset, the updates for all; all
-/// are aligned for `dtype` and do not overlap.
-pub unsafe fn scatter_nd_add(dtype: DType, inner: usize, updates: *const u8, offsets: &[isize], destination: *mut u8) {
-    let size = dtype.size();
-    let (updates, destination) = (Shared::new(updates), Shared::new(destination));
-    if !dtype.is_half() {
-        by_columns(inner, size, offsets.len(), |start, width| {
-            with_element!(dtype, T => {
-                let (updates, destination) = (updates.get().cast::<T>(), destination.get().cast::<T>());
-                // SAFETY: the caller vouches for the offsets and the updates; columns are this task's own.
-                unsafe { add_rows::<T>(destination, offsets, updates, inner, start, width) };
-            });
-        });
-        return;
-    }
-    // All updates of one place together: sums are rounded once.
-    let mut order: Vec<(isize, usize)> = offsets.iter().copied().zip(0..).collect();
-    order.sort_unstable();
-    let groups: Vec<&[(isize, usize)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
-    let nanoseconds = offsets.len() as f64 * (5.0 + inner as f64);
-    in_pieces(groups.len(), (1 << 14) / inner.max(1), nanoseconds, |range| {
-        with_element!(dtype, T => {
-            let mut line = vec![<T as Number>::Wide::ZERO; inner];
-            for group in &groups[range] {
-                // SAFETY: the caller vouches for the offsets and the updates; groups have places of their own.
-                unsafe {
-                    let place = destination.get().cast::<T>().offset(group[0].0);
-                    for lane in 0..inner {
-                        line[lane] = (*place.add(lane)).widen();
-                    }
-                    for &(_, index) in group.iter() {
-                        let row = updates.get().cast::<T>().add(index * inner);
-                        for lane in 0..inner {
-                            line[lane] = line[lane].add((*row.add(lane)).widen());
-                        }
-                    }
-                    for lane in 0..inner {
-                        *place.add(lane) = T::narrow(line[lane]);
-                    }
-                }
-            }
-        });
-    });
-}
-
-/// Runs `body(first column, columns)` for strips of rows that are long enough to share.
-fn by_columns(inner: usize, element_size: usize, rows: usize, body: impl Fn(usize, usize) + Sync) {
-    let bytes = inner * element_size;
-    let strips = if rows * bytes < 2 * PIECE { 1 } else { (bytes / COLUMNS).clamp(1, 16) };
-    let width = inner.div_ceil(strips).next_multiple_of(64 / element_size);
-    let strips = inner.div_ceil(width.max(1));
-    parallel(strips, rows as f64 * (2.0 + bytes as f64 * 0.15), &|strip| {
-        body(strip * width, width.min(inner - strip * width));
-    });
-}
-
-per_isa! {
-    unsafe fn add_rows<T: Number>(destination: *mut T, offsets: &[isize], updates: *const T, inner: usize, start: usize, width: usize) {
-        for (index, &offset) in offsets.iter().enumerate() {
-            let to = destination.offset(offset).add(start);
-            let from = updates.add(index * inner + start);
-            for lane in 0..width {
-                *to.add(lane) = T::narrow((*to.add(lane)).widen().add((*from.add(lane)).widen()));
-            }
-        }
-    }
-}
-
-/// Element offsets of rows picked by `indices` in each outer block.
-fn row_offsets(outer: usize, axis_length: usize, inner: usize, indices: &[i64]) -> Vec<isize> {
-    let block = |outer: usize| outer * axis_length;
-    let offset = |outer: usize, index: i64| ((block(outer) + index as usize) * inner) as isize;
-    (0..outer).flat_map(|outer| indices.iter().map(move |&index| offset(outer, index))).collect()
-}
-
-/// `destination[o, indices[j], i] += updates[o, j, i]`: the transpose of [`take`].
-///
-/// # Safety
-/// As for [`take`], with the destination of (`outer`, `axis_length`, `inner`) initialised; all pointers are
-/// aligned for `dtype`.
-pub unsafe fn scatter_add(
-    dtype: DType,
-    outer: usize,
-    axis_length: usize,
-    inner: usize,
-    indices: &[i64],
-    updates: *const u8,
-    destination: *mut u8,
-) {
-    let (updates, destination) = (Shared::new(updates), Shared::new(destination));
-    let (rows, size) = (indices.len() * inner, dtype.size());
-    let add = |block: usize, blocks: usize| {
-        let offsets = row_offsets(blocks, axis_length, inner, indices);
-        // SAFETY: the offsets lie in the blocks from `block` on.
-        unsafe {
-            let updates = updates.get().add(block * rows * size);
-            let destination = destination.get().add(block * axis_length * inner * size);
-            scatter_nd_add(dtype, inner, updates, &offsets, destination);
-        }
-    };
-    over_blocks(outer, rows, add);
-}
-
-/// `destination[o, indices[j], i] = updates[o, j, i]`; the last of equal indices wins.
-///
-/// # Safety
-/// As for [`scatter_add`].
-pub unsafe fn scatter_set(
-    element_size: usize,
-    outer: usize,
-    axis_length: usize,
-    inner: usize,
-    indices: &[i64],
-    updates: *const u8,
-    destination: *mut u8,
-) {
-    let (updates, destination) = (Shared::new(updates), Shared::new(destination));
-    let rows = indices.len() * inner;
-    let set = |block: usize, blocks: usize| {
-        let offsets = row_offsets(blocks, axis_length, inner, indices);
-        // SAFETY: the offsets lie in the blocks from `block` on.
-        unsafe {
-            let updates = updates.get().add(block * rows * element_size);
-            let destination = destination.get().add(block * axis_length * inner * element_size);
-            scatter_nd_set(element_size, inner, updates, &offsets, destination);
-        }
-    };
-    over_blocks(outer, rows, set);
-}
-
-/// Splits the outer blocks between tasks where there are enough; one call for all of them otherwise.
-fn over_blocks(outer: usize, elements: usize, body: impl Fn(usize, usize) + Sync) {
-    if outer == 0 || elements == 0 {
-        return;
-    }
-    if outer < 4 {
-        return body(0, outer);
-    }
-    in_pieces(outer, (1 << 14) / elements, (outer * elements) as f64, |range| body(range.start, range.len()));
-}
-
-/// `destination[o, indices[o, j, i], i] += updates[o, j, i]`: the transpose of [`take_along`].
-///
-/// # Safety
-/// As for [`take_along`], with the destination of (`outer`, `axis_length`, `inner`) initialised; all pointers
-/// are aligned for `dtype`.
-pub unsafe fn scatter_add_along(
-    dtype: DType,
-    outer: usize,
-    axis_length: usize,
-    index_length: usize,
-    inner: usize,
-    indices: *const i64,
-    updates: *const u8,
-    destination: *mut u8,
-) {
-    let (updates, destination, indices) = (Shared::new(updates), Shared::new(destination), Shared::new(indices));
-    // A unit is a strip of columns of one outer block; no other unit touches its elements.
-    const STRIP: usize = 64;
-    let strips = inner.div_ceil(STRIP);
-    let cost = (index_length + axis_length) * inner.min(STRIP);
-    let nanoseconds = (outer * index_length * inner) as f64 * 2.0;
-    in_pieces(outer * strips, (1 << 14) / cost.max(1), nanoseconds, |range| {
-        with_element!(dtype, T => {
-            let mut wide = Vec::new();
-            for unit in range {
-                let (block, start) = (unit / strips, unit % strips * STRIP);
-                let width = STRIP.min(inner - start);
-                let to = block * axis_length * inner + start;
-                let from = block * index_length * inner + start;
-                // SAFETY: the caller vouches for the tensors and the indices.
-                unsafe {
-                    let destination = destination.get().cast::<T>().add(to);
-                    let updates = updates.get().cast::<T>().add(from);
-                    let indices = indices.get().add(from);
-                    if dtype.is_half() {
-                        wide.clear();
-                        wide.extend((0..axis_length * width).map(|at| (*destination.add(at / width * inner + at % width)).widen()));
-                    }
-                    for row in 0..index_length {
-                        for lane in 0..width {
-                            let at = row * inner + lane;
-                            let (index, update) = (*indices.add(at) as usize, (*updates.add(at)).widen());
-                            if dtype.is_half() {
-                                let place = &mut wide[index * width + lane];
-                                *place = place.add(update);
-                            } else {
-                                let place = destination.add(index * inner + lane);
-                                *place = T::narrow((*place).widen().add(update));
-                            }
-                        }
-                    }
-                    for (at, &value) in wide.iter().enumerate() {
-                        *destination.add(at / width * inner + at % width) = T::narrow(value);
-                    }
-                }
-            }
-        });
-    });
-}
-
-/// `destination[o, indices[o, j, i], i] = updates[o, j, i]`; the last of equal indices wins.
-///
-/// # Safety
-/// As for [`scatter_add_along`].
-pub unsafe fn scatter_set_along(
-    element_size: usize,
-    outer: usize,
-    axis_length: usize,
-    index_length: usize,
-    inner: usize,
-    indices: *const i64,
-    updates: *const u8,
-    destination: *mut u8,
-) {
-    let (updates, destination, indices) = (Shared::new(updates), Shared::new(destination), Shared::new(indices));
-    let elements = index_length * inner;
-    in_pieces(outer, (1 << 15) / elements.max(1), (outer * elements) as f64 * 2.0, |range| {
-        with_size!(element_size, T => {
-            let (updates, destination) = (updates.get().cast::<T>(), destination.get().cast::<T>());
-            for line in range.start * index_length..range.end * index_length {
-                let base = line / index_length * axis_length * inner;
-                for lane in 0..inner {
-                    let at = line * inner + lane;
-                    // SAFETY: the caller vouches for the tensors and the indices; blocks are this task's own.
-                    unsafe { *destination.add(base + *indices.get().add(at) as usize * inner + lane) = *updates.add(at) };
-                }
-            }
-        });
-    });
-}
-
 /// The flat positions of the true elements among `count`, in order.
 ///
 /// # Safety
@@ -492,6 +231,7 @@ fn count_true(mask: &[u8]) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::scatter::row_offsets;
     use super::*;
     use crate::cpu::copy::tests::Random;
     use crate::dtype::Scalar;
