@@ -318,6 +318,14 @@ pub(crate) mod testing {
         };
         (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * h)
     }
+
+    /// Fails unless the gradient holds the derivatives of `f` at `x`, of which every `step`-th is compared.
+    #[track_caller]
+    pub fn assert_slopes(gradient: &[f64], x: &[f64], step: usize, what: &str, f: impl Fn(&[f64]) -> f64) {
+        for i in (0..x.len()).step_by(step) {
+            assert_close(&gradient[i..=i], &[slope(x, i, &f)], 1e-7, what);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -406,7 +406,7 @@ impl<T: Real> Job for AddPortions<T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::super::rows::testing::{assert_close, assert_reproducible, numbers, slope, wide};
+    use super::super::super::rows::testing::{assert_close, assert_reproducible, assert_slopes, numbers, wide};
     use super::*;
     use std::ptr::{null, null_mut};
 
@@ -487,14 +487,10 @@ mod tests {
                 let objective = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                     definition(x, w, b, centred)[0].iter().zip(&dy).map(|(y, dy)| y * dy).sum()
                 };
-                for i in (0..x.len()).step_by(1 + x.len() / 40) {
-                    assert_close(&dx[i..=i], &[slope(&x, i, |x| objective(x, &weight, &bias))], 1e-7, "dx");
-                }
-                for i in 0..columns {
-                    assert_close(&dweight[i..=i], &[slope(&weight, i, |w| objective(&x, w, &bias))], 1e-7, "dweight");
-                    if centred {
-                        assert_close(&dbias[i..=i], &[slope(&bias, i, |b| objective(&x, &weight, b))], 1e-7, "dbias");
-                    }
+                assert_slopes(&dx, &x, 1 + x.len() / 40, "dx", |x| objective(x, &weight, &bias));
+                assert_slopes(&dweight, &weight, 1, "dweight", |w| objective(&x, w, &bias));
+                if centred {
+                    assert_slopes(&dbias, &bias, 1, "dbias", |b| objective(&x, &weight, b));
                 }
             }
         }
