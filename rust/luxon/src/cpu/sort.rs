@@ -167,6 +167,20 @@ fn zeroed<W: Word>(count: usize) -> Result<Vec<W>, usize> {
     Ok(words)
 }
 
+/// What [`sort_words`] needs besides so many words.
+fn scratch<W: Word>(count: usize) -> Result<Vec<W>, usize> {
+    zeroed(if count < SHORT { 0 } else { count })
+}
+
+/// Sorts words that, by the bits below `bits`, already are in order.
+fn sort_words<W: Word>(words: &mut [W], scratch: &mut [W], bits: Range<u32>) {
+    if words.len() < SHORT {
+        words.sort_unstable();
+    } else {
+        radix_sort(words, scratch, bits);
+    }
+}
+
 /// Runs `body` over pieces of the rows; the first refusal of memory becomes the error.
 fn over_rows(
     rows: usize,
@@ -238,8 +252,7 @@ unsafe fn sort_values<T: Ordered, W: Word>(
     values: Shared<T>,
     descending: bool,
 ) -> Result<(), usize> {
-    let mut words = zeroed::<W>(length)?;
-    let mut scratch = zeroed::<W>(if length < SHORT { 0 } else { length })?;
+    let (mut words, mut scratch) = (zeroed::<W>(length)?, scratch::<W>(length)?);
     let flip = inversion::<T>(descending);
     for row in rows {
         let start = row * length;
@@ -247,11 +260,7 @@ unsafe fn sort_values<T: Ordered, W: Word>(
             // SAFETY: an element of the row.
             *word = W::from_key(unsafe { *source.get().add(start + index) }.key(false) ^ flip);
         }
-        if length < SHORT {
-            words.sort_unstable();
-        } else {
-            radix_sort(&mut words, &mut scratch, 0..T::KEY_BITS);
-        }
+        sort_words(&mut words, &mut scratch, 0..T::KEY_BITS);
         for (index, word) in words.iter().enumerate() {
             // SAFETY: as above.
             unsafe { *values.get().add(start + index) = T::from_key(word.to_key() ^ flip) };
@@ -268,8 +277,7 @@ unsafe fn sort_indices<T: Ordered, W: Word>(
     indices: Shared<i64>,
     descending: bool,
 ) -> Result<(), usize> {
-    let mut words = zeroed::<W>(length)?;
-    let mut scratch = zeroed::<W>(if length < SHORT { 0 } else { length })?;
+    let (mut words, mut scratch) = (zeroed::<W>(length)?, scratch::<W>(length)?);
     let flip = inversion::<T>(descending);
     let half = size_of::<W>() as u32 * 4;
     for row in rows {
@@ -278,11 +286,7 @@ unsafe fn sort_indices<T: Ordered, W: Word>(
             // SAFETY: an element of the row.
             *word = W::pack(unsafe { *source.get().add(start + index) }.key(true) ^ flip, index);
         }
-        if length < SHORT {
-            words.sort_unstable();
-        } else {
-            radix_sort(&mut words, &mut scratch, half..half + T::KEY_BITS);
-        }
+        sort_words(&mut words, &mut scratch, half..half + T::KEY_BITS);
         // SAFETY: positions lie within the row.
         unsafe { write(&words, source.get().add(start), values, indices, start) };
     }
