@@ -52,41 +52,37 @@ pub(super) fn gelu_f64(x: f64) -> f64 {
 // 0.5 x (1 + tanh(u)) is x sigmoid(2 u), 2 u = x (a + b x^2) with a = sqrt(8 / pi), b = 0.044715 a. The exponential
 // turns the absolute error of 2 u into a relative one, so 2 u is formed as a sum of two numbers.
 
-#[inline(always)]
-pub(super) fn gelu_tanh_f32(x: f32) -> f32 {
-    const A: (f32, f32) = (1.5957692, -4.534068e-08);
-    const B: (f32, f32) = (0.071354814, 2.3988325e-09);
-    let y = x.abs();
-    let y = if y > 11.0 { 11.0 } else { y };
-    let s = y * y;
-    let s_low = y.mul_add(y, -s);
-    let cubic = s * B.0;
-    let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
-    let g = cubic + A.0;
-    let part = g - cubic;
-    let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
-    let v = y * g;
-    let v_low = y.mul_add(g, -v) + y * g_low;
-    logistic_f32(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
+macro_rules! gelu_tanh {
+    ($name:ident, $float:ident, $logistic:ident, $limit:literal, $a:expr, $b:expr) => {
+        #[inline(always)]
+        pub(super) fn $name(x: $float) -> $float {
+            const A: ($float, $float) = $a;
+            const B: ($float, $float) = $b;
+            let y = x.abs();
+            let y = if y > $limit { $limit } else { y };
+            let s = y * y;
+            let s_low = y.mul_add(y, -s);
+            let cubic = s * B.0;
+            let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
+            let g = cubic + A.0;
+            let part = g - cubic;
+            let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
+            let v = y * g;
+            let v_low = y.mul_add(g, -v) + y * g_low;
+            $logistic(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
+        }
+    };
 }
 
-#[inline(always)]
-pub(super) fn gelu_tanh_f64(x: f64) -> f64 {
-    const A: (f64, f64) = (1.5957691216057308, -9.96930880911092e-17);
-    const B: (f64, f64) = (0.07135481627260025, -6.175149918155315e-19);
-    let y = x.abs();
-    let y = if y > 22.0 { 22.0 } else { y };
-    let s = y * y;
-    let s_low = y.mul_add(y, -s);
-    let cubic = s * B.0;
-    let cubic_low = s.mul_add(B.0, -cubic) + s_low.mul_add(B.0, s.mul_add(B.1, A.1));
-    let g = cubic + A.0;
-    let part = g - cubic;
-    let g_low = (cubic - (g - part)) + (A.0 - part) + cubic_low;
-    let v = y * g;
-    let v_low = y.mul_add(g, -v) + y * g_low;
-    logistic_f64(v, v_low, x < 0.0, if x < 0.0 { -y } else { x })
-}
+gelu_tanh!(gelu_tanh_f32, f32, logistic_f32, 11.0, (1.5957692, -4.534068e-08), (0.071354814, 2.3988325e-09));
+gelu_tanh!(
+    gelu_tanh_f64,
+    f64,
+    logistic_f64,
+    22.0,
+    (1.5957691216057308, -9.96930880911092e-17),
+    (0.07135481627260025, -6.175149918155315e-19)
+);
 
 #[cfg(test)]
 mod tests {
