@@ -3,6 +3,40 @@
 use super::vector::Vector;
 use std::arch::x86_64::*;
 
+/// The methods that are an instruction, or a function, of the same form whatever the width.
+macro_rules! plain_methods {
+    ($item:ty, $zero:ident, $splat:ident, $fma:ident, $add:ident, $load:ident, $store:ident, $transpose:ident) => {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { $zero() }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: $item) -> Self {
+            unsafe { $splat(value) }
+        }
+        #[inline(always)]
+        unsafe fn multiply_add(self, b: Self, c: Self) -> Self {
+            unsafe { $fma(self, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, b: Self) -> Self {
+            unsafe { $add(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const $item) -> Self {
+            unsafe { $load(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut $item) {
+            unsafe { $store(to, self) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(square: &mut [Self; 16]) {
+            unsafe { $transpose(square) }
+        }
+    };
+}
+
 macro_rules! avx512 {
     ($vector:ty, $item:ty, $mask:ty, $lanes:literal, $zero:ident, $splat:ident, $fma:ident, $add:ident, $load:ident, $store:ident, $masked_load:ident, $masked_store:ident, $compress:ident, $transpose:ident) => {
         // SAFETY: each method is one instruction of AVX-512F; masked accesses suppress faults.
@@ -10,33 +44,10 @@ macro_rules! avx512 {
             type Item = $item;
             type Mask = $mask;
             const LANES: usize = $lanes;
-            #[inline(always)]
-            unsafe fn zero() -> Self {
-                unsafe { $zero() }
-            }
-            #[inline(always)]
-            unsafe fn splat(value: $item) -> Self {
-                unsafe { $splat(value) }
-            }
-            #[inline(always)]
-            unsafe fn multiply_add(self, b: Self, c: Self) -> Self {
-                unsafe { $fma(self, b, c) }
-            }
-            #[inline(always)]
-            unsafe fn add(self, b: Self) -> Self {
-                unsafe { $add(self, b) }
-            }
+            plain_methods!($item, $zero, $splat, $fma, $add, $load, $store, $transpose);
             #[inline(always)]
             unsafe fn mask(count: usize) -> $mask {
                 if count >= $lanes { <$mask>::MAX } else { (1 << count) - 1 }
-            }
-            #[inline(always)]
-            unsafe fn load(from: *const $item) -> Self {
-                unsafe { $load(from) }
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $item) {
-                unsafe { $store(to, self) }
             }
             #[inline(always)]
             unsafe fn load_masked(from: *const $item, mask: $mask) -> Self {
@@ -49,10 +60,6 @@ macro_rules! avx512 {
             #[inline(always)]
             unsafe fn store_selected(self, to: *mut $item, lanes: u32) {
                 unsafe { $masked_store(to, Self::mask(lanes.count_ones() as usize), $compress(lanes as $mask, self)) }
-            }
-            #[inline(always)]
-            unsafe fn transpose(square: &mut [Self; 16]) {
-                unsafe { $transpose(square) }
             }
         }
     };
@@ -101,35 +108,12 @@ macro_rules! avx2 {
             type Item = $item;
             type Mask = __m256i;
             const LANES: usize = $lanes;
-            #[inline(always)]
-            unsafe fn zero() -> Self {
-                unsafe { $zero() }
-            }
-            #[inline(always)]
-            unsafe fn splat(value: $item) -> Self {
-                unsafe { $splat(value) }
-            }
-            #[inline(always)]
-            unsafe fn multiply_add(self, b: Self, c: Self) -> Self {
-                unsafe { $fma(self, b, c) }
-            }
-            #[inline(always)]
-            unsafe fn add(self, b: Self) -> Self {
-                unsafe { $add(self, b) }
-            }
+            plain_methods!($item, $zero, $splat, $fma, $add, $load, $store, $transpose);
             #[inline(always)]
             unsafe fn mask(count: usize) -> __m256i {
                 let words = count.min($lanes) * (8 / $lanes);
                 // SAFETY: `words` is at most 8, so the eight words read lie in the table.
                 unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - words).cast()) }
-            }
-            #[inline(always)]
-            unsafe fn load(from: *const $item) -> Self {
-                unsafe { $load(from) }
-            }
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $item) {
-                unsafe { $store(to, self) }
             }
             #[inline(always)]
             unsafe fn load_masked(from: *const $item, mask: __m256i) -> Self {
@@ -138,10 +122,6 @@ macro_rules! avx2 {
             #[inline(always)]
             unsafe fn store_masked(self, to: *mut $item, mask: __m256i) {
                 unsafe { $masked_store(to, mask, self) }
-            }
-            #[inline(always)]
-            unsafe fn transpose(square: &mut [Self; 16]) {
-                unsafe { $transpose(square) }
             }
         }
     };
