@@ -302,6 +302,25 @@ fn every_path() {
     }
 }
 
+/// A product of row-major matrices.
+fn dense<T>([m, n, k]: [usize; 3], a: &[T], b: &[T], c: &mut [T]) -> Gemm<T> {
+    Gemm {
+        m,
+        n,
+        k,
+        a: a.as_ptr(),
+        a_row: k as isize,
+        a_column: 1,
+        b: b.as_ptr(),
+        b_row: n as isize,
+        b_column: 1,
+        c: c.as_mut_ptr(),
+        c_row: n as isize,
+        accumulate: false,
+        bias: std::ptr::null(),
+    }
+}
+
 #[test]
 fn nothing_is_skipped_for_zeros() {
     for isa in Isa::available() {
@@ -310,21 +329,7 @@ fn nothing_is_skipped_for_zeros() {
             let b = vec![f32::INFINITY; k * n];
             a[k - 1] = 1.0;
             let mut c = vec![0.0f32; m * n];
-            let problem = Gemm {
-                m,
-                n,
-                k,
-                a: a.as_ptr(),
-                a_row: k as isize,
-                a_column: 1,
-                b: b.as_ptr(),
-                b_row: n as isize,
-                b_column: 1,
-                c: c.as_mut_ptr(),
-                c_row: n as isize,
-                accumulate: false,
-                bias: std::ptr::null(),
-            };
+            let problem = dense([m, n, k], &a, &b, &mut c);
             // SAFETY: the slices have the sizes given.
             unsafe { gemm_on(isa, &problem, None) };
             let first = if k > 1 { f32::NAN } else { f32::INFINITY };
@@ -342,21 +347,7 @@ fn batches_are_products() {
     let b: Vec<f32> = (0..k * n).map(|_| random.next() as f32).collect();
     let mut c = vec![f32::NAN; m * n * count];
     let offsets: Vec<_> = (0..count).map(|i| ((i * m * k) as isize, 0, ((count - 1 - i) * m * n) as isize)).collect();
-    let mut problem = Gemm {
-        m,
-        n,
-        k,
-        a: a.as_ptr(),
-        a_row: k as isize,
-        a_column: 1,
-        b: b.as_ptr(),
-        b_row: n as isize,
-        b_column: 1,
-        c: c.as_mut_ptr(),
-        c_row: n as isize,
-        accumulate: false,
-        bias: std::ptr::null(),
-    };
+    let mut problem = dense([m, n, k], &a, &b, &mut c);
     // SAFETY: the slices have the sizes given and the blocks of C are disjoint.
     unsafe { gemm_batched(&problem, &offsets) };
     for (i, offset) in offsets.iter().enumerate() {
@@ -378,21 +369,8 @@ fn integers_wrap() {
     for by_columns in [false, true] {
         let mut c = vec![3i32; m * n];
         let (b_row, b_column) = if by_columns { (1, k as isize) } else { (n as isize, 1) };
-        let problem = Gemm {
-            m,
-            n,
-            k,
-            a: a.as_ptr(),
-            a_row: k as isize,
-            a_column: 1,
-            b: b.as_ptr(),
-            b_row,
-            b_column,
-            c: c.as_mut_ptr(),
-            c_row: n as isize,
-            accumulate: true,
-            bias: bias.as_ptr(),
-        };
+        let problem =
+            Gemm { b_row, b_column, accumulate: true, bias: bias.as_ptr(), ..dense([m, n, k], &a, &b, &mut c) };
         // SAFETY: the slices have the sizes given.
         unsafe { gemm_integer(&problem) };
         for i in 0..m {
