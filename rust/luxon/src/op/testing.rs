@@ -1,6 +1,7 @@
 //! What the unit tests of the families share: derivatives against central differences, in f64.
 
 use crate::error::Result;
+use crate::runtime::threads::with_threads;
 use crate::tensor::Tensor;
 use crate::transform::{jvp, value_and_grad, vjp};
 use crate::{DType, Scalar};
@@ -27,6 +28,26 @@ pub(crate) fn assert_close(actual: &Tensor, expected: &Tensor, bound: f64, what:
     for (x, y) in wide(actual).iter().zip(wide(expected)) {
         assert!(*x == y || (x - y).abs() <= bound * (1.0 + y.abs()), "{what}: {x} against {y}");
     }
+}
+
+/// Fails unless a function of f32 and its gradients have the same bits on one thread and on three.
+pub(crate) fn assert_threads_change_no_bit(
+    function: impl Fn(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+    what: &str,
+) {
+    let run = |threads: usize| {
+        with_threads(threads, || {
+            let objective = |x: &[Tensor]| function(x)?.square()?.sum(None, false);
+            let (value, gradients) = value_and_grad(objective, inputs).unwrap();
+            std::iter::once(value)
+                .chain(gradients)
+                .flat_map(|tensor| tensor.contiguous().unwrap().to_vec::<f32>().unwrap())
+                .map(f32::to_bits)
+                .collect::<Vec<u32>>()
+        })
+    };
+    assert!(run(1) == run(3), "{what}");
 }
 
 fn weighted(function: &dyn Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<Tensor> {

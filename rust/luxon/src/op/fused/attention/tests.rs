@@ -1,7 +1,7 @@
 use super::*;
 use crate::DType;
 use crate::op::apply;
-use crate::op::testing::{assert_close, check_gradients, sample};
+use crate::op::testing::{assert_close, assert_threads_change_no_bit, check_gradients, sample};
 
 /// Batch, heads, heads of keys, queries, keys, dim, dim of values.
 type Case = [usize; 7];
@@ -107,20 +107,9 @@ fn threads_change_no_bit() {
             for input in &mut inputs[..3] {
                 *input = input.cast(DType::F32).unwrap();
             }
-            let run = |threads: usize| {
-                crate::runtime::threads::with_threads(threads, || {
-                    let rest = &inputs[3..];
-                    let objective =
-                        |x: &[Tensor]| apply(op, &x.iter().chain(rest).collect::<Vec<_>>())?.square()?.sum(None, false);
-                    let (value, gradients) = crate::value_and_grad(objective, &inputs[..3]).unwrap();
-                    std::iter::once(value)
-                        .chain(gradients)
-                        .flat_map(|tensor| tensor.contiguous().unwrap().to_vec::<f32>().unwrap())
-                        .map(f32::to_bits)
-                        .collect::<Vec<u32>>()
-                })
-            };
-            assert!(run(1) == run(3), "{op:?}");
+            let rest = &inputs[3..];
+            let function = |x: &[Tensor]| apply(op, &x.iter().chain(rest).collect::<Vec<_>>());
+            assert_threads_change_no_bit(function, &inputs[..3], &format!("{op:?}"));
         }
     }
 }

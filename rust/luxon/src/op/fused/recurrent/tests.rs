@@ -1,6 +1,6 @@
 use super::*;
 use crate::DType;
-use crate::op::testing::{assert_close, check_gradients, sample};
+use crate::op::testing::{assert_close, assert_threads_change_no_bit, check_gradients, sample};
 
 const CELLS: [Cell; 4] = [Cell::Tanh, Cell::Relu, Cell::Lstm, Cell::Gru];
 
@@ -78,17 +78,7 @@ fn threads_change_no_bit() {
     for op in recurrences() {
         let inputs: Vec<Tensor> =
             operands(&op, 9, 50, 24).iter().map(|input| input.cast(DType::F32).unwrap()).collect();
-        let run = |threads: usize| {
-            crate::runtime::threads::with_threads(threads, || {
-                let objective = |x: &[Tensor]| apply(op, &x.iter().collect::<Vec<_>>())?.square()?.sum(None, false);
-                let (value, gradients) = crate::value_and_grad(objective, &inputs).unwrap();
-                std::iter::once(value)
-                    .chain(gradients)
-                    .flat_map(|tensor| tensor.contiguous().unwrap().to_vec::<f32>().unwrap())
-                    .map(f32::to_bits)
-                    .collect::<Vec<u32>>()
-            })
-        };
-        assert!(run(1) == run(3), "{op:?}");
+        let function = |x: &[Tensor]| apply(op, &x.iter().collect::<Vec<_>>());
+        assert_threads_change_no_bit(function, &inputs, &format!("{op:?}"));
     }
 }
