@@ -54,15 +54,15 @@ def name_layers(layers: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, 
 class NamedLayers(Container):
     """A container whose children are a mapping fixed at construction; immutable and hashable."""
 
-    __slots__ = ("_children", "_names", "_steps", "name")
+    __slots__ = ("_children", "_run", "_steps", "name")
     _children: dict[str, Layer]
-    _names: tuple[str, ...]
+    _run: tuple[tuple[str, ...], tuple[Layer, ...]]  # Names and layers, for a chain's loop.
     _steps: tuple[tuple[str, Layer], ...]
     name: str | None
 
     def _set(self, children: dict[str, Layer], name: str | None = None) -> None:
         object.__setattr__(self, "_children", children)
-        object.__setattr__(self, "_names", tuple(children))
+        object.__setattr__(self, "_run", (tuple(children), tuple(children.values())))
         object.__setattr__(self, "_steps", tuple(children.items()))
         object.__setattr__(self, "name", name)
 
@@ -142,25 +142,17 @@ class Chain(NamedLayers):
         self._set(name_layers(layers, named), name)
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        changed = None
+        names, layers = self._run
         try:
-            parameters = _core.tree_children(ps, self._names)
-            states = _core.tree_children(st, self._names)
+            y, changed, failure = _core.run_chain(names, layers, x, ps, st)
         except Exception as error:
-            for name in self._names:
+            for name in names:
                 explain(error, self, name, ps, st)
             raise
-        for (name, layer), own, state in zip(self._steps, parameters, states, strict=True):
-            try:
-                x, after = layer(x, own, state)
-            except Exception as error:
-                add_path(error, name, layer)
-                raise
-            if after is not state:
-                if changed is None:
-                    changed = {}
-                changed[name] = after
-        return x, (st if changed is None else updated(st, changed))
+        if failure is not None:
+            add_path(failure, *self._steps[changed])
+            raise failure
+        return y, (st if changed is None else updated(st, changed))
 
     def __len__(self) -> int:
         return len(self._steps)

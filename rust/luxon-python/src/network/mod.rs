@@ -4,8 +4,6 @@ mod attention;
 mod ctc;
 mod recurrent;
 
-use std::collections::HashMap;
-
 use luxon::op::elementwise::{Kernel, Map};
 use luxon::op::fused::{activation::activation, dense, losses, normalise};
 use luxon::{Error, Scalar, Tensor, Value};
@@ -19,11 +17,13 @@ use crate::error::Out;
 use crate::gil::released;
 use crate::tensor::PyTensor;
 
+mod chain;
 mod conv;
 mod pool;
 
-/// Activation functions of this module, by the address of their Python object, as the dense operation fuses them.
-static FUSED: PyOnceLock<(HashMap<usize, Option<Map>>, Vec<Py<PyAny>>)> = PyOnceLock::new();
+/// Activation functions of this module as the dense operation fuses them, sorted by the address of their Python
+/// object.
+static FUSED: PyOnceLock<Vec<(Py<PyAny>, Option<Map>)>> = PyOnceLock::new();
 
 /// The activations that the dense operation computes itself, with their default parameters.
 fn fusable() -> luxon::Result<Vec<(&'static str, Option<Map>)>> {
@@ -58,17 +58,17 @@ fn fusable() -> luxon::Result<Vec<(&'static str, Option<Map>)>> {
 }
 
 fn fused<'a>(py: Python<'a>, function: &Bound<'_, PyAny>) -> Out<Option<Option<Map>>> {
-    let (table, _) = FUSED.get_or_try_init(py, || -> PyResult<_> {
+    let table = FUSED.get_or_try_init(py, || -> PyResult<_> {
         let module = py.import("luxon._core")?;
-        let (mut table, mut kept) = (HashMap::new(), Vec::new());
+        let mut table = Vec::new();
         for (name, map) in fusable().map_err(crate::error::raise)? {
-            let function = module.getattr(name)?.unbind();
-            table.insert(function.as_ptr() as usize, map);
-            kept.push(function);
+            table.push((module.getattr(name)?.unbind(), map));
         }
-        Ok((table, kept))
+        table.sort_by_key(|(function, _)| function.as_ptr() as usize);
+        Ok(table)
     })?;
-    Ok(table.get(&(function.as_ptr() as usize)).copied())
+    let found = table.binary_search_by_key(&(function.as_ptr() as usize), |(known, _)| known.as_ptr() as usize);
+    Ok(found.ok().map(|position| table[position].1))
 }
 
 /// activation(x W^T + b) for x (..., in), weight (out, in), bias (out,) or None.
@@ -289,6 +289,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
+    module.add_function(wrap_pyfunction!(chain::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(conv::conv, module)?)?;
     module.add_function(wrap_pyfunction!(conv::conv_transpose, module)?)?;
     add!(

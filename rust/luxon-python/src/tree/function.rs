@@ -209,16 +209,6 @@ fn tree_all_close(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>, rtol: f64, 
     compare::all_close(&tree_of(left)?, &tree_of(right)?, rtol, atol, left.py())
 }
 
-/// The children of a mapping that have these names, in their order.
-#[pyfunction]
-fn tree_children<'py>(tree: &Bound<'py, PyAny>, names: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
-    if let Ok(tree) = tree.cast_exact::<PyTree>() {
-        return tree.get().several(names);
-    }
-    let children: Vec<Bound<'py, PyAny>> = names.iter().map(|name| tree.get_item(name)).collect::<PyResult<_>>()?;
-    PyTuple::new(tree.py(), children)
-}
-
 /// The number of leaves, a tied one counted once.
 #[pyfunction]
 fn tree_count(tree: &Bound<'_, PyAny>) -> PyResult<usize> {
@@ -490,7 +480,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tree_unflatten, module)?)?;
     module.add_function(wrap_pyfunction!(tree_structure, module)?)?;
     module.add_function(wrap_pyfunction!(tree_all_close, module)?)?;
-    module.add_function(wrap_pyfunction!(tree_children, module)?)?;
     module.add_function(wrap_pyfunction!(tree_count, module)?)?;
     module.add_function(wrap_pyfunction!(tree_size, module)?)?;
     module.add_function(wrap_pyfunction!(tree_cast, module)?)?;

@@ -112,6 +112,15 @@ impl PyTree {
     }
 }
 
+/// The children of a mapping that have these names, in their order.
+pub fn children<'py>(tree: &Bound<'py, PyAny>, names: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+    if let Ok(tree) = tree.cast_exact::<PyTree>() {
+        return tree.get().several(names);
+    }
+    let children: Vec<Bound<'py, PyAny>> = names.iter().map(|name| tree.get_item(name)).collect::<PyResult<_>>()?;
+    PyTuple::new(tree.py(), children)
+}
+
 /// The error for a path that is nowhere in a tree.
 #[cold]
 pub fn missing(structure: &Structure, path: &str) -> PyErr {

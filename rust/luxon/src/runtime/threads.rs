@@ -8,7 +8,9 @@
 //! Workers start at the first job that pays for one, spin for a while after work (waking a parked
 //! thread costs the caller about 10 us and the worker starts 40 us later) and then park. What pays is a
 //! long job, or jobs that follow one another closely: a step of training is hundreds of short ones. How
-//! long a worker spins follows from how soon it was needed last time. A forked child gets a pool of its
+//! long a worker spins follows from how soon it was needed last time. On a machine where others want the
+//! processors too, a worker may be off its processor with a task in its hands; a short job that had to wait
+//! for one makes those that follow run inline for a while (`lateness`). A forked child gets a pool of its
 //! own at its first job. The protocol is in `pool`.
 
 use std::ptr;
@@ -21,6 +23,7 @@ use super::interrupt;
 use crate::error::Result;
 
 mod affinity;
+mod lateness;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -84,10 +87,21 @@ pub fn worth_splitting(nanoseconds: f64) -> bool {
         return false;
     }
     match current() {
-        Some(pool) if pool.is_owned() => false,
+        Some(pool) if pool.is_owned() || avoided(pool, nanoseconds) => false,
         Some(pool) if pool.is_awake() => true,
         _ => worth_waking(nanoseconds),
     }
+}
+
+/// Whether the job is short and workers have kept short ones waiting.
+fn avoided(pool: &Pool, nanoseconds: f64) -> bool {
+    nanoseconds < GATE_PARKED && pool.lateness().is_on(now)
+}
+
+/// The time since the first call, in nanoseconds.
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 /// Whether parked workers are to be woken for a job, which otherwise runs inline and is remembered: together
@@ -96,8 +110,7 @@ fn worth_waking(nanoseconds: f64) -> bool {
     if nanoseconds >= GATE_PARKED {
         return true;
     }
-    static START: OnceLock<Instant> = OnceLock::new();
-    let now = START.get_or_init(Instant::now).elapsed().as_nanos() as u64;
+    let now = now();
     // Threads that interfere here lose or double a job's time, which does no harm.
     let passed = now.saturating_sub(MISSED_AT.swap(now, Ordering::Relaxed));
     let left = (MISSED.load(Ordering::Relaxed) as f64 - passed as f64 * DENSE).max(0.0);
@@ -154,7 +167,10 @@ fn inline(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) {
 fn shared(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) -> bool {
     let known = current();
     let awake = known.is_some_and(Pool::is_awake);
-    if known.is_some_and(Pool::is_owned) || (!awake && !worth_waking(nanoseconds)) {
+    if known.is_some_and(|pool| pool.is_owned() || avoided(pool, nanoseconds)) {
+        return false;
+    }
+    if !awake && !worth_waking(nanoseconds) {
         return false;
     }
     let pool = known.unwrap_or_else(create);

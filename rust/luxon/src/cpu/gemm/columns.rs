@@ -5,6 +5,8 @@
 //! of multiply-adds in ascending k, however the results are cut. The outer product is the other
 //! memory-bound extreme and lives here too.
 
+use std::mem::MaybeUninit;
+
 use super::vector::{Scalar, Vector};
 
 /// Results per block: 8 KiB of f64.
@@ -83,21 +85,26 @@ pub unsafe fn sums<V: Vector>(call: &Columns<V::Item>) {
     let mut first = 0;
     while first < call.rows {
         let count = (call.rows - first).min(BLOCK);
-        let mut sums = [V::Item::default(); BLOCK];
-        // SAFETY: `count` results from `first` on exist, and so many fit the block.
+        let mut block = [const { MaybeUninit::<V::Item>::uninit() }; BLOCK];
+        // A single row of few columns would spend longer on clearing the whole block than on its sums.
+        for sum in &mut block[..count] {
+            sum.write(V::Item::default());
+        }
+        let sums = block.as_mut_ptr().cast::<V::Item>();
+        // SAFETY: `count` results from `first` on exist, and so many sums are initialised and used.
         unsafe {
             let matrix = call.matrix.wrapping_add(first);
             let mut p = 0;
             while p + STREAMS <= call.k {
-                add_columns::<V, STREAMS>(call, matrix, p, count, sums.as_mut_ptr());
+                add_columns::<V, STREAMS>(call, matrix, p, count, sums);
                 p += STREAMS;
             }
             while p < call.k {
-                add_columns::<V, 1>(call, matrix, p, count, sums.as_mut_ptr());
+                add_columns::<V, 1>(call, matrix, p, count, sums);
                 p += 1;
             }
             for i in 0..count {
-                call.put(first + i, sums[i]);
+                call.put(first + i, *sums.add(i));
             }
         }
         first += count;

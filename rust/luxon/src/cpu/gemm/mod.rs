@@ -26,6 +26,7 @@ pub(super) mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use driver::estimate;
 pub use integer::{Integer, gemm_integer};
 
 /// `C = A B (+ C) (+ bias)`, with A of m x k, B of k x n; strides in elements.
@@ -128,7 +129,7 @@ unsafe fn gemm_on<T: Element>(isa: Isa, problem: &Gemm<T>, finish: Finish<'_>) {
 /// # Safety
 /// As for [`gemm`] for every entry, and the C blocks must be disjoint.
 pub unsafe fn gemm_batched<T: Element>(problem: &Gemm<T>, offsets: &[(isize, isize, isize)]) {
-    let one = driver::estimate::<T>(problem.m, problem.n, problem.k);
+    let one = estimate::<T>(problem.m, problem.n, problem.k);
     let entry = |index: usize| {
         let (a, b, c) = offsets[index];
         let shifted = Gemm {

@@ -12,13 +12,13 @@ use std::ops::Range;
 use smallvec::{SmallVec, smallvec};
 
 use super::activation::{Activation, Epilogue};
-use super::dense_gradient::by_kernels;
+use super::dense_gradient::{as_rows, by_kernels};
 use super::{compute_dtype, joined_float, with_real};
 use crate::cpu::gemm::{Finish, Gemm, gemm};
 use crate::cuda::copy::{Elements, place};
 use crate::cuda::{self, Matrix, Place, Plan};
 use crate::error::{Error, Result};
-use crate::layout::{Axes, Layout, Shape, show};
+use crate::layout::{Axes, Shape, show};
 use crate::op::elementwise::{Map, accumulate};
 use crate::op::matmul::{Matmul, converted, filled_in, laid_out, matmul};
 use crate::op::reduce::sum_axes;
@@ -80,13 +80,12 @@ impl Family for Dense {
         let bias = inputs.get(2).map(|bias| laid_out(bias, compute)).transpose()?;
         let (n, k) = (weight.shape()[0], weight.shape()[1]);
         let m = outputs[0].count() / n;
-        let matrix = Shape::from_slice(&[m, k])?;
         let copy;
-        let (x, x_layout) = match x.layout().reshape(&matrix) {
-            Some(layout) => (&*x, layout),
+        let (x, x_row, x_column) = match as_rows(&x, m, k) {
+            Some(matrix) => (matrix.start, matrix.row, matrix.column),
             None => {
                 copy = x.to_contiguous()?;
-                (&copy, Layout::contiguous(matrix))
+                (copy.pointer(), k as isize, 1)
             }
         };
         filled_in(outputs[0], compute, |y| {
@@ -108,9 +107,9 @@ impl Family for Dense {
                     m,
                     n,
                     k,
-                    a: x.pointer().cast(),
-                    a_row: x_layout.strides[0],
-                    a_column: x_layout.strides[1],
+                    a: x.cast(),
+                    a_row: x_row,
+                    a_column: x_column,
                     b: weight.pointer().cast(),
                     b_row: weight.layout().strides[1],
                     b_column: weight.layout().strides[0],

@@ -5,16 +5,25 @@
 //! spend longer in those operations than in their kernels; here the same kernels run on the same memory without
 //! them. So the bits are those of the rule, and where anything is out of the ordinary the rule is left to it.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use super::activation::Activation;
 use super::with_real;
-use crate::cpu::gemm::{Element, Gemm, gemm};
+use crate::cpu::gemm::{Gemm, estimate, gemm};
 use crate::cpu::reduce::{Reduction, reduce};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::op::{Gradients, Saved};
 use crate::runtime::interrupt;
+use crate::runtime::threads::parallel;
 use crate::tensor::{Tensor, Value};
+
+/// Both products of so little serial work (ns) run beside each other, a thread each, rather than cut into tasks
+/// one after the other: the threads meet once, and nothing is packed twice.
+const SHORT: f64 = 100_000.0;
 
 /// Whether a kernel reads the tensor as it is, and nothing records what becomes of it.
 fn is_plain(tensor: &Tensor) -> bool {
@@ -23,10 +32,10 @@ fn is_plain(tensor: &Tensor) -> bool {
 
 /// A matrix in memory: its first element and the steps to the next row and the next column.
 #[derive(Clone, Copy)]
-struct Matrix {
-    start: *const u8,
-    row: isize,
-    column: isize,
+pub(super) struct Matrix {
+    pub(super) start: *const u8,
+    pub(super) row: isize,
+    pub(super) column: isize,
 }
 
 impl Matrix {
@@ -36,7 +45,7 @@ impl Matrix {
 }
 
 /// A value of any rank as rows of its last axis; none where its layout is not that of a matrix.
-fn as_rows(value: &Value, rows: usize, columns: usize) -> Option<Matrix> {
+pub(super) fn as_rows(value: &Value, rows: usize, columns: usize) -> Option<Matrix> {
     let layout = value.layout();
     let (row, column) = match layout.rank() {
         2 => (layout.strides[0], layout.strides[1]),
@@ -48,45 +57,51 @@ fn as_rows(value: &Value, rows: usize, columns: usize) -> Option<Matrix> {
     Some(Matrix { start: value.pointer(), row, column })
 }
 
-/// `a b` in a new tensor of some shape; the sizes are rows, columns and terms.
-///
-/// # Safety
-/// The matrices have these sizes and elements of type `T`, and the shape has as many elements as the product.
-unsafe fn product<T: Element>(
-    (m, n, k): (usize, usize, usize),
+/// `a b` of matrices with m x k and k x n elements into a new tensor.
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
     a: Matrix,
     b: Matrix,
     dtype: DType,
-    shape: &Shape,
-) -> Result<Tensor> {
-    filled(dtype, shape, |c| {
-        let problem = Gemm::<T> {
-            m,
-            n,
-            k,
-            a: a.start.cast(),
-            a_row: a.row,
-            a_column: a.column,
-            b: b.start.cast(),
-            b_row: b.row,
-            b_column: b.column,
-            c: c.cast(),
-            c_row: n as isize,
-            accumulate: false,
-            bias: std::ptr::null(),
-        };
-        // SAFETY: the caller's promise; C is fresh and contiguous.
-        unsafe { gemm(&problem, None) };
-    })
+    result: *mut u8,
 }
 
-/// A new tensor that a kernel fills.
-fn filled(dtype: DType, shape: &Shape, fill: impl FnOnce(*mut u8)) -> Result<Tensor> {
-    let mut tensor = Tensor::empty(dtype, shape)?;
-    if let Some(value) = std::sync::Arc::get_mut(&mut tensor.value) {
-        fill(value.pointer_mut());
+// SAFETY: products read tensors that nobody writes meanwhile, and each writes a result of its own.
+unsafe impl Sync for Product {}
+
+impl Product {
+    /// # Safety
+    /// The matrices have these sizes and elements of the dtype, and the result has room for m x n of them.
+    unsafe fn run(&self) {
+        with_real!(self.dtype, T => {
+            let problem = Gemm::<T> {
+                m: self.m,
+                n: self.n,
+                k: self.k,
+                a: self.a.start.cast(),
+                a_row: self.a.row,
+                a_column: self.a.column,
+                b: self.b.start.cast(),
+                b_row: self.b.row,
+                b_column: self.b.column,
+                c: self.result.cast(),
+                c_row: self.n as isize,
+                accumulate: false,
+                bias: std::ptr::null(),
+            };
+            // SAFETY: the caller's promise; the result is fresh and contiguous.
+            unsafe { gemm(&problem, None) };
+        });
     }
-    Ok(tensor)
+}
+
+/// A new tensor, and where its elements are to be written.
+fn fresh(dtype: DType, shape: &Shape) -> Result<(Tensor, *mut u8)> {
+    let mut tensor = Tensor::empty(dtype, shape)?;
+    let start = Arc::get_mut(&mut tensor.value).map_or(std::ptr::null_mut(), Value::pointer_mut);
+    Ok((tensor, start))
 }
 
 /// The gradients of what is wanted from the cotangent `dy`; none where the rule has to find them.
@@ -112,25 +127,30 @@ pub(super) fn by_kernels(activation: Activation, saved: &Saved<'_>, dy: &Tensor)
     let rows = Matrix { start: dz.value().pointer(), row: n as isize, column: 1 };
     let dtype = dz.dtype();
     let mut gradients: Gradients = (0..saved.arity()).map(|_| None).collect();
+    let mut product = |index: usize, (m, n, k): (usize, usize, usize), a: Matrix, b: Matrix| -> Result<Product> {
+        let (tensor, result) = fresh(dtype, saved.shape(index))?;
+        gradients[index] = Some(tensor);
+        Ok(Product { m, n, k, a, b, dtype, result })
+    };
+    let by_x = weight.filter(|_| saved.wants(0)).map(|(weight, k)| product(0, (m, k, n), rows, weight)).transpose()?;
+    let by_weight =
+        x.filter(|_| saved.wants(1)).map(|(x, k)| product(1, (n, k, m), rows.transposed(), x)).transpose()?;
+    let products: SmallVec<[Product; 2]> = by_x.into_iter().chain(by_weight).collect();
+    let nanoseconds: f64 = products.iter().map(|product| estimate::<f32>(product.m, product.n, product.k)).sum();
     // SAFETY: the forward operation has checked that dz is m x n, the weight n x k and x m x k, all of one type.
-    unsafe {
-        if let (true, Some((weight, k))) = (saved.wants(0), weight) {
-            let shape = saved.shape(0);
-            gradients[0] = Some(with_real!(dtype, T => product::<T>((m, k, n), rows, weight, dtype, shape))?);
-        }
-        if let (true, Some((x, k))) = (saved.wants(1), x) {
-            let shape = saved.shape(1);
-            let (sizes, rows) = ((n, k, m), rows.transposed());
-            gradients[1] = Some(with_real!(dtype, T => product::<T>(sizes, rows, x, dtype, shape))?);
-        }
+    let run = |index: usize| unsafe { products[index].run() };
+    if nanoseconds < SHORT {
+        parallel(products.len(), nanoseconds, &run);
+    } else {
+        (0..products.len()).for_each(run);
     }
     if saved.arity() > 2 && saved.wants(2) {
-        gradients[2] = Some(filled(dtype, saved.shape(2), |sums| {
-            // SAFETY: dz has m rows of n contiguous elements, there is room for n sums.
-            unsafe {
-                reduce(Reduction::Sum, dtype, &[m, n], rows.start, &[n as isize, 1], &[true, false], sums);
-            }
-        })?);
+        let (tensor, sums) = fresh(dtype, saved.shape(2))?;
+        // SAFETY: dz has m rows of n contiguous elements, there is room for n sums.
+        unsafe {
+            reduce(Reduction::Sum, dtype, &[m, n], rows.start, &[n as isize, 1], &[true, false], sums);
+        }
+        gradients[2] = Some(tensor);
     }
     if interrupt::take() { Err(Error::Interrupted) } else { Ok(Some(gradients)) }
 }

@@ -15,7 +15,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::{GENERATION, MOST_THREADS, THREADS, affinity, interrupt, threads};
+use super::lateness::Lateness;
+use super::{GATE_PARKED, GENERATION, MOST_THREADS, THREADS, affinity, interrupt, now, threads};
 
 /// A claim takes tasks worth about this many nanoseconds, so that claiming stays cheap.
 const CLAIM: f64 = 2_000.0;
@@ -24,6 +25,10 @@ const SPIN: Duration = Duration::from_micros(40);
 /// The same where it was needed again within that time after the last job: between the steps of a training
 /// loop, not beside a user who types.
 const LONG_SPIN: Duration = Duration::from_micros(1500);
+/// A worker that still has a task so long (ns) after it should have been done is not running.
+const LATE: f64 = 20_000.0;
+/// How often the caller looks whether all is done before it looks at the clock.
+const LOOKS: u32 = 128;
 /// Bits of the claim counters in the state word; the epoch has the rest.
 const BITS: u32 = 20;
 const LOW: u64 = (1 << BITS) - 1;
@@ -69,6 +74,8 @@ pub struct Pool {
     awake: Line<AtomicUsize>,
     /// Held by the caller whose job this is.
     owned: AtomicBool,
+    /// Whether workers kept short jobs waiting.
+    lateness: Lateness,
     job: UnsafeCell<Job>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     started: AtomicUsize,
@@ -95,6 +102,7 @@ impl Pool {
             stop: Line(AtomicBool::new(false)),
             awake: Line(AtomicUsize::new(0)),
             owned: AtomicBool::new(false),
+            lateness: Lateness::new(),
             job: UnsafeCell::new(Job { body: nothing, tasks: 0, group: 1, workers: 0, wake: false }),
             panic: Mutex::new(None),
             started: AtomicUsize::new(0),
@@ -110,6 +118,11 @@ impl Pool {
     /// Whether some worker would see a new job at once.
     pub fn is_awake(&self) -> bool {
         self.awake.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// What is known of workers that kept short jobs waiting.
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
     }
 
     /// Tries to become the thread whose job this pool runs.
@@ -157,15 +170,23 @@ impl Pool {
             }
         }
         self.done.0.fetch_add(mine, Ordering::AcqRel);
-        let mut spins = 0u32;
+        // A worker may have taken its claim just when this thread took its last one.
+        let enough = 2.0 * nanoseconds / claims as f64 + LATE;
+        let (mut looks, mut since, mut late) = (0u32, None, false);
         while self.done.0.load(Ordering::Acquire) != claims {
             if GENERATION.load(Ordering::Relaxed) != generation {
                 // The process was forked inside a task: workers took their claims with them.
                 interrupt::mark();
                 return;
             }
-            spins += 1;
-            if spins < 2000 { spin_loop() } else { thread::yield_now() }
+            looks += 1;
+            if !late && looks.is_multiple_of(LOOKS) {
+                late = since.get_or_insert_with(Instant::now).elapsed().as_nanos() as f64 > enough;
+                if late && nanoseconds < GATE_PARKED {
+                    self.lateness.begin(now());
+                }
+            }
+            if late { thread::yield_now() } else { spin_loop() }
         }
         let panic = match self.stop.0.load(Ordering::Relaxed) {
             true => self.panic.lock().unwrap_or_else(PoisonError::into_inner).take(),

@@ -1,0 +1,57 @@
+//! The loop of a chain of layers.
+
+use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::tree::children;
+
+/// Calls layers one after the other: (y, the states that changed by name or None, None).
+///
+/// Where a layer raises: (None, its position, what it raised), for the chain to say where that was.
+#[pyfunction]
+pub(super) fn run_chain<'py>(
+    names: &Bound<'py, PyTuple>,
+    layers: &Bound<'py, PyTuple>,
+    x: Bound<'py, PyAny>,
+    ps: &Bound<'py, PyAny>,
+    st: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = names.py();
+    let (parameters, states) = (children(ps, names)?, children(st, names)?);
+    let (mut x, mut changed) = (x, None::<Bound<'py, PyDict>>);
+    for (position, layer) in layers.iter_borrowed().enumerate() {
+        let (own, state) = (parameters.get_borrowed_item(position)?, states.get_borrowed_item(position)?);
+        let (y, after) = match called(&layer, x, &own, &state) {
+            Ok(results) => results,
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                return (py.None(), position, error.into_value(py)).into_pyobject(py);
+            }
+            Err(error) => return Err(error),
+        };
+        if !after.is(&*state) {
+            let changed = changed.get_or_insert_with(|| PyDict::new(py));
+            changed.set_item(names.get_borrowed_item(position)?, after)?;
+        }
+        x = y;
+    }
+    (x, changed, py.None()).into_pyobject(py)
+}
+
+/// The result and the new states of one layer.
+fn called<'py>(
+    layer: &Bound<'py, PyAny>,
+    x: Bound<'py, PyAny>,
+    own: &Bound<'py, PyAny>,
+    state: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let results = layer.call1((x, own, state))?;
+    match results.cast::<PyTuple>() {
+        Ok(pair) if pair.len() == 2 => Ok((pair.get_item(0)?, pair.get_item(1)?)),
+        _ => Err(PyTypeError::new_err(format!(
+            "a layer returns (y, st), its result and its states; {} returned {}",
+            layer.get_type().name()?,
+            results.get_type().name()?
+        ))),
+    }
+}
