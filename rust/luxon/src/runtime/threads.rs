@@ -8,10 +8,9 @@
 //! Workers start at the first job that pays for one, spin for a while after work (waking a parked
 //! thread costs the caller about 10 us and the worker starts 40 us later) and then park. What pays is a
 //! long job, or jobs that follow one another closely: a step of training is hundreds of short ones. How
-//! long a worker spins follows from how soon it was needed last time. On a machine where others want the
-//! processors too, a worker may be off its processor with a task in its hands; a short job that had to wait
-//! for one makes those that follow run inline for a while (`lateness`). A forked child gets a pool of its
-//! own at its first job. The protocol is in `pool`.
+//! long a worker spins follows from how soon it was needed last time. Whether short jobs are shared at all is
+//! found out while they run (`trial`). A forked child gets a pool of its own at its first job. The protocol is
+//! in `pool`.
 
 use std::ptr;
 use std::sync::OnceLock;
@@ -23,10 +22,10 @@ use super::interrupt;
 use crate::error::Result;
 
 mod affinity;
-mod lateness;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use pool::Pool;
 
@@ -86,16 +85,16 @@ pub fn worth_splitting(nanoseconds: f64) -> bool {
     if nanoseconds < GATE_AWAKE || threads() == 1 {
         return false;
     }
-    match current() {
-        Some(pool) if pool.is_owned() || avoided(pool, nanoseconds) => false,
-        Some(pool) if pool.is_awake() => true,
-        _ => worth_waking(nanoseconds),
-    }
-}
-
-/// Whether the job is short and workers have kept short ones waiting.
-fn avoided(pool: &Pool, nanoseconds: f64) -> bool {
-    nanoseconds < GATE_PARKED && pool.lateness().is_on(now)
+    let awake = match current() {
+        Some(pool) if pool.is_owned() => return false,
+        Some(pool) if nanoseconds < GATE_PARKED && !pool.trial().shares() => {
+            // The job, being whole, does not come to the pool.
+            pool.trial().note(nanoseconds, now);
+            return false;
+        }
+        pool => pool.is_some_and(Pool::is_awake),
+    };
+    awake || worth_waking(nanoseconds)
 }
 
 /// The time since the first call, in nanoseconds.
@@ -167,8 +166,16 @@ fn inline(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) {
 fn shared(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) -> bool {
     let known = current();
     let awake = known.is_some_and(Pool::is_awake);
-    if known.is_some_and(|pool| pool.is_owned() || avoided(pool, nanoseconds)) {
-        return false;
+    if let Some(pool) = known {
+        if pool.is_owned() {
+            return false;
+        }
+        if nanoseconds < GATE_PARKED {
+            pool.trial().note(nanoseconds, now);
+            if !pool.trial().shares() {
+                return false;
+            }
+        }
     }
     if !awake && !worth_waking(nanoseconds) {
         return false;

@@ -15,8 +15,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::lateness::Lateness;
-use super::{GATE_PARKED, GENERATION, MOST_THREADS, THREADS, affinity, interrupt, now, threads};
+use super::trial::Trial;
+use super::{GENERATION, MOST_THREADS, THREADS, affinity, interrupt, threads};
 
 /// A claim takes tasks worth about this many nanoseconds, so that claiming stays cheap.
 const CLAIM: f64 = 2_000.0;
@@ -25,7 +25,8 @@ const SPIN: Duration = Duration::from_micros(40);
 /// The same where it was needed again within that time after the last job: between the steps of a training
 /// loop, not beside a user who types.
 const LONG_SPIN: Duration = Duration::from_micros(1500);
-/// A worker that still has a task so long (ns) after it should have been done is not running.
+/// A worker that still has a task so long (ns) after it should have been done is not running, perhaps because
+/// this thread is: it yields from then on.
 const LATE: f64 = 20_000.0;
 /// How often the caller looks whether all is done before it looks at the clock.
 const LOOKS: u32 = 128;
@@ -74,8 +75,8 @@ pub struct Pool {
     awake: Line<AtomicUsize>,
     /// Held by the caller whose job this is.
     owned: AtomicBool,
-    /// Whether workers kept short jobs waiting.
-    lateness: Lateness,
+    /// Whether short jobs are shared.
+    trial: Trial,
     job: UnsafeCell<Job>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     started: AtomicUsize,
@@ -102,7 +103,7 @@ impl Pool {
             stop: Line(AtomicBool::new(false)),
             awake: Line(AtomicUsize::new(0)),
             owned: AtomicBool::new(false),
-            lateness: Lateness::new(),
+            trial: Trial::new(),
             job: UnsafeCell::new(Job { body: nothing, tasks: 0, group: 1, workers: 0, wake: false }),
             panic: Mutex::new(None),
             started: AtomicUsize::new(0),
@@ -120,9 +121,9 @@ impl Pool {
         self.awake.0.load(Ordering::Relaxed) > 0
     }
 
-    /// What is known of workers that kept short jobs waiting.
-    pub fn lateness(&self) -> &Lateness {
-        &self.lateness
+    /// What is known of sharing short jobs.
+    pub fn trial(&self) -> &Trial {
+        &self.trial
     }
 
     /// Tries to become the thread whose job this pool runs.
@@ -182,9 +183,6 @@ impl Pool {
             looks += 1;
             if !late && looks.is_multiple_of(LOOKS) {
                 late = since.get_or_insert_with(Instant::now).elapsed().as_nanos() as f64 > enough;
-                if late && nanoseconds < GATE_PARKED {
-                    self.lateness.begin(now());
-                }
             }
             if late { thread::yield_now() } else { spin_loop() }
         }
