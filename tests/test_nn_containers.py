@@ -326,6 +326,19 @@ def test_errors_say_where():
         nn.Dense(2, 3)(x(1, 2), {"scale": 1}, {})
 
 
+def test_a_layer_that_forgets_the_states_is_named():
+    class Forgetful(nn.Layer):
+        def __call__(self, x, ps, st):
+            return x
+
+    model = nn.Chain(lx.relu, nn.Chain(own=Forgetful()))
+    with pytest.raises(TypeError) as caught:
+        model(x(2), *setup(model))
+    assert str(caught.value) == (
+        "layer_2.own: Forgetful() returned a Tensor; a layer returns (y, st), its result and its states"
+    )
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -49,8 +49,8 @@ fn called<'py>(
     match results.cast::<PyTuple>() {
         Ok(pair) if pair.len() == 2 => Ok((pair.get_item(0)?, pair.get_item(1)?)),
         _ => Err(PyTypeError::new_err(format!(
-            "a layer returns (y, st), its result and its states; {} returned {}",
-            layer.get_type().name()?,
+            "{} returned a {}; a layer returns (y, st), its result and its states",
+            layer.call_method0("describe")?,
             results.get_type().name()?
         ))),
     }
