@@ -160,3 +160,32 @@ def test_waiting_for_an_import_leaves_it_as_it_is(tmp_path):
     (tmp_path / "optree.py").write_text("imported = True\n")
     finished = subprocess.run([sys.executable, "-c", WATCHED, str(tmp_path)], capture_output=True)
     assert finished.returncode == 0, finished.stderr.decode()
+
+
+ODD = """
+import importlib.machinery, sys, types, warnings
+sys.modules["jax.tree_util"] = types.SimpleNamespace()
+
+class Loader:
+    __slots__ = ()
+    def create_module(self, spec): return None
+    def exec_module(self, module): module.imported = True
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, Loader()) if name == "optree" else None
+
+sys.meta_path.insert(0, Finder())
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import luxon
+assert "jax.tree_util does not take luxon's types" in str(seen[0].message)
+import optree
+assert optree.imported and type(optree.__spec__.loader) is Loader
+"""
+
+
+def test_loaders_and_modules_of_another_make_are_left_alone():
+    """Neither a loader that takes no attribute nor something that stands in for a module stops an import."""
+    finished = subprocess.run([sys.executable, "-c", ODD], capture_output=True)
+    assert finished.returncode == 0, finished.stderr.decode()

@@ -11,6 +11,7 @@ function makes of a tied leaf is at all its places again, and nothing sums a gra
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -151,7 +152,8 @@ def _introduce_after(spec: ModuleSpec) -> None:
         if module.__name__ == spec.name:
             _introduce(spec.name, module)
 
-    loader.exec_module = exec_module
+    with contextlib.suppress(AttributeError):  # One that takes no attribute is left alone.
+        loader.exec_module = exec_module
 
 
 def _introduce(name: str, module: ModuleType) -> None:
@@ -173,7 +175,8 @@ def watch() -> None:
     for name in list(_WAITING):
         module = sys.modules.get(name)
         # One that is being imported at this moment is not complete yet.
-        if module is not None and not getattr(module.__spec__, "_initializing", False):
+        spec = getattr(module, "__spec__", None)  # What stands in for a module may lack it.
+        if module is not None and not getattr(spec, "_initializing", False):
             _introduce(name, module)
     if _WAITING and _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
