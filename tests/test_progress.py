@@ -34,6 +34,19 @@ def test_a_terminal_has_one_line() -> None:
     assert file.getvalue().count("\n") == 1 and file.getvalue().endswith("50/50\x1b[K\n")
 
 
+def test_a_loop_that_is_left_ends_its_line() -> None:
+    file = Terminal()
+    for number in Progress(range(50), file=file, plain=True):
+        if number == 2:
+            break
+    assert file.getvalue().endswith("\n")
+    file = Terminal()
+    with pytest.raises(ZeroDivisionError):
+        for number in Progress(range(3), file=file, plain=True):
+            1 / (1 - number)
+    assert file.getvalue().endswith("\n")
+
+
 def test_iterables_without_length() -> None:
     file = io.StringIO()
     bar = Progress((number for number in range(100)), file=file, plain=True)

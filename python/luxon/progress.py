@@ -152,20 +152,24 @@ class Progress(Generic[T]):
     def _iterate_plain(self) -> Iterator[T]:
         terminal = self.file.isatty()
         shown, last, done = 0.0, -1, 0
-        for item in self.iterable:
-            yield item
-            done += 1
-            tenth = (
-                done * 10 // self.total
-                if self.total
-                else (done.bit_length() if done & (done - 1) == 0 else last)
-            )
-            now = time.monotonic()
-            if (terminal and (now - shown > 0.1 or done == self.total)) or (not terminal and tenth != last):
-                self._print(done, terminal)
-                shown, last = now, tenth
-        if terminal and done:
-            self.file.write("\n")
+        try:
+            for item in self.iterable:
+                yield item
+                done += 1
+                tenth = (
+                    done * 10 // self.total
+                    if self.total
+                    else (done.bit_length() if done & (done - 1) == 0 else last)
+                )
+                now = time.monotonic()
+                if (terminal and (now - shown > 0.1 or done == self.total)) or (
+                    not terminal and tenth != last
+                ):
+                    self._print(done, terminal)
+                    shown, last = now, tenth
+        finally:  # After a break or an exception too: what is printed next has a line of its own.
+            if terminal and done:
+                self.file.write("\n")
 
     def _print(self, done: int, terminal: bool) -> None:
         label, bar = f"{self.label}: " if self.label else "", ""
