@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -134,12 +135,13 @@ def save(
         metadata: text of your own.
 
     Raises:
-        TypeError: a leaf that a file cannot hold.
+        TypeError: a leaf that a file cannot hold, or a step that is no int.
         OSError: the file system refuses; the old file is untouched.
     """
     tensors: dict[str, Tensor] = {}
     layout: dict[str, Any] = {}
-    if hasattr(loader, "state"):
+    # A Tree is a state already, and has whatever attributes its names are.
+    if not isinstance(loader, Tree) and hasattr(loader, "state"):
         loader = loader.state()
     for part, value in zip(_PARTS, (ps, st, optimizer_state, loader), strict=True):
         if value is None:
@@ -157,7 +159,7 @@ def save(
         layout[part] = {"outline": _outline(value, "", first), "static": static}
     header = {"format": _FORMAT, "layout": json.dumps(layout)}
     if step is not None:
-        header["step"] = str(step)
+        header["step"] = str(operator.index(step))
     if model is not None:
         header["model"] = repr(model)
     header.update({f"user.{name}": text for name, text in (metadata or {}).items()})
@@ -195,7 +197,10 @@ def _open(path: str | os.PathLike[str]) -> tuple[_core.SafetensorsFile, dict[str
     file = _core.SafetensorsFile(name)
     header = file.metadata
     if header.get("format") != _FORMAT:
-        return file, {"ps": tree.from_paths({name: _Stored(name) for name in file.names})}, header
+        try:
+            return file, {"ps": tree.from_paths({name: _Stored(name) for name in file.names})}, header
+        except ValueError as error:
+            raise ValueError(f"load: {name}: the names make no tree: {error}") from error
     try:
         layout, names = dict(json.loads(header["layout"]).items()), set(file.names)
         trees = {part: _assemble(part, layout[part], names) for part in _PARTS if part in layout}
