@@ -191,8 +191,15 @@ class TestProducts:
         close(lx.jvp(strength, (x,), (F64(X),))[1], lx.jvp(nested, (x,), (F64(X),))[1])
         with pytest.raises(ValueError, match="1 orders for 2 directions"):
             lx.jet(f, (x, p), directions, [1])
-        with pytest.raises(ValueError, match="order of direction 0 is 0"):
-            lx.jet(lx.sin, x, [x], 0)
+        # More would not be found out by running out of memory, or of stack.
+        for order in (0, 65, 10**18):
+            with pytest.raises(ValueError, match=f"order of direction 0 is {order}; orders go from 1 to 64"):
+                lx.jet(lx.sin, x, [x], order)
+        with pytest.raises(ValueError, match="orders must be positive, got -1"):
+            lx.jet(lx.sin, x, [x], -1)
+        for orders in ("2", 1.5, True, [1.5]):
+            with pytest.raises(TypeError, match="jet: orders must be an int"):
+                lx.jet(lx.sin, x, [x], orders)
         with pytest.raises(ValueError, match="tangent of argument 0 has shape"):
             lx.jet(lx.sin, x, [F64(1.0)])
 

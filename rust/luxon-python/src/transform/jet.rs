@@ -9,29 +9,35 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::convert::{index_list, is_list};
 use crate::error::raise;
 use crate::transform::argument::{Nest, Tensors, Unused, several};
 use crate::transform::linear::read_tangents;
 use crate::transform::{check_depth, gradient::with_tagged};
 
 /// One order for all directions, or one for each.
-#[derive(FromPyObject)]
-pub enum Orders {
-    All(usize),
-    Each(Vec<usize>),
+pub struct Orders {
+    given: Vec<isize>,
+    for_all: bool,
+}
+
+impl<'py> FromPyObject<'_, 'py> for Orders {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Orders { given: index_list(&object, "jet: orders")?, for_all: !is_list(&object) })
+    }
 }
 
 impl Orders {
     fn resolve(self, directions: usize) -> PyResult<Vec<usize>> {
-        let orders = match self {
-            Orders::All(order) => vec![order; directions],
-            Orders::Each(orders) => orders,
-        };
-        if orders.len() != directions {
-            let message = format!("jet: {} orders for {directions} directions", orders.len());
+        let given = if self.for_all { self.given.repeat(directions) } else { self.given };
+        if given.len() != directions {
+            let message = format!("jet: {} orders for {directions} directions", given.len());
             return Err(PyValueError::new_err(message));
         }
-        Ok(orders)
+        let negative = |order| PyValueError::new_err(format!("jet: orders must be positive, got {order}"));
+        given.into_iter().map(|order| usize::try_from(order).map_err(|_| negative(order))).collect()
     }
 }
 
@@ -46,7 +52,7 @@ impl Orders {
 ///     primals: the tuple of its arguments (a single tensor or Tree may stand for itself).
 ///     directions: a list of what `jvp` takes as tangents: each a tuple in the structure of the primals (or
 ///         what stands for the only one), with `None` for zeros.
-///     orders: the highest order (at least 1), for all directions or for each one.
+///     orders: the highest order (1 to 64), for all directions or for each one.
 ///     unused: zeros, or `None`, for derivatives of results that depend on no primal.
 ///
 /// Returns:
@@ -54,8 +60,8 @@ impl Orders {
 ///     the result.
 ///
 /// Raises:
-///     TypeError: a primal has a leaf that is not floating.
-///     ValueError: a direction does not fit the primals, or an order is 0.
+///     TypeError: a primal has a leaf that is not floating, or an order is no int.
+///     ValueError: a direction does not fit the primals, or an order is out of range.
 ///
 /// Example:
 ///     >>> import luxon as lx
@@ -64,7 +70,7 @@ impl Orders {
 ///     >>> float(u_x), float(u_xx), float(u_y)
 ///     (12.0, 6.0, 4.0)
 #[pyfunction]
-#[pyo3(signature = (function, primals, directions, orders = Orders::All(2), unused = Unused::Zeros), text_signature = "(function, primals, directions, orders=2, unused='zeros')")]
+#[pyo3(signature = (function, primals, directions, orders = Orders { given: vec![2], for_all: true }, unused = Unused::Zeros), text_signature = "(function, primals, directions, orders=2, unused='zeros')")]
 pub fn jet<'py>(
     function: &Bound<'py, PyAny>,
     primals: &Bound<'py, PyAny>,

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::transform::level::{Level, Mode, Scope, Trace};
 
+/// The highest order: every order is a level within the one before it, and so takes its share of the stack.
+pub const MOST_ORDERS: usize = 64;
+
 /// Derivatives of order 1, 2, ... along one direction; none for an exact zero.
 pub type Series = SmallVec<[Option<Tensor>; 2]>;
 
@@ -127,7 +130,7 @@ pub(crate) fn gather(stamp: u64, inputs: &[&Tensor]) -> Option<Vec<SmallVec<[Ser
 ///
 /// # Errors
 /// Whatever the function returns; [`Error::Shape`] where a tangent does not have its input's shape,
-/// [`Error::Value`] for the order 0.
+/// [`Error::Value`] for the order 0 and one above 64.
 #[allow(clippy::type_complexity)]
 pub fn jet(
     function: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
@@ -158,8 +161,11 @@ pub fn tag_lines(
     inputs: &[Tensor],
     directions: &[(Vec<Option<Tensor>>, usize)],
 ) -> Result<Vec<Tensor>> {
-    if let Some(index) = directions.iter().position(|(_, order)| *order == 0) {
-        return Err(Error::Value(format!("jet: the order of direction {index} is 0; orders start at 1")));
+    if let Some((index, (_, order))) =
+        directions.iter().enumerate().find(|(_, (_, order))| !(1..=MOST_ORDERS).contains(order))
+    {
+        let text = format_args!("the order of direction {index} is {order}; orders go from 1 to {MOST_ORDERS}");
+        return Err(Error::value("jet", text));
     }
     let tagged = inputs.iter().enumerate().map(|(input, tensor)| {
         let mut jets = Vec::with_capacity(directions.len());
@@ -266,6 +272,8 @@ mod tests {
         );
         assert_eq!(numbers(derivatives[0][1][1].as_ref().unwrap()), [2.0]);
         assert!(derivatives[1].iter().all(|order| order[1].is_none()));
-        assert!(jet(f, &[x.clone(), x], &[(vec![None, None], 0)]).is_err());
+        for order in [0, MOST_ORDERS + 1, usize::MAX] {
+            assert!(jet(f, &[x.clone(), x.clone()], &[(vec![None, None], order)]).is_err());
+        }
     }
 }
