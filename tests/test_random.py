@@ -41,6 +41,8 @@ def test_shapes_dtypes_and_ranges():
     assert t.min() >= -1 and t.max() <= 0.5
     counts = np.bincount(np.asarray(random.categorical(KEY, lx.log(lx.asarray([[0.7, 0.3]] * 2000)))))
     assert counts[0] / 2000 == pytest.approx(0.7, abs=0.05)
+    with pytest.raises(ValueError, match="the count must not be negative, got -1"):
+        random.permutation(KEY, -1)
     with pytest.raises(TypeError, match="expected a luxon key"):
         random.uniform(0, (2,))
 

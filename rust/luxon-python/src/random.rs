@@ -217,7 +217,9 @@ fn bits(
 #[pyo3(signature = (key, x))]
 fn permutation(py: Python<'_>, key: &Bound<'_, PyAny>, x: &Bound<'_, PyAny>) -> Out<PyTensor> {
     let key = key_of(key)?;
-    if let Ok(count) = x.extract::<usize>() {
+    if let Ok(count) = x.extract::<isize>() {
+        let count = usize::try_from(count)
+            .map_err(|_| PyValueError::new_err(format!("permutation: the count must not be negative, got {count}")))?;
         return Ok(PyTensor(released(py, 20.0 * count as f64, || random::permutation(key, count))?));
     }
     let x = crate::convert::to_tensor(x)?;
