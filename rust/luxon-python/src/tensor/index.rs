@@ -32,7 +32,8 @@ fn bound(slice: &Bound<'_, PySlice>, name: &Bound<'_, pyo3::types::PyString>) ->
     }
 }
 
-fn part(entry: &Bound<'_, PyAny>) -> PyResult<Index> {
+/// One part of an index into `tensor`. Lists have no device of their own and go to the tensor's.
+fn part(entry: &Bound<'_, PyAny>, tensor: &Tensor) -> PyResult<Index> {
     let py = entry.py();
     if entry.is_exact_instance_of::<PyInt>() {
         return integer(entry).map(Index::Int);
@@ -50,14 +51,18 @@ fn part(entry: &Bound<'_, PyAny>) -> PyResult<Index> {
     if !entry.is_instance_of::<PyBool>() && entry.is_instance_of::<PyInt>() {
         return integer(entry).map(Index::Int);
     }
-    // An empty list has no dtype of its own.
-    if entry.cast::<PyList>().is_ok_and(|list| list.is_empty()) {
-        return Ok(Index::Array(Tensor::new::<i64>(&[], &[0]).map_err(raise)?));
+    let list = entry.cast::<PyList>();
+    let mut array = match &list {
+        // An empty list has no dtype of its own.
+        Ok(list) if list.is_empty() => Tensor::new::<i64>(&[], &[0]).map_err(raise)?,
+        _ => to_tensor(entry).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
+            true => refused(entry),
+            false => error,
+        })?,
+    };
+    if let (Ok(_), Some(device)) = (list, tensor.device()) {
+        array = array.to_device(device).map_err(raise)?;
     }
-    let array = to_tensor(entry).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
-        true => refused(entry),
-        false => error,
-    })?;
     match array.dtype() {
         DType::Bool => Ok(Index::Mask(array)),
         dtype if dtype.is_int() && array.rank() == 0 && entry.is_instance_of::<PyTensor>() => {
@@ -83,11 +88,11 @@ fn refused(entry: &Bound<'_, PyAny>) -> PyErr {
     ))
 }
 
-/// The core's expression for a Python index.
-fn expression(index: &Bound<'_, PyAny>) -> PyResult<Vec<Index>> {
+/// The core's expression for a Python index into `tensor`.
+fn expression(index: &Bound<'_, PyAny>, tensor: &Tensor) -> PyResult<Vec<Index>> {
     match index.cast::<PyTuple>() {
-        Ok(tuple) => tuple.iter_borrowed().map(|entry| part(&entry)).collect(),
-        Err(_) => Ok(vec![part(index)?]),
+        Ok(tuple) => tuple.iter_borrowed().map(|entry| part(&entry, tensor)).collect(),
+        Err(_) => Ok(vec![part(index, tensor)?]),
     }
 }
 
@@ -120,7 +125,7 @@ pub fn getitem(py: Python<'_>, tensor: &Tensor, index: &Bound<'_, PyAny>) -> PyR
             return tensor.window(window).map_err(raise);
         }
     }
-    let expression = expression(index)?;
+    let expression = expression(index, tensor)?;
     let gathers = expression.iter().any(|part| matches!(part, Index::Array(_) | Index::Mask(_)));
     let nanoseconds = if gathers { elements(tensor.count()) } else { 0.0 };
     released(py, nanoseconds, || tensor.index_nd(&expression)).map_err(raise)
@@ -148,7 +153,7 @@ pub struct PyAt(pub Tensor);
 #[pymethods]
 impl PyAt {
     fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<PyAtIndex> {
-        Ok(PyAtIndex { tensor: self.0.clone(), expression: expression(index)? })
+        Ok(PyAtIndex { tensor: self.0.clone(), expression: expression(index, &self.0)? })
     }
 }
 

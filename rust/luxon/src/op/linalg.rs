@@ -249,7 +249,8 @@ pub fn matrix_power(x: &Tensor, n: u64) -> Result<Tensor> {
         return Err(Error::shape("matrix_power", format_args!("the matrices of shape {} are not square", show(shape))));
     }
     if n == 0 {
-        return eye(rows, rows, 0, x.dtype())?.broadcast_to(shape);
+        let one = eye(rows, rows, 0, x.dtype())?;
+        return x.device().map_or(Ok(one.clone()), |device| one.to_device(device))?.broadcast_to(shape);
     }
     // The squares of x, of which those are multiplied whose bits n has.
     let (mut square, mut left, mut power) = (x.clone(), n, None);
