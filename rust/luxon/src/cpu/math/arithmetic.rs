@@ -76,8 +76,6 @@ pub(super) fn nextafter_f32(x: f32, y: f32) -> f32 {
     if x.is_nan() || y.is_nan() { x + y } else { moved }
 }
 
-// Both arguments are scaled by one power of two where a square would overflow or vanish.
-
 #[inline(always)]
 pub(super) fn fmod_f32(x: f32, y: f32) -> f32 {
     x % y
