@@ -369,6 +369,17 @@ def test_from_state_dicts():
         lx.io.from_torch({name: value for name, value in state.items() if name != "a.bias"}, model)
 
 
+def test_state_dicts_of_no_module():
+    """Every row and every value goes somewhere."""
+    for state in ({"a": np.ones(2), "a.b": np.ones(1)}, {"a.b": np.ones(1), "a": np.ones(2)}):
+        with pytest.raises(ValueError, match=r"a\.b lies within a|a is a value, and others"):
+            lx.io.from_torch(state, nn.Dense(3, 2))
+    for shape in ((13, 4), ()):
+        state = {"in_proj_weight": np.ones(shape), "out_proj.weight": np.ones((4, 4))}
+        with pytest.raises(ValueError, match=r"in_proj_weight has shape .* do not share evenly"):
+            lx.io.from_torch(state, nn.MultiHeadAttention(4, 2))
+
+
 def test_from_torch_reports_where_everything_came_from():
     model = nn.Chain(
         nn.WeightNorm(nn.Dense(2, 3), "weight"), nn.BatchNorm(3), lx.relu, nn.MultiHeadAttention(4, 2)

@@ -64,6 +64,10 @@ def from_torch(
         place = nest
         for parent in parents:
             place = place.setdefault(parent, {})
+            if isinstance(place, _Theirs):
+                raise ValueError(f"from_torch: {path} lies within {place.name}, which is a value itself")
+        if name in place:
+            raise ValueError(f"from_torch: {path} is a value, and others lie within it")
         place[name] = _Theirs(path, _array(value))
     ps, st, sources = _filled(abstract_parameters(model), model.initial_states(random.key(0)), nest, "")
     if report is not None:
@@ -161,7 +165,12 @@ def _translated(nest: dict[str, Any], ps: Tree) -> dict[str, Any]:
             for index, name in enumerate(("q_proj", "k_proj", "v_proj")):
                 part = new.pop(f"{name}_{kind}", None)
                 if whole is not None:
-                    size = whole.value.shape[0] // 3
+                    size, left = divmod(whole.value.shape[0] if whole.value.ndim else 1, 3)
+                    if left:
+                        raise ValueError(
+                            f"from_torch: {whole.name} has shape {tuple(whole.value.shape)}, which three projections "
+                            "do not share evenly"
+                        )
                     part = whole._replace(value=whole.value[index * size : (index + 1) * size])
                 if part is not None:
                     new[name] = {**new.get(name, {}), kind: part}
