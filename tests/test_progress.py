@@ -84,8 +84,9 @@ def test_loggers_get_numbers_under_paths() -> None:
     assert all(type(value) is float for pairs in record.values() for _, value in pairs)
     with pytest.raises(ValueError, match=r"g has shape \(2,\)"):
         log(record, 0, {"g": lx.ones(2)})
-    with pytest.raises(TypeError, match="g must be a number, got str"):
-        log(record, 0, {"g": "x"})
+    for wrong, kind in (("x", "str"), (np.complex64(1), "complex64"), (np.asarray("x"), "<U1")):
+        with pytest.raises(TypeError, match=f"g must be a number, got {kind}"):
+            log(record, 0, {"g": wrong})
 
 
 class Writer:

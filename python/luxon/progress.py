@@ -79,8 +79,9 @@ def _number(value: Any, name: str) -> float:
         raise ValueError(
             f"{name} has shape {tuple(value.shape)}, a number is needed; take its mean, for example"
         )
-    if not isinstance(value, Tensor | np.ndarray | np.generic | bool | int | float):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    kind = value.dtype.kind if isinstance(value, np.ndarray | np.generic) else "f"
+    if not isinstance(value, Tensor | np.ndarray | np.generic | bool | int | float) or kind in "cmMOSU":
+        raise TypeError(f"{name} must be a number, got {getattr(value, 'dtype', type(value).__name__)}")
     return float(value if not isinstance(value, np.ndarray) else value.item())
 
 
