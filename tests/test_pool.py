@@ -235,6 +235,12 @@ def test_errors_say_what_does_not_fit():
         functional.max_pool(x, 2.5)
 
 
+def test_more_windows_than_memory_has_room_for_are_an_error():
+    for pool in (functional.adaptive_mean_pool, functional.adaptive_lp_pool, functional.adaptive_max_pool):
+        with pytest.raises(MemoryError):
+            pool(lx.ones((1, 1, 4)), 2**45)
+
+
 def test_bits_do_not_depend_on_threads():
     x = np.random.default_rng(0).normal(size=(64, 8, 33, 30)).astype("float32")
 

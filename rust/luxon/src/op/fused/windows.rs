@@ -40,9 +40,9 @@ impl Windows {
         }
     }
 
-    /// The positions of every window without padding, where they are next to each other.
-    pub fn spans(&self) -> Option<Vec<Span>> {
-        let span = |window: usize| match self {
+    /// The positions of a window without padding, where they are next to each other.
+    fn span(&self, window: usize) -> Span {
+        match self {
             Windows::Even(axis) => {
                 let end = (window * axis.stride + axis.window).saturating_sub(axis.before);
                 Span { start: (window * axis.stride).saturating_sub(axis.before), end: end.min(axis.input) }
@@ -53,9 +53,13 @@ impl Windows {
                 let start = (window * input / output) as usize;
                 Span { start, end: ((window + 1) * input).div_ceil(output) as usize }
             }
-        };
+        }
+    }
+
+    /// The positions of every window without padding, where they are next to each other.
+    pub fn spans(&self) -> Option<Vec<Span>> {
         let dilated = matches!(self, Windows::Even(axis) if axis.dilation > 1 && axis.window > 1);
-        (!dilated).then(|| (0..self.output()).map(span).collect())
+        (!dilated).then(|| (0..self.output()).map(|window| self.span(window)).collect())
     }
 
     /// The positions of the taps of every window, as many for each: those on padding are those of the first
@@ -80,14 +84,13 @@ impl Windows {
         }
     }
 
-    /// The matrix that takes the mean (or the sum) of every window.
+    /// The matrix that takes the mean (or the sum) of every window, whose positions are next to each other.
     ///
     /// # Errors
     /// [`Error::Memory`](crate::Error::Memory) for a matrix that is too large.
     pub fn averages(&self, with_padding: bool, mean: bool) -> Result<Matrix> {
-        let spans = self.spans().unwrap_or_default();
         let row = |window: usize| {
-            let span = spans[window];
+            let span = self.span(window);
             let divisor = match self {
                 Windows::Even(axis) => axis.divisor(window, with_padding),
                 Windows::Adaptive { .. } => span.end - span.start,
@@ -95,7 +98,14 @@ impl Windows {
             let weight = if mean { 1.0 / divisor as f64 } else { 1.0 };
             (span.start..span.end).map(move |position| (position, weight))
         };
-        let terms = spans.iter().map(|span| span.end - span.start).fold(0usize, usize::saturating_add);
-        Matrix::new(self.input(), spans.len(), terms, row)
+        let terms = match self {
+            Windows::Even(_) => {
+                let terms = (0..self.output()).map(|window| self.span(window)).map(|span| span.end - span.start);
+                terms.fold(0usize, usize::saturating_add)
+            }
+            // Neighbours share one position at most.
+            Windows::Adaptive { input, output } => input.saturating_add(*output),
+        };
+        Matrix::new(self.input(), self.output(), terms, row)
     }
 }
