@@ -16,11 +16,10 @@ use std::ptr::NonNull;
 use super::lanes::Avx512;
 use super::lanes::Simd;
 use super::real::Real;
+#[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+use super::isa::Isa;
 #[cfg(not(target_feature = "avx512vl"))]
-use super::{
-    isa::{Isa, isa},
-    lanes::Portable,
-};
+use super::{isa::isa, lanes::Portable};
 use crate::error::{Error, Result};
 use crate::runtime::memory;
 use crate::runtime::threads::parallel;

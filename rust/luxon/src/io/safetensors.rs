@@ -65,7 +65,11 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], metadata: &Metadata) -> 
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let (text, values) = prepare(tensors, metadata)?;
     let (file, partial) = temporary(&target).map_err(refused)?;
-    let written = fill(BufWriter::new(&file), &text, &values)
+    // A file that others may not read stays so; a new one is as the system makes them.
+    let permissions = fs::metadata(&target).map(|known| known.permissions()).ok();
+    let written = permissions
+        .map_or(Ok(()), |permissions| file.set_permissions(permissions))
+        .and_then(|()| fill(BufWriter::new(&file), &text, &values))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&partial, &target))
         .and_then(|()| sync_folder(&target));

@@ -106,12 +106,12 @@ impl Pool {
 
     /// How the kernels go over the windows.
     fn way(&self) -> Result<Way> {
-        let spans = || Some([self.axes[0].spans()?, self.axes[1].spans()?, self.axes[2].spans()?]);
         if let Some(axes) = self.runs() {
             return Ok(Way::Runs(axes));
         }
-        if let Some(spans) = spans() {
-            return Ok(Way::Spans(spans));
+        let [a, b, c] = &self.axes;
+        if let (Some(a), Some(b), Some(c)) = (a.spans()?, b.spans()?, c.spans()?) {
+            return Ok(Way::Spans([a, b, c]));
         }
         self.even().filter(fits).map(Way::Runs).ok_or_else(|| padding_alone(self.name()))
     }

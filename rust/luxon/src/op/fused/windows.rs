@@ -6,7 +6,7 @@
 use super::resample::Matrix;
 pub use crate::cpu::pool::Axis;
 use crate::cpu::pool::Span;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Windows along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,17 @@ impl Windows {
     }
 
     /// The positions of every window without padding, where they are next to each other.
-    pub fn spans(&self) -> Option<Vec<Span>> {
-        let dilated = matches!(self, Windows::Even(axis) if axis.dilation > 1 && axis.window > 1);
-        (!dilated).then(|| (0..self.output()).map(|window| self.span(window)).collect())
+    ///
+    /// # Errors
+    /// [`Error::Memory`] for more windows than memory has room for.
+    pub fn spans(&self) -> Result<Option<Vec<Span>>> {
+        if matches!(self, Windows::Even(axis) if axis.dilation > 1 && axis.window > 1) {
+            return Ok(None);
+        }
+        let (mut spans, count) = (Vec::new(), self.output());
+        spans.try_reserve_exact(count).map_err(|_| Error::Memory(count.saturating_mul(size_of::<Span>())))?;
+        spans.extend((0..count).map(|window| self.span(window)));
+        Ok(Some(spans))
     }
 
     /// The positions of the taps of every window, as many for each: those on padding are those of the first
@@ -75,11 +83,11 @@ impl Windows {
                 })
                 .collect(),
             Windows::Adaptive { .. } => {
-                let spans = self.spans().unwrap_or_default();
-                let most = spans.iter().map(|span| span.end - span.start).max().unwrap_or(0);
+                let spans = || (0..self.output()).map(|window| self.span(window));
+                let most = spans().map(|span| span.end - span.start).max().unwrap_or(0);
                 let at =
                     |span: &Span, tap: usize| if span.start + tap < span.end { span.start + tap } else { span.start };
-                spans.iter().map(|span| (0..most).map(|tap| at(span, tap)).collect()).collect()
+                spans().map(|span| (0..most).map(|tap| at(&span, tap)).collect()).collect()
             }
         }
     }
@@ -87,7 +95,7 @@ impl Windows {
     /// The matrix that takes the mean (or the sum) of every window, whose positions are next to each other.
     ///
     /// # Errors
-    /// [`Error::Memory`](crate::Error::Memory) for a matrix that is too large.
+    /// [`Error::Memory`] for a matrix that is too large.
     pub fn averages(&self, with_padding: bool, mean: bool) -> Result<Matrix> {
         let row = |window: usize| {
             let span = self.span(window);
