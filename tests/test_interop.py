@@ -259,7 +259,7 @@ def test_dlpack_round_trip(dtype, shape):
     a = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
     assert lx.from_dlpack(a).tolist() == a.tolist()
     x = lx.asarray(a)
-    assert lx.from_dlpack(x) is not None
+    assert lx.from_dlpack(x).tolist() == lx.from_dlpack(x, copy=True).tolist() == a.tolist()
     np.testing.assert_array_equal(np.from_dlpack(x), a)
     assert x.__dlpack_device__() == (1, 0)
 
@@ -320,8 +320,8 @@ def test_a_capsule_is_used_once():
     for wrong in (None, 5, object()):
         with pytest.raises(TypeError, match="capsule"):
             lx.from_dlpack(Producer(wrong))
-    with pytest.raises(BufferError, match="device type 2"):
-        lx.from_dlpack(Producer(lx.arange(3).__dlpack__(), (2, 0)))
+    with pytest.raises(BufferError, match="device type 4"):
+        lx.from_dlpack(Producer(lx.arange(3).__dlpack__(), (4, 0)))
     with pytest.raises((TypeError, AttributeError)):
         lx.from_dlpack(object())
 

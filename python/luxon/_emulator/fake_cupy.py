@@ -16,6 +16,7 @@ import collections
 import ctypes
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ _streams: dict[int, Stream] = {}
 #: Freed blocks, poisoned, kept from the host's allocator for a while so that a late write finds only them.
 _freed: collections.deque[np.ndarray[Any, Any]] = collections.deque(maxlen=256)
 _current: list[Stream] = []
+_blocks: weakref.WeakSet[Memory] = weakref.WeakSet()
 
 
 class CUDARuntimeError(RuntimeError):
@@ -100,6 +102,11 @@ class Stream:
         return graph
 
 
+def current_stream() -> Stream:
+    """The stream of the innermost `with`, else the default one."""
+    return _current[-1] if _current else _streams[0]
+
+
 def anything_captured() -> bool:
     return any(stream.captured is not None for stream in _streams.values())
 
@@ -113,13 +120,14 @@ class Memory:
         self._block = np.full(size + 256, POISON, np.uint8)
         self.ptr = -(-self._block.ctypes.data // 256) * 256
         self.size = size
+        self._stream = current_stream()
+        _blocks.add(self)
 
     def __del__(self) -> None:
-        block = self._block
+        block, stream = self._block, self._stream
         _freed.append(block)
-        # In order with the work that still uses the block.
-        stream = _current[-1] if _current else next(iter(_streams.values()), None)
-        if stream is not None and stream.pending:
+        # In order with the work of the stream for which it was allocated, and of no other.
+        if stream.pending:
             stream.pending.append(lambda: block.fill(POISON))
         else:
             block.fill(POISON)
@@ -380,4 +388,6 @@ def install() -> None:
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         device=types.SimpleNamespace(get_cublas_handle=lambda: 1),
     )
-    _module("cupy", __version__="emulated", is_fake=True, cuda=cuda, RawModule=RawModule)
+    from . import fake_arrays
+
+    fake_arrays.install(_module("cupy", __version__="emulated", is_fake=True, cuda=cuda, RawModule=RawModule))

@@ -5,6 +5,8 @@
 
 use std::ffi::{CStr, c_int, c_void};
 
+use luxon::cuda::copy::Elements;
+use luxon::cuda::{Place, Plan};
 use luxon::layout::{Layout, Strides, contiguous_strides};
 use luxon::{DType, Scalar, Shape, Tensor, Value};
 use pyo3::exceptions::PyBufferError;
@@ -84,6 +86,16 @@ pub unsafe fn from_pointer(
     pointer: *const u8,
     owner: Box<dyn std::any::Any + Send + Sync>,
 ) -> Tensor {
+    let size = dtype.size();
+    let (below, above) = span(&shape, &strides);
+    let layout = Layout { shape, strides, offset: below };
+    let start = pointer.wrapping_sub(below * size);
+    // SAFETY: the layout touches exactly the bytes from the lowest to the highest element.
+    unsafe { Tensor::from_foreign(dtype, layout, start, (below + above + 1) * size, owner) }
+}
+
+/// How many elements lie below and above that of index (0, ..., 0), from the lowest to the highest.
+pub fn span(shape: &Shape, strides: &Strides) -> (usize, usize) {
     let (mut below, mut above) = (0isize, 0isize);
     if !shape.contains(&0) {
         for (&size, &stride) in shape.iter().zip(strides.iter()) {
@@ -91,17 +103,20 @@ pub unsafe fn from_pointer(
             if reach < 0 { below = below.wrapping_sub(reach) } else { above = above.wrapping_add(reach) }
         }
     }
-    let size = dtype.size();
-    let layout = Layout { shape, strides, offset: below as usize };
-    let start = pointer.wrapping_sub(below as usize * size);
-    let bytes = (below as usize + above as usize + 1) * size;
-    // SAFETY: the layout touches exactly the bytes from the lowest to the highest element.
-    unsafe { Tensor::from_foreign(dtype, layout, start, bytes, owner) }
+    (below as usize, above as usize)
 }
 
-/// A contiguous copy of the elements in memory of the core's own.
+/// A contiguous copy of the elements in memory of the core's own, on the tensor's device.
 pub fn copied(py: Python<'_>, tensor: &Tensor) -> luxon::Result<Tensor> {
     let source = tensor.value();
+    if let Some(device) = source.device() {
+        let target = Value::empty_on(device, source.dtype(), source.shape())?;
+        let mut plan = Plan::new();
+        let to = Elements::dense(Place::output(0), source.dtype(), source.shape());
+        plan.copy(source.shape(), &Elements::input(&[source], 0), &to)?;
+        device.execute(&plan, &[source], &[&target])?;
+        return Ok(target.into());
+    }
     let mut target = Value::empty(source.dtype(), source.shape())?;
     let size = source.dtype().size();
     let strides = contiguous_strides(source.shape());

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
 
+use crate::cuda::exchange;
 use crate::error::raise;
 use crate::tensor::PyTensor;
 use crate::{dlpack, dtype, memory};
@@ -171,8 +172,10 @@ pub fn from_foreign(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         return Err(refuse());
     }
     if object.hasattr(intern!(py, "__dlpack__"))? {
-        let shared = dlpack::import(object, None, None)?;
-        return if shared.is_constant { Ok(shared.tensor) } else { memory::copied(py, &shared.tensor).map_err(raise) };
+        return dlpack::import(object, None)?.into_constant(py);
+    }
+    if object.hasattr(intern!(py, "__cuda_array_interface__"))? {
+        return dlpack::import(&exchange::view(object)?, None)?.into_constant(py);
     }
     let array = py.import("numpy")?.call_method1("asarray", (object,))?;
     let kind: String = array.getattr(intern!(py, "dtype"))?.getattr(intern!(py, "kind"))?.extract()?;
@@ -186,7 +189,10 @@ pub fn from_foreign(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 pub fn shared(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let py = object.py();
     if object.hasattr(intern!(py, "__dlpack__"))? {
-        return Ok(dlpack::import(object, None, Some(false))?.tensor);
+        return Ok(dlpack::import(object, Some(false))?.tensor);
+    }
+    if object.hasattr(intern!(py, "__cuda_array_interface__"))? {
+        return Ok(dlpack::import(&exchange::view(object)?, Some(false))?.tensor);
     }
     from_array(&py.import("numpy")?.call_method1("asarray", (object,))?, None, Some(false))
 }

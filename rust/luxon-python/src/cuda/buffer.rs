@@ -54,33 +54,58 @@ impl Pool {
     }
 }
 
+/// What keeps the memory of a buffer.
+enum Held {
+    /// A block of the device's own.
+    Block(Block),
+    /// Memory of somebody else, whose owner waits for what the device still does with it.
+    Foreign(Box<dyn Any + Send + Sync>),
+}
+
 /// The memory of a tensor.
 pub struct CudaBuffer {
     /// The device, as tensors know it.
     device: Arc<dyn Device>,
     /// The same device.
     cuda: Arc<Cuda>,
+    address: u64,
     /// None only while it is dropped.
-    block: Option<Block>,
+    held: Option<Held>,
     bytes: usize,
 }
 
 impl CudaBuffer {
     /// A buffer over a block of the device.
     pub fn new(cuda: Arc<Cuda>, block: Block, bytes: usize) -> CudaBuffer {
-        CudaBuffer { device: Arc::clone(&cuda) as Arc<dyn Device>, cuda, block: Some(block), bytes }
+        CudaBuffer::over(cuda, block.address, Held::Block(block), bytes)
+    }
+
+    /// A buffer over memory that stays as it is until `owner` is dropped.
+    pub fn foreign(cuda: Arc<Cuda>, address: u64, bytes: usize, owner: Box<dyn Any + Send + Sync>) -> CudaBuffer {
+        CudaBuffer::over(cuda, address, Held::Foreign(owner), bytes)
+    }
+
+    fn over(cuda: Arc<Cuda>, address: u64, held: Held, bytes: usize) -> CudaBuffer {
+        CudaBuffer { device: Arc::clone(&cuda) as Arc<dyn Device>, cuda, address, held: Some(held), bytes }
     }
 
     /// The first byte.
     pub fn address(&self) -> u64 {
-        self.block.as_ref().map_or(0, |block| block.address)
+        self.address
+    }
+
+    /// The device.
+    pub fn cuda(&self) -> &Arc<Cuda> {
+        &self.cuda
     }
 }
 
 impl Drop for CudaBuffer {
     fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.cuda.recycle(block);
+        match self.held.take() {
+            Some(Held::Block(block)) => self.cuda.recycle(block),
+            Some(Held::Foreign(owner)) => self.cuda.retire(owner),
+            None => (),
         }
     }
 }
@@ -99,7 +124,12 @@ impl DeviceBuffer for CudaBuffer {
     }
 }
 
+/// A buffer of this kind; none for another kind of device.
+pub fn own(buffer: &dyn DeviceBuffer) -> Option<&CudaBuffer> {
+    buffer.as_any().downcast_ref()
+}
+
 /// The address of a buffer's first byte; none for another kind of device.
 pub fn address(buffer: &dyn DeviceBuffer) -> Option<u64> {
-    buffer.as_any().downcast_ref::<CudaBuffer>().map(CudaBuffer::address)
+    own(buffer).map(CudaBuffer::address)
 }

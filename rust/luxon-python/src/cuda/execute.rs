@@ -10,6 +10,7 @@ use luxon::device::{Device, DeviceBuffer};
 use luxon::{Error, Value};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 use smallvec::SmallVec;
 
@@ -26,6 +27,8 @@ pub struct Cuda {
     pool: Pool,
     /// Handles of compiled kernels. A source is kept with its handles, so that its address names it.
     functions: Mutex<HashMap<(usize, &'static str), (Arc<Source>, u64)>>,
+    /// What is arranged with other libraries, from the first of them on.
+    pub(super) exchange: PyOnceLock<Py<PyAny>>,
 }
 
 /// The memory of a plan while it runs.
@@ -59,7 +62,12 @@ impl Cuda {
     pub fn new(name: String, table: &Bound<'_, PyAny>) -> PyResult<Cuda> {
         let keeps = table.getattr("keeps_blocks")?.extract()?;
         let table = table.clone().unbind();
-        Ok(Cuda { name, table, keeps, pool: Pool::default(), functions: Mutex::default() })
+        Ok(Cuda { name, table, keeps, pool: Pool::default(), functions: Mutex::default(), exchange: PyOnceLock::new() })
+    }
+
+    /// The table.
+    pub(super) fn table(&self) -> &Py<PyAny> {
+        &self.table
     }
 
     /// A block of at least `bytes` bytes.
@@ -73,7 +81,8 @@ impl Cuda {
                 self.table.bind(py).call_method1(intern!(py, "allocate"), (class,))?.extract()
             };
             let made = ask().or_else(|error| {
-                // What is kept free may be what is missing.
+                // What is kept free may be what is missing, and what waits to be given back.
+                self.settle(py)?;
                 let kept = self.pool.drain();
                 if kept.is_empty() {
                     return Err(error);
@@ -191,7 +200,8 @@ impl Device for Cuda {
         let from = own(source)? + start as u64;
         Python::attach(|py| {
             let arguments = (destination.as_mut_ptr() as usize, from, destination.len());
-            self.table.bind(py).call_method1(intern!(py, "download"), arguments).map(|_| ()).map_err(carry)
+            self.table.bind(py).call_method1(intern!(py, "download"), arguments).map_err(carry)?;
+            self.settle(py).map_err(carry)
         })
     }
 
@@ -211,6 +221,9 @@ impl Device for Cuda {
     }
 
     fn synchronize(&self) -> Result<(), Error> {
-        Python::attach(|py| self.table.bind(py).call_method0(intern!(py, "synchronize")).map(|_| ()).map_err(carry))
+        Python::attach(|py| {
+            self.table.bind(py).call_method0(intern!(py, "synchronize")).map_err(carry)?;
+            self.settle(py).map_err(carry)
+        })
     }
 }

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use crate::error::{carry, raise};
 
 mod buffer;
+pub mod exchange;
 mod execute;
 
 use execute::Cuda;
@@ -31,17 +32,22 @@ fn parse(name: &str) -> Option<(&str, usize)> {
 
 /// The device of a name such as `cuda:0`, opened at its first use; none where no CUDA device is called so.
 pub fn find(py: Python<'_>, name: &str) -> PyResult<Option<Arc<dyn Device>>> {
-    static OPEN: Mutex<Option<HashMap<String, Arc<dyn Device>>>> = Mutex::new(None);
     let Some((kind, index)) = parse(name) else { return Ok(None) };
+    Ok(Some(opened(py, kind, index)?))
+}
+
+/// The device of a kind and a number.
+fn opened(py: Python<'_>, kind: &str, index: usize) -> PyResult<Arc<Cuda>> {
+    static OPEN: Mutex<Option<HashMap<String, Arc<Cuda>>>> = Mutex::new(None);
     let name = format!("{kind}:{index}");
     let known = || OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = known().get_or_insert_default().get(&name) {
-        return Ok(Some(Arc::clone(device)));
+        return Ok(Arc::clone(device));
     }
     // Opening runs Python code, which may let other threads in: the first to finish is kept.
     let table = py.import("luxon._cupy")?.call_method1("open", (kind, index))?;
-    let device: Arc<dyn Device> = Arc::new(Cuda::new(name.clone(), &table)?);
-    Ok(Some(Arc::clone(known().get_or_insert_default().entry(name).or_insert(device))))
+    let device = Arc::new(Cuda::new(name.clone(), &table)?);
+    Ok(Arc::clone(known().get_or_insert_default().entry(name).or_insert(device)))
 }
 
 /// Waits for everything that the device was asked to do.

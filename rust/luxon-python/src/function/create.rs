@@ -1,5 +1,7 @@
 //! Functions that make tensors.
 
+use std::sync::Arc;
+
 use luxon::{DType, Error, Indexing, Scalar, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -49,7 +51,10 @@ fn asarray(
     } else if copy != Some(false) && is_list(obj) {
         from_nested(obj, wanted)?
     } else {
-        if copy == Some(false) && !obj.hasattr("__dlpack__")? && !obj.hasattr("__array__")? {
+        let has_memory = || -> PyResult<bool> {
+            Ok(obj.hasattr("__dlpack__")? || obj.hasattr("__cuda_array_interface__")? || obj.hasattr("__array__")?)
+        };
+        if copy == Some(false) && !has_memory()? {
             return Err(no_copy("asarray: a Python object has no memory to share"));
         }
         let tensor = if copy == Some(false) { numpy::shared(obj)? } else { to_tensor(obj)? };
@@ -68,20 +73,33 @@ fn no_copy(text: &'static str) -> Failure {
 
 /// The same tensor in memory of its own; differentiation sees through it.
 pub fn duplicate(py: Python<'_>, tensor: &Tensor) -> luxon::Result<Tensor> {
-    if tensor.is_tracked() || !tensor.value().is_host() {
+    if tensor.is_tracked() || tensor.value().is_abstract() {
         return Ok(tensor.clone());
     }
     memory::copied(py, tensor)
 }
 
-/// A tensor that shares the memory of an object with `__dlpack__`.
+/// A tensor that shares the memory of an object with `__dlpack__`, on the host or on a CUDA device.
 ///
-/// With `copy=None` the memory is shared wherever possible: nobody may write to it afterwards.
+/// With `copy=None` the memory is shared wherever possible: nobody may write to it afterwards. On another `device`
+/// than the object's it is always a copy.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, device=None, copy=None))]
 fn from_dlpack(x: &Bound<'_, PyAny>, device: Option<DeviceArg>, copy: Option<bool>) -> Out<PyTensor> {
-    let tensor = dlpack::import(x, None, copy)?.tensor;
-    Ok(moved(tensor, device)?.into())
+    let Some(device) = device else { return Ok(dlpack::import(x, copy)?.tensor.into()) };
+    let shared = dlpack::import(x, copy.filter(|copy| !copy))?;
+    let stays = match (shared.tensor.value().device(), &device.0.0) {
+        (None, None) => true,
+        (Some(own), Some(wanted)) => Arc::ptr_eq(own, wanted),
+        _ => false,
+    };
+    Ok(match (stays, copy) {
+        (true, Some(true)) if x.is_instance_of::<PyTensor>() => duplicate(x.py(), &shared.tensor)?.into(),
+        (true, Some(true)) => shared.into_constant(x.py())?.into(),
+        (true, _) => shared.tensor.into(),
+        (false, Some(false)) => return Err(no_copy("from_dlpack: another device is reached by a copy only")),
+        (false, _) => moved(shared.tensor, Some(device))?.into(),
+    })
 }
 
 /// One value in a shape.

@@ -6,10 +6,11 @@
 use std::ffi::c_int;
 
 use luxon::Tensor;
-use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi::Py_buffer;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::PyTensor;
 use crate::error::raise;
@@ -86,6 +87,14 @@ impl PyTensor {
         numpy::to_array(slf)
     }
 
+    /// The memory of a tensor on a CUDA device, read-only, with the stream on which it is written.
+    #[getter]
+    fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let interface = crate::cuda::exchange::interface(py, &self.0)?;
+        self.untracked("__cuda_array_interface__")?;
+        Ok(interface)
+    }
+
     /// The DLPack device: (type, id).
     fn __dlpack_device__(&self) -> PyResult<(i32, i32)> {
         dlpack::device_of(&self.0)
@@ -101,11 +110,8 @@ impl PyTensor {
         dl_device: Option<(i32, i32)>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if stream.is_some() {
-            return Err(PyTypeError::new_err("a tensor on the CPU has no stream"));
-        }
         let tensor = self.untracked("DLPack").map_err(|error| PyBufferError::new_err(error.value(py).to_string()))?;
-        dlpack::export(py, tensor, max_version, dl_device, copy)
+        dlpack::export(py, tensor, stream.as_ref(), max_version, dl_device, copy)
     }
 
     /// The module of the Python array API that tensors follow.
