@@ -89,6 +89,16 @@ refused(ValueError, "bool", lx.from_dlpack, cupy.array([True]), copy=False)
     )
 
 
+def test_the_trials_of_the_check_pass():
+    program(
+        """
+from luxon.cuda._sharing import trials
+names = [name for name, trial in trials(device, True) if trial()]
+assert len(names) == 16, names
+"""
+    )
+
+
 def test_devices_and_copies():
     program(
         """

@@ -2,8 +2,9 @@
 
 Writes what it finds as it goes, so that a run that is cut short leaves what it had: `DIR/check.json` for programs and
 `DIR/check.md` for people. It says which versions are there and what the device reaches; compares every operation
-with float64 on the CPU; trains networks on both and compares the losses; runs the kernels under compute-sanitizer
-where that is installed; and times operations and training steps, beside PyTorch and JAX where they are.
+with float64 on the CPU; shares memory with CuPy and PyTorch; trains networks on both and compares the losses; runs
+the kernels under compute-sanitizer where that is installed; and times operations and training steps, beside PyTorch
+and JAX where they are.
 
 With `--fake` everything runs on emulated kernels under a stand-in for CuPy, at small sizes: that tries this program
 and luxon's plans out, and says nothing of a GPU.
@@ -30,6 +31,7 @@ from luxon import functional, losses
 
 from . import _rivals
 from ._cases import FAMILIES, Case
+from ._sharing import trials
 from ._training import TASKS, Trainer
 
 # Largest errors, in parts of the largest element of the answer.
@@ -244,6 +246,17 @@ def training(report: Report, device: lx.Device, seed: int) -> None:
         report.add("training", network=task.name, steps=steps, **entry)
 
 
+def sharing(report: Report, device: lx.Device) -> None:
+    """Memory that is shared with other libraries."""
+    for name, trial in trials(device, report.fake):
+        if report.out_of_time("sharing"):
+            return
+        try:
+            report.add("sharing", what=name, ok=trial())
+        except Exception as problem:
+            report.add("sharing", what=name, ok=False, problem=repr(problem)[:300])
+
+
 def sanitizer(report: Report) -> None:
     """The kernels under compute-sanitizer, in a process of their own."""
     tool = shutil.which("compute-sanitizer")
@@ -366,6 +379,7 @@ def main(arguments: list[str] | None = None) -> int:
         ceilings(report, device, wait_for_everything)
     operations(report, device, seed)
     if not given.only_operations:
+        sharing(report, device)
         training(report, device, seed)
         rates(report, device, wait_for_everything)
         times(report, device, wait_for_everything)
