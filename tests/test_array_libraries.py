@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import warnings
 
 import numpy as np
@@ -83,24 +84,115 @@ def test_array_api_compat():
         compat.array_namespace(x, A)
 
 
-def test_array_api_extra():
+V = np.array([0.3, -1.2, 2.5, 0.7, -0.4])
+
+EXTRA = {
+    "angle": (lambda e, x: e.angle(x), V),
+    "apply_where": (lambda e, x: e.apply_where(x > 0, x, lambda x: x**0.5, fill_value=-1.0), A),
+    "apply_where of two": (lambda e, x: e.apply_where(x > 0, x, lambda x: x**0.5, lambda x: x * x), A),
+    "apply_where of several": (
+        lambda e, x, y: e.apply_where(x > y, (x, y), lambda x, y: (x - y) ** 0.5, fill_value=0.0),
+        A[0],
+        A[1],
+    ),
+    "partition": (lambda e, x: e.partition(x, 3, axis=-1)[..., 3], A),
+    "atleast_nd": (lambda e, x: e.atleast_nd(x, ndim=5), A),
+    "cov": (lambda e, x: e.cov(x), B),
+    "cov, weighted": (lambda e, x, w: e.cov(x, aweights=w * w), B, V),
+    "create_diagonal": (lambda e, x: e.create_diagonal(x), V),
+    "create_diagonal, above": (lambda e, x: e.create_diagonal(x, offset=2), B),
+    "create_diagonal, below": (lambda e, x: e.create_diagonal(x, offset=-1), B),
+    "deg2rad": (lambda e, x: e.deg2rad(x), A),
+    "kron": (lambda e, x, y: e.kron(x, y), A[0], B[:2]),
+    "nan_to_num": (lambda e, x: e.nan_to_num(x), A),
+    "nanmax": (lambda e, x: e.nanmax(x, axis=1), A),
+    "nanmean": (lambda e, x: e.nanmean(x, axis=0), A),
+    "nanmin": (lambda e, x: e.nanmin(x), A),
+    "nansum": (lambda e, x: e.nansum(x, axis=(0, 2)), A),
+    "pad": (lambda e, x: e.pad(x, 2), A),
+    "pad, uneven": (lambda e, x: e.pad(x, [(0, 1), (2, 0), (1, 3)], constant_values=4.0), A),
+    "rad2deg": (lambda e, x: e.rad2deg(x), A),
+    "sinc": (lambda e, x: e.sinc(x), A),
+    "at set": (lambda e, x, y: e.at(x)[1:3, ::-2].set(y), B, A[0, :2, :3]),
+    "at set a number": (lambda e, x: e.at(x, 0).set(2.0), B),
+    "at set by a mask": (lambda e, x, y: e.at(x)[x > 0].set(y[: int((B > 0).sum())]), B, np.arange(20.0)),
+    "at add": (lambda e, x, y: e.at(x)[..., 1].add(y), B, V[:4]),
+    "at subtract": (lambda e, x, y: e.at(x)[1].subtract(y), B, V),
+    "at multiply": (lambda e, x, y: e.at(x)[:, 2].multiply(y), B, V[:4]),
+    "at divide": (lambda e, x, y: e.at(x)[1].divide(y), B, V),
+    "at power": (lambda e, x: e.at(x)[1].power(2.0), B),
+    "at min": (lambda e, x, y: e.at(x)[1].min(y), B, V),
+    "at max": (lambda e, x, y: e.at(x)[1].max(y), B, V),
+    "at, a copy asked for": (lambda e, x: e.at(x, (0, 1)).set(0.5, copy=True), B),
+}
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_array_api_extra(name):
     xpx = pytest.importorskip("array_api_extra")
-    check(lambda o, x: xpx.atleast_nd(x, ndim=5), None, None, A)
-    check(lambda o, x, y: xpx.kron(x, y), None, None, A[0], B[:2])
-    check(lambda o, x: xpx.sinc(x), None, None, A)
-    check(lambda o, x: xpx.cov(x), None, None, B)
-    check(lambda o, x: xpx.nan_to_num(x), None, None, A)
-    assert int(xpx.nunique(lx.asarray([1, 2, 1]))) == 2
-    assert xpx.one_hot(lx.asarray([1, 0]), 2).tolist() == [[0.0, 1.0], [1.0, 0.0]]
-    assert xpx.setdiff1d(lx.asarray([1, 2, 3]), lx.asarray([2])).tolist() == [1, 3]
-    # What assigns to elements, JAX's arrays excepted, does not go with tensors, which never change.
-    for assigning in (
-        lambda x: xpx.at(x)[0].set(1.0),
-        lambda x: xpx.pad(x, 1),
-        lambda x: xpx.apply_where(x > 0, x, lx.log, fill_value=0.0),
+    function, *arrays = EXTRA[name]
+    # The original is used for nothing else: for NumPy's arrays `at` writes into it.
+    check(lambda kind, *xs: function(xpx, *(x.copy() if kind is np else x for x in xs)), lx, np, *arrays)
+
+
+def test_array_api_extra_of_indices_and_sets():
+    xpx = pytest.importorskip("array_api_extra")
+    np.testing.assert_array_equal(
+        np.sort(xpx.argpartition(lx.asarray(V), 2)[:3].numpy()), np.sort(np.argpartition(V, 2)[:3])
+    )
+    a, b = np.array([[1, 2, 1], [5, 3, 2]]), np.array([2, 4, 1])
+    x, y = lx.asarray(a), lx.asarray(b)
+    for ours, theirs in (
+        (xpx.isin(x, y), np.isin(a, b)),
+        (xpx.isin(x, y, invert=True), np.isin(a, b, invert=True)),
+        (xpx.setdiff1d(x, y), np.setdiff1d(a, b)),
+        (xpx.union1d(x, y), np.union1d(a, b)),
+        (xpx.nunique(x), 4),
+        (xpx.one_hot(y, 6), np.eye(6)[b]),
+        (xpx.isclose(lx.asarray(V), lx.asarray(V + 1e-9)), np.isclose(V, V + 1e-9)),
+        (xpx.isclose(x, 2), a == 2),
+        (xpx.searchsorted(lx.asarray(np.sort(V)), lx.asarray(V)), np.searchsorted(np.sort(V), V)),
+        (xpx.at(x)[:, 1].add(7), a + [0, 7, 0]),
+        (xpx.lazy_apply(np.cumsum, lx.asarray(V), as_numpy=True), np.cumsum(V)),
     ):
-        with pytest.raises(TypeError, match=r"use y = x\.at\[index\]\.set"):
-            assigning(lx.asarray(A))
+        assert isinstance(ours, lx.Tensor)
+        np.testing.assert_allclose(np.asarray(ours), theirs)
+    for ours, theirs in (
+        (xpx.diag_indices(3, xp=lx), np.diag_indices(3)),
+        (xpx.tril_indices(4, xp=lx), np.tril_indices(4)),
+        (xpx.triu_indices(4, m=5, offset=1, xp=lx), np.triu_indices(4, m=5, k=1)),
+        (xpx.unravel_index(lx.asarray([5, 7]), (2, 3, 2)), np.unravel_index([5, 7], (2, 3, 2))),
+    ):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(np.asarray(one), other)
+    assert xpx.default_dtype(lx) == lx.float32
+
+
+def test_array_api_extra_says_what_a_tensor_cannot():
+    xpx = pytest.importorskip("array_api_extra")
+    x = lx.ones(3)
+    with pytest.raises(ValueError, match="never changes"):
+        xpx.at(x)[0].set(2.0, copy=False)
+    with pytest.raises(ValueError, match="Index has not been set"):
+        xpx.at(x).set(2.0)
+    with pytest.raises(ValueError, match="Index has already been set"):
+        xpx.at(x)[0][1]
+    with pytest.raises(TypeError, match="float"):
+        xpx.at(lx.asarray([1, 2]))[0].divide(4.0)
+    assert isinstance(xpx.at(x), xpx.at) and type(xpx.at(np.ones(3))) is xpx.at
+    a = np.ones(3)
+    assert xpx.at(a)[0].set(5.0) is a and a[0] == 5.0
+    assert x.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["scipy._lib.array_api_extra", "sklearn.externals.array_api_extra"])
+def test_array_api_extra_as_others_carry_it(name):
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        pytest.skip(f"this version has no {name}")
+    assert module.at(lx.zeros(3))[1].set(2.0).tolist() == [0.0, 2.0, 0.0]
+    assert module.pad(lx.ones(2), 1).tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 NAMES = ["bool", "uint8", "int32", "int64", "float16", "bfloat16", "float32", "float64"]

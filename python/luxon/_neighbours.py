@@ -1,9 +1,10 @@
 """Makes trees and tensors known to libraries that keep a registry, without importing any of them.
 
 JAX, optree and PyTorch take a class that is not in their registry of trees for a leaf; einops refuses a tensor that
-it does not know; treescope asks only methods written in Python. So each is told as soon as it is there: now, where
-it was imported before luxon, else right after its import. For that a finder stands first among `sys.meta_path`; it
-knows the names below, lets the other finders find them, and goes when nothing is left to wait for.
+it does not know; treescope asks only methods written in Python; array-api-extra knows by name whose arrays never
+change. So each is told as soon as it is there: now, where it was imported before luxon, else right after its import.
+For that a finder stands first among `sys.meta_path`; it knows the names below, lets the other finders find them, and
+goes when nothing is left to wait for.
 
 To the registries of trees a Tree is one node whose children are its leaves, a tied one once, as `tree.leaves` gives them: what a
 function makes of a tied leaf is at all its places again, and nothing sums a gradient twice.
@@ -12,6 +13,7 @@ function makes of a tied leaf is at all its places again, and nothing sums a gra
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -105,6 +107,44 @@ def _einops(module: ModuleType) -> None:
     _KEPT.append(Backend)
 
 
+def _array_api_extra(module: ModuleType) -> None:
+    """`array_api_extra.at` of a tensor makes new tensors, as it does for JAX's arrays, which never change either."""
+    at: Any = module.at
+
+    class TensorAt(at):  # type: ignore[misc]
+        def __init__(self, x: Tensor, /, *index: Any) -> None:
+            super().__init__(x, *index)
+            self._tensor, self._index = x, index
+
+        def __getitem__(self, index: Any, /) -> Any:
+            if self._index:
+                raise ValueError("Index has already been set")
+            return TensorAt(self._tensor, index)
+
+    def update(method: str, new: Callable[[Any, Any], Any] | None) -> Callable[..., Tensor]:
+        def apply(self: Any, y: Any, /, copy: bool | None = None, xp: Any = None) -> Tensor:
+            if not self._index:
+                raise ValueError("Index has not been set: at(x, index) or at(x)[index]")
+            if copy is False:
+                raise ValueError("a tensor never changes: copy must not be False")
+            place = self._tensor.at[self._index[0]]
+            result: Tensor = getattr(place, method)(y) if new is None else place.set(new(place.get(), y))
+            return result
+
+        return apply
+
+    for method in ("set", "add", "multiply", "min", "max"):
+        setattr(TensorAt, method, update(method, None))
+    for method, new in (("subtract", operator.sub), ("divide", operator.truediv), ("power", operator.pow)):
+        setattr(TensorAt, method, update(method, new))
+
+    def make(kind: type, x: Any = None, /, *_: Any) -> Any:
+        return object.__new__(TensorAt if kind is at and isinstance(x, Tensor) else kind)
+
+    at.__new__ = make
+    _KEPT.append(TensorAt)
+
+
 def _treescope(module: ModuleType) -> None:
     from ._show import treescope_tensor, treescope_tree
 
@@ -114,6 +154,9 @@ def _treescope(module: ModuleType) -> None:
 _KEPT: list[type] = []
 
 _WAITING: dict[str, Callable[[ModuleType], None]] = {
+    "array_api_extra": _array_api_extra,
+    "scipy._lib.array_api_extra": _array_api_extra,
+    "sklearn.externals.array_api_extra": _array_api_extra,
     "einops._backends": _einops,
     "jax.tree_util": _jax,
     "optree": _optree,
