@@ -34,8 +34,8 @@ def test_the_check_finds_nothing_wrong(tmp_path):
     assert "nothing here was run on a GPU" in (tmp_path / "check.md").read_text()
 
 
-def test_the_check_says_what_is_missing():
-    done = run("-m", "luxon.cuda.check", "--out", "unused")
+def test_the_check_says_what_is_missing(tmp_path):
+    done = run("-m", "luxon.cuda.check", "--out", str(tmp_path))
     assert done.returncode != 0
     assert "CuPy is missing" in done.stderr or "no usable NVIDIA driver" in done.stderr
 

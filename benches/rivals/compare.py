@@ -20,7 +20,8 @@ from typing import Any
 HERE = pathlib.Path(__file__).parent
 # A program is a binary and the features that it is built with.
 PROGRAMS = {
-    "luxon": ("luxon", "luxon"),
+    "luxon": ("luxon", "avx512"),
+    "luxon, no avx512": ("luxon", "luxon"),
     "candle": ("candle", "candle"),
     "burn, flex": ("burn", "flex"),
     "burn, ndarray": ("burn", "ndarray"),
@@ -75,11 +76,11 @@ def main() -> None:
         for figure in FIGURES:
             found[name][figure] = statistics.median(outcome[figure] for outcome in outcomes)
 
-    print(f"{'':16}{'us a sample':>12}{'least':>8}{'load + first':>14}{'size, KiB':>12}{'for size':>10}")
+    print(f"{'':18}{'us a sample':>12}{'least':>8}{'load + first':>14}{'size, KiB':>12}{'for size':>10}")
     for name, row in found.items():
         small = f"{row['bytes_small'] / 1024:10.0f}" if "bytes_small" in row else ""
         times = f"{row['median_us']:12.2f}{row['least_us']:8.2f}{row['load_and_first_us']:14.0f}"
-        print(f"{name:16}{times}{row['bytes'] / 1024:12.0f}{small}")
+        print(f"{name:18}{times}{row['bytes'] / 1024:12.0f}{small}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")
 

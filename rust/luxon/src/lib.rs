@@ -74,7 +74,10 @@
 //! (`cpu` by kernels, others through `device`, CUDA's by the plans of `cuda`); what kernels need of the process (`runtime`).
 
 // A build for one instruction set leaves the means of the others unused.
-#![cfg_attr(target_feature = "avx512vl", allow(dead_code, unused_imports))]
+#![cfg_attr(
+    any(target_feature = "avx512vl", not(feature = "avx2"), not(feature = "avx512")),
+    allow(dead_code, unused_imports)
+)]
 
 #[doc(hidden)]
 pub mod buffer;

@@ -7,6 +7,9 @@
 //!
 //! `LUXON_ISA` (`baseline`, `avx2`, `avx512`, `neon`) forces a set; one that the machine lacks is ignored.
 //!
+//! The crate's features `avx2` and `avx512`, both on by default, compile the kernels of these sets beside those
+//! of the baseline. Without them the baseline is what is left: what `-C target-cpu` says.
+//!
 //! A build for one machine (`-C target-cpu=native` where that means AVX-512) has nothing to choose: it
 //! compiles each body once, in a third of the time, and knows that one set alone.
 
@@ -46,15 +49,18 @@ impl Isa {
         #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
         {
             let mut sets = vec![Isa::Baseline];
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if cfg!(feature = "avx2") && avx2 {
                 sets.push(Isa::Avx2);
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    sets.push(Isa::Avx512);
-                }
+            }
+            if cfg!(feature = "avx512")
+                && avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                sets.push(Isa::Avx512);
             }
             sets
         }
@@ -118,18 +124,18 @@ macro_rules! per_isa {
         $vis unsafe fn $name $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             unsafe fn body $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? { unsafe { $body } }
-            #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+            #[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
             #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
             unsafe fn avx2 $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? { unsafe { body $(::<$($generic),+>)? ($($arg),*) } }
-            #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+            #[cfg(all(target_arch = "x86_64", feature = "avx512", not(target_feature = "avx512vl")))]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
             unsafe fn avx512 $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? { unsafe { body $(::<$($generic),+>)? ($($arg),*) } }
             // SAFETY: `isa()` names only sets that the machine has; the rest is the caller's promise.
             unsafe {
                 match $crate::cpu::isa::isa() {
-                    #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+                    #[cfg(all(target_arch = "x86_64", feature = "avx512", not(target_feature = "avx512vl")))]
                     $crate::cpu::isa::Isa::Avx512 => avx512 $(::<$($generic),+>)? ($($arg),*),
-                    #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+                    #[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
                     $crate::cpu::isa::Isa::Avx2 => avx2 $(::<$($generic),+>)? ($($arg),*),
                     _ => body $(::<$($generic),+>)? ($($arg),*),
                 }

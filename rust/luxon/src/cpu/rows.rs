@@ -12,7 +12,7 @@
 use std::mem::size_of;
 use std::ptr::NonNull;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
 use super::lanes::Avx512;
 use super::lanes::Simd;
 use super::real::Real;
@@ -40,13 +40,13 @@ pub trait Job: Sync {
 ///
 /// [`per_isa!`]: super::isa::per_isa
 unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
-    #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+    #[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
     unsafe fn avx2<J: Job>(job: &J, task: usize, first: usize, count: usize) {
         // SAFETY: the caller's promise.
         unsafe { job.run::<Portable>(task, first, count) }
     }
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt,f16c")]
     unsafe fn avx512<J: Job>(job: &J, task: usize, first: usize, count: usize) {
         // SAFETY: the caller's promise.
@@ -58,9 +58,9 @@ unsafe fn portion<J: Job>(job: &J, task: usize, first: usize, count: usize) {
         avx512(job, task, first, count);
         #[cfg(not(target_feature = "avx512vl"))]
         match isa() {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
             Isa::Avx512 => avx512(job, task, first, count),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
             Isa::Avx2 => avx2(job, task, first, count),
             _ => job.run::<Portable>(task, first, count),
         }

@@ -275,7 +275,7 @@ macro_rules! set {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
 set!(
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
     avx512, std::arch::x86_64::__m512, std::arch::x86_64::__m512d,
@@ -285,7 +285,7 @@ set!(
     narrow [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24],
     inner [1: 1 2 3 4 5 6 7 8, 2: 1 2 3 4 5 6 7 8, 3: 1 2 3 4 5 6 7 8, 4: 1 2 3 4 5 6, 5: 1 2 3 4 5, 6: 1 2 3 4]
 );
-#[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+#[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
 set!(
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
     avx2, std::arch::x86_64::__m256, std::arch::x86_64::__m256d,
@@ -320,9 +320,9 @@ mod sealed {
             impl Sealed for $item {
                 fn set(isa: Isa) -> &'static Set<$item> {
                     match isa {
-                        #[cfg(target_arch = "x86_64")]
+                        #[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
                         Isa::Avx512 => &super::avx512::$table,
-                        #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+                        #[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
                         Isa::Avx2 => &super::avx2::$table,
                         #[cfg(not(target_feature = "avx512vl"))]
                         _ => &super::portable::$table,

@@ -192,7 +192,7 @@ macro_rules! set {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
 set!(
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
     avx512, std::arch::x86_64::__m512, std::arch::x86_64::__m512d,
@@ -200,7 +200,7 @@ set!(
     narrow [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24],
     inner 4
 );
-#[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+#[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
 set!(
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
     avx2, std::arch::x86_64::__m256, std::arch::x86_64::__m256d,
@@ -230,9 +230,9 @@ macro_rules! choose {
         /// The kernels for an instruction set, which this machine must have.
         pub fn $name(isa: Isa) -> &'static Set<$item> {
             match isa {
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
                 Isa::Avx512 => &avx512::$table,
-                #[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+                #[cfg(all(target_arch = "x86_64", feature = "avx2", not(target_feature = "avx512vl")))]
                 Isa::Avx2 => &avx2::$table,
                 #[cfg(not(target_feature = "avx512vl"))]
                 _ => &portable::$table,
