@@ -2,8 +2,8 @@
 
     make bench-rivals
 
-Builds each program by itself with `cargo build --release` (and `--profile small` for a second size: optimised for size,
-linked as a whole, no unwinding), gives all of them the file that `examples/digits.py` saved, refuses programs whose
+Builds each program by itself with `cargo build --release` (and with `--small` again with `--profile small`: optimised for
+size, linked as a whole, no unwinding), gives all of them the file that `examples/digits.py` saved, refuses programs whose
 logits differ, and runs them in turns, so that a busy machine hurts all alike. Printed are medians over the rounds.
 """
 
@@ -53,14 +53,15 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("output/rivals.json"))
     arguments = parser.parse_args()
 
-    programs = {name: build(name, "release") for name in PROGRAMS}
+    profiles = ("release", "small") if arguments.small else ("release",)
+    programs = {
+        name if profile == "release" else f"{name}, {profile}": build(name, profile)
+        for profile in profiles
+        for name in PROGRAMS
+    }
     found: dict[str, dict[str, float]] = {
         name: {"bytes": path.stat().st_size} for name, path in programs.items()
     }
-    if arguments.small:
-        for name in PROGRAMS:
-            found[name]["bytes_small"] = build(name, "small").stat().st_size
-
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in programs}
     for number in range(arguments.rounds):
         order = list(programs)[number % len(programs) :] + list(programs)[: number % len(programs)]
@@ -76,11 +77,10 @@ def main() -> None:
         for figure in FIGURES:
             found[name][figure] = statistics.median(outcome[figure] for outcome in outcomes)
 
-    print(f"{'':18}{'us a sample':>12}{'least':>8}{'load + first':>14}{'size, KiB':>12}{'for size':>10}")
+    print(f"{'':24}{'us a sample':>12}{'least':>8}{'load + first':>14}{'size, KiB':>12}")
     for name, row in found.items():
-        small = f"{row['bytes_small'] / 1024:10.0f}" if "bytes_small" in row else ""
         times = f"{row['median_us']:12.2f}{row['least_us']:8.2f}{row['load_and_first_us']:14.0f}"
-        print(f"{name:18}{times}{row['bytes'] / 1024:12.0f}{small}")
+        print(f"{name:24}{times}{row['bytes'] / 1024:12.0f}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")
 
