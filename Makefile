@@ -34,6 +34,7 @@ python-test:
 lint:
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) --package luxon --no-default-features -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
