@@ -1,27 +1,13 @@
 """The check of a CUDA device, and capture, on the stand-in for CuPy: emulated, in processes of their own."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
+from cuda_process import program, run
 from luxon._emulator import Emulator
 
 pytestmark = pytest.mark.skipif(not Emulator.available(), reason="emulating kernels takes a C++ compiler")
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=900, check=False
-    )
-
-
-def program(text):
-    done = run("-c", "from luxon._emulator import fake_cupy; fake_cupy.install()\n" + textwrap.dedent(text))
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_check_finds_nothing_wrong(tmp_path):
@@ -30,6 +16,7 @@ def test_the_check_finds_nothing_wrong(tmp_path):
     report = json.loads((tmp_path / "check.json").read_text())
     assert report["emulated"] is True
     assert len(report["operations"]) > 190 and all(entry["ok"] for entry in report["operations"])
+    assert report["versions"][0]["cudnn"] == "emulated, frontend emulated"
     assert len(report["training"]) == 4 and all(entry["ok"] for entry in report["training"])
     assert "nothing here was run on a GPU" in (tmp_path / "check.md").read_text()
 
@@ -88,6 +75,28 @@ else:
     raise SystemExit("not refused")
 stream.end_capture()
 assert np.array_equal(np.asarray(lx.to_device(gradient(w), "cpu")), expected)
+"""
+    )
+
+
+def test_an_interpolation_is_captured_and_replayed():
+    program(
+        """
+import numpy as np
+import luxon as lx
+from luxon import _cupy, functional as F
+device = lx.cuda()
+stream = _cupy.open("cuda", 0).stream
+x = lx.asarray(np.random.default_rng(0).standard_normal((2, 3, 5, 7)).astype("f4"))
+y, z = lx.to_device([x, 2 * x], device)
+enlarge = lx.grad(lambda x: lx.sum(lx.square(F.upsample(x, (11, 9), mode="bilinear"))))
+expected = np.asarray(enlarge(x))
+enlarge(z)
+stream.begin_capture()
+y = enlarge(y)  # the tables of the interpolation are on the device already
+graph = stream.end_capture()
+graph.launch(stream)
+assert np.allclose(np.asarray(lx.to_device(y, "cpu")), expected, rtol=1e-5, atol=1e-5)
 """
     )
 

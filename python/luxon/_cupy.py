@@ -16,8 +16,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ._cudnn import Convolutions, Cudnn, Laid, Motion, Run
+
 #: A matrix operand: address, elements between rows, elements between matrices, whether it is transposed.
 Matrix = tuple[int, int, int, bool]
+#: Rows, columns, inner size and number of products.
+Product = tuple[int, int, int, int]
+#: Of the product, and of what is there already.
+Factors = tuple[float, float]
+#: Of a grid or of a block.
+Sizes = tuple[int, int, int]
 
 
 class Table(Protocol):
@@ -38,31 +46,16 @@ class Table(Protocol):
     def function(self, text: str, name: str) -> int:
         """A handle of the kernel that the text defines under that name."""
 
-    def launch(
-        self,
-        function: int,
-        gx: int,
-        gy: int,
-        gz: int,
-        bx: int,
-        by: int,
-        bz: int,
-        shared: int,
-        parameters: int,
-    ) -> None:
+    def launch(self, function: int, grid: Sizes, block: Sizes, shared: int, parameters: int) -> None:
         """Launches a kernel; `parameters` is the address of a list of its arguments' addresses."""
 
-    def gemm(
-        self,
-        dtype: str,
-        sizes: tuple[int, int, int, int],
-        a: Matrix,
-        b: Matrix,
-        c: Matrix,
-        alpha: float,
-        beta: float,
-    ) -> None:
-        """`c = alpha a b + beta c`, row-major; sizes are rows, columns, inner size and number of products."""
+    def gemm(self, dtype: str, sizes: Product, a: Matrix, b: Matrix, c: Matrix, factors: Factors) -> None:
+        """`c = alpha a b + beta c`, row-major; factors are alpha and beta."""
+
+    def convolution(
+        self, product: str, dtype: str, x: Laid, w: Laid, y: Laid, motions: tuple[Motion, ...]
+    ) -> tuple[Run, int] | None:
+        """What runs a product of a convolution by a library, and the bytes it works in; None without one."""
 
     def zero(self, to: int, size: int) -> None:
         """Sets bytes to 0."""
@@ -114,6 +107,23 @@ def open(kind: str, index: int) -> Table:
     return _opened[key]
 
 
+def cudnn(index: int = 0) -> Cudnn:
+    """Whether cuDNN computes the convolutions of a CUDA device, and what it had no plan for.
+
+    Where it does not, they are products with matrices of patches. It is used where `nvidia-cudnn-frontend` and cuDNN
+    itself are installed (`luxon[cudnn13]`, `luxon[cudnn12]`), unless the environment says `LUXON_CUDNN=0`.
+
+    Args:
+        index: the device's number.
+
+    Raises:
+        RuntimeError: CuPy, a driver or the device is missing.
+    """
+    table = open("cuda", index)
+    assert isinstance(table, CuPyTable)
+    return table.convolutions.report()
+
+
 class CuPyTable:
     """A CUDA device through CuPy's bindings of the driver, the runtime and cuBLAS."""
 
@@ -142,6 +152,7 @@ class CuPyTable:
         with self.device:
             self.stream = cupy.cuda.Stream(non_blocking=True)
         self._handle: int = self.stream.ptr
+        self.convolutions = Convolutions(self._handle, lambda: runtime.setDevice(index))
         #: What keeps the compiled code of the handles that were given out.
         self._modules: dict[str, Any] = {}
         self._functions: list[Any] = []
@@ -184,20 +195,9 @@ class CuPyTable:
         handle: int = function.ptr
         return handle
 
-    def launch(
-        self,
-        function: int,
-        gx: int,
-        gy: int,
-        gz: int,
-        bx: int,
-        by: int,
-        bz: int,
-        shared: int,
-        parameters: int,
-    ) -> None:
+    def launch(self, function: int, grid: Sizes, block: Sizes, shared: int, parameters: int) -> None:
         self._runtime.setDevice(self.index)
-        self._driver.launchKernel(function, gx, gy, gz, bx, by, bz, shared, self._handle, parameters, 0)
+        self._driver.launchKernel(function, *grid, *block, shared, self._handle, parameters, 0)
 
     def _factor(self, kind: Any, value: float) -> int:
         key = (kind, value)
@@ -206,36 +206,32 @@ class CuPyTable:
             kept = self._factors[key] = np.full(1, value, kind)
         return kept.ctypes.data
 
-    def gemm(
-        self,
-        dtype: str,
-        sizes: tuple[int, int, int, int],
-        a: Matrix,
-        b: Matrix,
-        c: Matrix,
-        alpha: float,
-        beta: float,
-    ) -> None:
+    def gemm(self, dtype: str, sizes: Product, a: Matrix, b: Matrix, c: Matrix, factors: Factors) -> None:
         rows, columns, inner, batch = sizes
         kind, compute, scale = self._types[dtype]
         if dtype == "float32" and _precision == "tf32":
             compute = self._cublas.CUBLAS_COMPUTE_32F_FAST_TF32
         # cuBLAS counts by columns, so it sees every matrix transposed: c' = b' a'.
         transposed = (int(b[3]), int(a[3]))
-        factors = self._factor(scale, alpha), self._factor(scale, beta)
+        alpha, beta = (self._factor(scale, factor) for factor in factors)
         with self.device, self.stream:
             handle = self._cupy.cuda.device.get_cublas_handle()
             if batch == 1:
                 self._cublas.gemmEx(
-                    handle, *transposed, columns, rows, inner, factors[0],
-                    b[0], kind, b[1], a[0], kind, a[1], factors[1], c[0], kind, c[1], compute, -1,
+                    handle, *transposed, columns, rows, inner, alpha,
+                    b[0], kind, b[1], a[0], kind, a[1], beta, c[0], kind, c[1], compute, -1,
                 )  # fmt: skip
             else:
                 self._cublas.gemmStridedBatchedEx(
-                    handle, *transposed, columns, rows, inner, factors[0],
-                    b[0], kind, b[1], b[2], a[0], kind, a[1], a[2], factors[1], c[0], kind, c[1], c[2],
+                    handle, *transposed, columns, rows, inner, alpha,
+                    b[0], kind, b[1], b[2], a[0], kind, a[1], a[2], beta, c[0], kind, c[1], c[2],
                     batch, compute, -1,
                 )  # fmt: skip
+
+    def convolution(
+        self, product: str, dtype: str, x: Laid, w: Laid, y: Laid, motions: tuple[Motion, ...]
+    ) -> tuple[Run, int] | None:
+        return self.convolutions.find(product, dtype, x, w, y, motions, _precision == "tf32")
 
     def zero(self, to: int, size: int) -> None:
         self._runtime.setDevice(self.index)
@@ -252,23 +248,17 @@ class CuPyTable:
         self._runtime.streamSynchronize(self._handle)
 
 
-def _elements(address: int, kind: Any, count: int) -> np.ndarray[Any, Any]:
-    """Memory of the host as a one-dimensional array."""
-    memory = (ctypes.c_char * (count * np.dtype(kind).itemsize)).from_address(address)
-    return np.frombuffer(memory, kind, count)
-
-
 class EmulatedTable:
     """The same functions over host memory; the kernels' text runs through a host compiler."""
 
     keeps_blocks = False
 
     def __init__(self) -> None:
-        from ._emulator import Emulator
+        from ._emulator import Emulator, memory
 
         if not Emulator.available():
             raise RuntimeError("cuda-emulated: no C++ compiler was found; set CXX, or install g++")
-        self._emulator = Emulator()
+        self._emulator, self._memory = Emulator(), memory
 
     def allocate(self, size: int) -> tuple[int, object]:
         # Poisoned: what is read before it is written is NaN, or far out of range.
@@ -284,64 +274,26 @@ class EmulatedTable:
     def function(self, text: str, name: str) -> int:
         return self._emulator.function(text, name)
 
-    def launch(
-        self,
-        function: int,
-        gx: int,
-        gy: int,
-        gz: int,
-        bx: int,
-        by: int,
-        bz: int,
-        shared: int,
-        parameters: int,
-    ) -> None:
-        self._emulator.launch(function, gx, gy, gz, bx, by, bz, shared, parameters)
+    def launch(self, function: int, grid: Sizes, block: Sizes, shared: int, parameters: int) -> None:
+        self._emulator.launch(function, grid, block, shared, parameters)
 
-    def gemm(
-        self,
-        dtype: str,
-        sizes: tuple[int, int, int, int],
-        a: Matrix,
-        b: Matrix,
-        c: Matrix,
-        alpha: float,
-        beta: float,
-    ) -> None:
+    def gemm(self, dtype: str, sizes: Product, a: Matrix, b: Matrix, c: Matrix, factors: Factors) -> None:
         rows, columns, inner, batch = sizes
-        kind = {"bfloat16": "uint16"}.get(dtype, dtype)
 
         def view(matrix: Matrix, rows: int, columns: int) -> np.ndarray[Any, Any]:
             address, stride, batch_stride, transposed = matrix
             if transposed:
                 rows, columns = columns, rows
             assert stride >= columns, "rows overlap"
-            span = (batch - 1) * batch_stride + (rows - 1) * stride + columns
-            size = np.dtype(kind).itemsize
-            found = np.lib.stride_tricks.as_strided(
-                _elements(address, kind, span),
-                (batch, rows, columns),
-                (batch_stride * size, stride * size, size),
-            )
+            found: np.ndarray[Any, Any]
+            found = self._memory.strided(address, dtype, (batch, rows, columns), (batch_stride, stride, 1))
             return found.swapaxes(1, 2) if transposed else found
 
-        def wide(found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            if dtype == "bfloat16":
-                return (found.astype(np.uint32) << 16).view(np.float32)
-            return found.astype(np.float32) if dtype == "float16" else found
+        a_view, b_view = view(a, rows, inner), view(b, inner, columns)
+        self._memory.multiply(dtype, a_view, b_view, view(c, rows, columns), *factors)
 
-        target = view(c, rows, columns)
-        with np.errstate(all="ignore"):
-            result = alpha * (wide(view(a, rows, inner)) @ wide(view(b, inner, columns)))
-            if beta != 0.0:
-                result = result + beta * wide(target)
-            if dtype == "bfloat16":
-                bits = result.astype(np.float32).view(np.uint32)
-                rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-                rounded = np.where(np.isnan(result), 0x7FC0, rounded)
-                target[...] = rounded.astype(np.uint16)
-            else:
-                target[...] = result
+    def convolution(self, *_: object) -> None:
+        return None
 
     def zero(self, to: int, size: int) -> None:
         ctypes.memset(to, 0, size)

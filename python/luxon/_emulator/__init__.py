@@ -17,6 +17,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+#: Of a grid or of a block.
+Sizes = tuple[int, int, int]
+
 _SHIM = Path(__file__).with_name("shim.hpp")
 # Objects have types of the same names: what is static in a template of one must not serve another (gnu-unique).
 _FLAGS = [
@@ -120,24 +123,13 @@ class Emulator:
         for start in range(0, len(fresh), _TOGETHER):
             self._compile(fresh[start : start + _TOGETHER])
 
-    def launch(
-        self,
-        function: int,
-        gx: int,
-        gy: int,
-        gz: int,
-        bx: int,
-        by: int,
-        bz: int,
-        shared: int,
-        parameters: int,
-    ) -> None:
+    def launch(self, function: int, grid: Sizes, block: Sizes, shared: int, parameters: int) -> None:
         """Launches a kernel; `parameters` is the address of an array of the arguments' addresses.
 
         Raises:
             RuntimeError: for what no launch may do, such as a barrier that some threads never reach.
         """
-        problem = self._launchers[function](gx, gy, gz, bx, by, bz, shared, parameters)  # type: ignore[operator]
+        problem = self._launchers[function](*grid, *block, shared, parameters)  # type: ignore[operator]
         if problem is not None:
             raise RuntimeError(problem.decode())
 

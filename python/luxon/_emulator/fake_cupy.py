@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Emulator
+from . import Emulator, memory
 
 POISON = 0xFF
 Work = Callable[[], object]
@@ -190,19 +190,9 @@ def device_synchronize() -> None:
         stream.synchronize()
 
 
-def launch_kernel(
-    function: int,
-    gx: int,
-    gy: int,
-    gz: int,
-    bx: int,
-    by: int,
-    bz: int,
-    shared: int,
-    stream: int,
-    parameters: int,
-    extra: int,
-) -> None:
+def launch_kernel(function: int, *numbers: int) -> None:
+    """Takes grid, block, shared bytes, stream, parameters and extra, as the driver does."""
+    gx, gy, gz, bx, by, bz, shared, stream, parameters, _ = numbers
     if not (0 < bx * by * bz <= 1024 and bz <= 64 and 0 < gx < 2**31 and 0 < gy < 2**16 and 0 < gz < 2**16):
         raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: grid ({gx}, {gy}, {gz}), block ({bx}, {by}, {bz})")
     if shared > 48 * 1024:
@@ -216,19 +206,14 @@ def launch_kernel(
     addresses = (ctypes.c_void_p * max(len(kept), 1))(*[ctypes.addressof(argument) for argument in kept])
 
     def run(kept: object = kept) -> None:
-        emulator().launch(function, gx, gy, gz, bx, by, bz, shared, ctypes.addressof(addresses))
+        emulator().launch(function, (gx, gy, gz), (bx, by, bz), shared, ctypes.addressof(addresses))
 
     _streams[stream].add(run)
 
 
 # cuBLAS: column-major products.
 
-TYPES: dict[int, np.dtype[Any]] = {
-    0: np.dtype("f4"),
-    1: np.dtype("f8"),
-    2: np.dtype("f2"),
-    14: np.dtype("u2"),
-}
+TYPES = {0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"}
 
 
 def gemm_strided_batched_ex(
@@ -258,72 +243,30 @@ def gemm_strided_batched_ex(
 ) -> None:
     if not _current:
         raise CUDARuntimeError("a product outside the table's stream")
-    factor: np.dtype[Any] = np.dtype("f8") if TYPES[c_type] == np.dtype("f8") else np.dtype("f4")
+    dtype = TYPES[c_type]
+    factor = np.dtype("f8" if dtype == "float64" else "f4")
     # Factors are read when the call is made: the pointer mode is that of the host.
     scale = [
         float(np.frombuffer(ctypes.string_at(place, factor.itemsize), factor)[0]) for place in (alpha, beta)
     ]
 
-    def matrices(first: int, kind: int, lead: int, stride: int, rows: int, columns: int) -> Any:
+    def matrices(first: int, kind: int, lead: int, stride: int, rows: int, columns: int) -> memory.Array:
         if lead < max(rows, 1):
             raise CUDARuntimeError(f"CUBLAS_STATUS_INVALID_VALUE: leading dimension {lead} of {rows} rows")
-        dtype = TYPES[kind]
-        span = (batch - 1) * stride + (columns - 1) * lead + rows
-        memory: Any = (ctypes.c_char * (span * dtype.itemsize)).from_address(first)
-        strides = tuple(dtype.itemsize * s for s in (stride, 1, lead))
-        return np.lib.stride_tricks.as_strided(np.frombuffer(memory, dtype), (batch, rows, columns), strides)
+        return memory.strided(first, TYPES[kind], (batch, rows, columns), (stride, 1, lead))
 
     left = matrices(a, a_type, lda, stride_a, *((k, m) if trans_a else (m, k)))
     right = matrices(b, b_type, ldb, stride_b, *((n, k) if trans_b else (k, n)))
     out = matrices(c, c_type, ldc, stride_c, m, n)
     left = left.swapaxes(1, 2) if trans_a else left
     right = right.swapaxes(1, 2) if trans_b else right
-
-    def wide(x: Any) -> Any:
-        if x.dtype == np.dtype("u2"):
-            return (x.astype(np.uint32) << 16).view(np.float32)
-        return x.astype(factor)
-
-    def run() -> None:
-        with np.errstate(all="ignore"):
-            result = scale[0] * (wide(left) @ wide(right))
-            if scale[1] != 0.0:
-                result = result + scale[1] * wide(out)
-            if out.dtype == np.dtype("u2"):
-                bits = result.astype(np.float32).view(np.uint32)
-                rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-                out[...] = np.where(np.isnan(result), 0x7FC0, rounded).astype(np.uint16)
-            else:
-                out[...] = result
-
-    _current[-1].add(run)
+    _current[-1].add(lambda: memory.multiply(dtype, left, right, out, scale[0], scale[1]))
 
 
-def gemm_ex(
-    handle: int,
-    trans_a: int,
-    trans_b: int,
-    m: int,
-    n: int,
-    k: int,
-    alpha: int,
-    a: int,
-    a_type: int,
-    lda: int,
-    b: int,
-    b_type: int,
-    ldb: int,
-    beta: int,
-    c: int,
-    c_type: int,
-    ldc: int,
-    compute: int,
-    algorithm: int,
-) -> None:
-    gemm_strided_batched_ex(
-        handle, trans_a, trans_b, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0,
-        1, compute, algorithm,
-    )  # fmt: skip
+def gemm_ex(*given: int) -> None:
+    """One product: as many, a stride of 0 apart."""
+    all_given: list[int] = [*given[:10], 0, *given[10:13], 0, *given[13:17], 0, 1, *given[17:]]
+    gemm_strided_batched_ex(*all_given)
 
 
 def _module(name: str, **names: Any) -> types.ModuleType:

@@ -1,6 +1,6 @@
 """CUDA devices: `luxon.cuda(i)` is the i-th, and `python -m luxon.cuda.check` tries one out.
 
-`set_precision` chooses how float32 products are computed.
+`set_precision` chooses how float32 products are computed, `cudnn` says whether cuDNN computes convolutions.
 
 The package can be called, so that the short name gives a device whether or not the check was imported.
 """
@@ -11,10 +11,11 @@ import sys
 import types
 
 from .._core import Device
-from .._cupy import precision, set_precision
+from .._cudnn import Cudnn
+from .._cupy import cudnn, precision, set_precision
 from .._device import cuda as _cuda
 
-__all__ = ["precision", "set_precision"]
+__all__ = ["Cudnn", "cudnn", "precision", "set_precision"]
 
 
 class _Callable(types.ModuleType):

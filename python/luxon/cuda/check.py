@@ -6,7 +6,7 @@ with float64 on the CPU; shares memory with CuPy and PyTorch; trains networks on
 the kernels under compute-sanitizer where that is installed; and times operations and training steps, beside PyTorch
 and JAX where they are.
 
-With `--fake` everything runs on emulated kernels under a stand-in for CuPy, at small sizes: that tries this program
+With `--fake` everything runs on emulated kernels under stand-ins for CuPy and cuDNN, at small sizes: that tries this program
 and luxon's plans out, and says nothing of a GPU.
 """
 
@@ -29,7 +29,7 @@ import numpy as np
 import luxon as lx
 from luxon import functional, losses
 
-from . import _rivals
+from . import _rivals, cudnn
 from ._cases import FAMILIES, Case
 from ._sharing import trials
 from ._training import TASKS, Trainer
@@ -82,6 +82,7 @@ class Report:
 def versions(report: Report, device: lx.Device) -> None:
     import cupy
 
+    state = cudnn()
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     name = properties["name"]
     report.add(
@@ -90,6 +91,7 @@ def versions(report: Report, device: lx.Device) -> None:
         cupy=cupy.__version__,
         runtime=cupy.cuda.runtime.runtimeGetVersion(),
         driver=cupy.cuda.runtime.driverGetVersion(),
+        cudnn=state.version or f"not in use: {state.reason}",
         device=name.decode() if isinstance(name, bytes) else str(name),
         numpy=np.__version__,
         python=sys.version.split()[0],
@@ -367,9 +369,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only-operations", action="store_true")
     given = parser.parse_args(arguments)
     if given.fake:
-        from .._emulator import fake_cupy
+        from .._emulator import fake_cudnn
 
-        fake_cupy.install()
+        fake_cudnn.install()
     report = Report(given.out, given.fake, given.seconds)
     seed = int(time.time()) if given.seed is None else given.seed
     device = lx.cuda(0)

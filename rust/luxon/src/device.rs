@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::Result;
 
 #[doc(hidden)]
-pub use crate::cuda::Plan;
+pub use crate::cuda::{Convolution, Plan, Prepared};
 #[doc(hidden)]
 pub use crate::op::Spec;
 
@@ -106,10 +106,20 @@ pub trait Device: Send + Sync {
     fn plan(&self, op: &Op, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
         op.cuda(inputs, outputs)
     }
+    /// What a library of the device has for a convolution; none where kernels and products are to compute it.
+    fn convolution(&self, _convolution: &Convolution) -> Result<Option<Prepared>> {
+        Ok(None)
+    }
     /// Carries a plan out: fills `outputs`, all on this device, contiguous and just made.
     fn execute(&self, plan: &Plan, inputs: &[&Value], outputs: &[&Value]) -> Result<()>;
     /// Waits until everything that was asked for is done.
     fn synchronize(&self) -> Result<()>;
+}
+
+impl fmt::Debug for dyn DeviceBuffer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} bytes on {}", self.bytes(), self.device().name())
+    }
 }
 
 impl fmt::Debug for dyn Device {

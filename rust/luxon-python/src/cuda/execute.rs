@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use luxon::buffer::Storage;
+use luxon::cuda::library::{Laid, Prepared};
 use luxon::cuda::plan::Memory;
-use luxon::cuda::{Argument, Gemm, Launch, Matrix, Place, Plan, Source, Step};
+use luxon::cuda::{Argument, Convolution, Gemm, Launch, Matrix, Place, Plan, Source, Step};
 use luxon::device::{Device, DeviceBuffer};
 use luxon::{Error, Value};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use smallvec::SmallVec;
 
 use super::buffer::{Block, CudaBuffer, Pool, address, class};
@@ -35,6 +36,7 @@ pub struct Cuda {
 struct Addresses<'a> {
     inputs: &'a [&'a Value],
     outputs: &'a [&'a Value],
+    kept: &'a [Arc<dyn DeviceBuffer>],
     scratch: SmallVec<[Block; 4]>,
 }
 
@@ -43,6 +45,7 @@ impl Addresses<'_> {
         let start = match place.memory {
             Memory::Input(index) => self.inputs.get(index).and_then(|value| start(value)),
             Memory::Output(index) => self.outputs.get(index).and_then(|value| start(value)),
+            Memory::Kept(index) => self.kept.get(index).and_then(|buffer| address(buffer.as_ref())),
             Memory::Scratch(index) => self.scratch.get(index).map(|block| block.address),
         };
         let start = start.ok_or_else(|| Error::Device("a plan names memory that is not there".into()))?;
@@ -134,7 +137,7 @@ impl Cuda {
         }
         let parameters: SmallVec<[*const u64; 16]> = starts.iter().map(|&start| &raw const words[start]).collect();
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
-        let arguments = (function, gx, gy, gz, bx, by, bz, launch.shared, parameters.as_ptr() as usize);
+        let arguments = (function, (gx, gy, gz), (bx, by, bz), launch.shared, parameters.as_ptr() as usize);
         self.table.bind(py).call_method1(intern!(py, "launch"), arguments).map_err(carry)?;
         Ok(())
     }
@@ -145,7 +148,7 @@ impl Cuda {
         };
         let sizes = (gemm.rows, gemm.columns, gemm.inner, gemm.batch);
         let (a, b, c) = (matrix(&gemm.a)?, matrix(&gemm.b)?, matrix(&gemm.c)?);
-        let arguments = (gemm.dtype.name(), sizes, a, b, c, gemm.alpha, gemm.beta);
+        let arguments = (gemm.dtype.name(), sizes, a, b, c, (gemm.alpha, gemm.beta));
         self.table.bind(py).call_method1(intern!(py, "gemm"), arguments).map_err(carry)?;
         Ok(())
     }
@@ -155,6 +158,7 @@ impl Cuda {
         let done = match step {
             Step::Launch(launch) => return self.launch(py, launch, memory),
             Step::Gemm(gemm) => return self.gemm(py, gemm, memory),
+            Step::Library { prepared, places } => return library(py, prepared, places, memory),
             Step::Zero { place, bytes } => table.call_method1(intern!(py, "zero"), (memory.of(*place)?, *bytes)),
             Step::Copy { from, to, bytes } => {
                 table.call_method1(intern!(py, "copy"), (memory.of(*to)?, memory.of(*from)?, *bytes))
@@ -165,6 +169,15 @@ impl Cuda {
         };
         done.map(|_| ()).map_err(carry)
     }
+}
+
+/// Calls what the table gave for a convolution.
+fn library(py: Python<'_>, prepared: &Prepared, places: &[Place], memory: &Addresses<'_>) -> Result<(), Error> {
+    let unknown = || Error::Device("a plan names another device's library".into());
+    let call = prepared.call.downcast_ref::<Py<PyAny>>().ok_or_else(unknown)?;
+    let addresses = places.iter().map(|place| memory.of(*place)).collect::<Result<SmallVec<[u64; 4]>, Error>>()?;
+    let arguments = PyTuple::new(py, addresses).map_err(carry)?;
+    call.bind(py).call1(arguments).map(|_| ()).map_err(carry)
 }
 
 /// The address of one of this kind's buffers.
@@ -205,8 +218,26 @@ impl Device for Cuda {
         })
     }
 
+    fn convolution(&self, convolution: &Convolution) -> Result<Option<Prepared>, Error> {
+        Python::attach(|py| {
+            let ask = || -> PyResult<Option<Prepared>> {
+                let numbers = |numbers: &[i64]| PyTuple::new(py, numbers);
+                let laid = |laid: &Laid| Ok::<_, PyErr>((numbers(&laid.shape)?, numbers(&laid.strides)?));
+                let [x, w, y] = &convolution.operands;
+                let motions = convolution.motions.iter();
+                let motions =
+                    PyTuple::new(py, motions.map(|m| (m.before, m.after, m.stride, m.dilation)).collect::<Vec<_>>())?;
+                let arguments = (convolution.product, convolution.dtype.name(), laid(x)?, laid(w)?, laid(y)?, motions);
+                let found = self.table.bind(py).call_method1(intern!(py, "convolution"), arguments)?;
+                let found: Option<(Py<PyAny>, usize)> = found.extract()?;
+                Ok(found.map(|(call, workspace)| Prepared { call: Arc::new(call), workspace }))
+            };
+            ask().map_err(carry)
+        })
+    }
+
     fn execute(&self, plan: &Plan, inputs: &[&Value], outputs: &[&Value]) -> Result<(), Error> {
-        let mut memory = Addresses { inputs, outputs, scratch: SmallVec::new() };
+        let mut memory = Addresses { inputs, outputs, kept: &plan.kept, scratch: SmallVec::new() };
         let mut run = || {
             for &bytes in &plan.scratch {
                 memory.scratch.push(self.block(bytes)?);

@@ -105,6 +105,15 @@ impl Plan {
         if value.is_contiguous() && value.dtype() == dtype {
             return Ok(place(value, index));
         }
+        self.copied(inputs, index, dtype)
+    }
+
+    /// Input `index` as row-major elements of a dtype in scratch memory, wherever it lies.
+    ///
+    /// # Errors
+    /// As [`Plan::copy`].
+    pub fn copied(&mut self, inputs: &[&Value], index: usize, dtype: DType) -> Result<Place> {
+        let value = inputs[index];
         let to = self.scratch(value.count() * dtype.size());
         let target = Elements::dense(to, dtype, value.shape());
         self.copy(value.shape(), &Elements::input(inputs, index), &target)?;

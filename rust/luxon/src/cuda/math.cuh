@@ -67,7 +67,7 @@ __device__ inline bool is_sign_negative(f64 x) { return bits_of_f64(x) >> 63; }
     __device__ inline T times(T x, T y) { return x * y; }                                                       \
     __device__ inline T negated(T x) { return -x; }                                                             \
     __device__ inline T magnitude(T x) { return abs(x); }                                                       \
-    __device__ inline T signum(T x) { return x == (T)0 || x != x ? x : copysign((T)1, x); }                     \
+    __device__ inline T signum(T x) { return x == (T)0 || x != x ? x + (T)0 : copysign((T)1, x); }              \
     __device__ inline T least(T x, T y) { return x < y || x != x ? x : y; }                                     \
     __device__ inline T greatest(T x, T y) { return x > y || x != x ? x : y; }                                  \
     __device__ inline bool rounds_down(T rest, T y) { return rest != (T)0 && (rest < (T)0) != (y < (T)0); }     \

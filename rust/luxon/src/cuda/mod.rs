@@ -8,10 +8,13 @@
 //! run-time compiler lacks.
 
 pub mod copy;
+pub mod library;
 pub mod plan;
 pub mod rows;
 pub mod source;
+pub mod tables;
 pub mod trace;
 
+pub use library::{Convolution, Prepared};
 pub use plan::{Argument, Gemm, Launch, Matrix, Place, Plan, Step};
 pub use source::{Source, c_type};

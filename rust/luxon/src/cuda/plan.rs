@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::library::Prepared;
 use super::source::Source;
+use super::tables::table;
+use crate::device::{Device, DeviceBuffer};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 
@@ -21,6 +24,8 @@ pub enum Memory {
     Output(usize),
     /// A scratch block: aligned to 256 bytes, with arbitrary contents.
     Scratch(usize),
+    /// A table that the plan keeps.
+    Kept(usize),
 }
 
 /// An address: some memory and bytes into it.
@@ -207,6 +212,13 @@ pub enum Step {
         /// How many.
         bytes: usize,
     },
+    /// Runs what a library of the device prepared.
+    Library {
+        /// What the device calls.
+        prepared: Prepared,
+        /// The addresses that it is given, in order.
+        places: SmallVec<[Place; 4]>,
+    },
     /// Writes bytes that the host knows: small tables, and numbers that change from step to step.
     Write {
         /// Where they go.
@@ -221,6 +233,8 @@ pub enum Step {
 pub struct Plan {
     /// Sizes of the scratch blocks in bytes.
     pub scratch: Vec<usize>,
+    /// Tables that lie on the device already; see [`super::tables`].
+    pub kept: Vec<Arc<dyn DeviceBuffer>>,
     /// What to do, in order.
     pub steps: Vec<Step>,
 }
@@ -235,6 +249,15 @@ impl Plan {
     pub fn scratch(&mut self, bytes: usize) -> Place {
         self.scratch.push(bytes);
         Place { memory: Memory::Scratch(self.scratch.len() - 1), offset: 0 }
+    }
+
+    /// Bytes that never change, as the plan's device keeps them.
+    ///
+    /// # Errors
+    /// As [`table`].
+    pub fn table(&mut self, device: &Arc<dyn Device>, bytes: Vec<u8>) -> Result<Place> {
+        self.kept.push(table(device, bytes)?);
+        Ok(Place { memory: Memory::Kept(self.kept.len() - 1), offset: 0 })
     }
 
     /// Bytes that the host knows, in a new scratch block: numbers that change from step to step are given so
@@ -260,8 +283,15 @@ impl Plan {
         self.steps.push(Step::Zero { place, bytes });
     }
 
+    /// Runs what a library prepared next, on these addresses and behind them that of its workspace.
+    pub fn library(&mut self, prepared: Prepared, places: &[Place]) {
+        let mut places = SmallVec::from_slice(places);
+        places.push(self.scratch(prepared.workspace));
+        self.steps.push(Step::Library { prepared, places });
+    }
+
     /// A plan of one launch.
     pub fn single(launch: Launch) -> Plan {
-        Plan { scratch: Vec::new(), steps: vec![Step::Launch(launch)] }
+        Plan { steps: vec![Step::Launch(launch)], ..Plan::new() }
     }
 }

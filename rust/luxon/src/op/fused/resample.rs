@@ -12,7 +12,7 @@ use super::with_real;
 use crate::cpu::real::Real;
 use crate::cpu::resample::{Rows, along_axis};
 use crate::cuda::source::{c_type, file};
-use crate::cuda::{Launch, Place, Plan, Step};
+use crate::cuda::{Launch, Place, Plan};
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 use crate::op::index::beside;
@@ -131,18 +131,19 @@ impl Resample {
         }
         let (matrix, dtype) = (&*self.matrix, output.dtype);
         let x = plan.contiguous(inputs, 0)?;
-        let starts = matrix.starts.iter().flat_map(|&start| (start as i64).to_ne_bytes()).collect();
-        let places = matrix.places.iter().flat_map(|place| place.to_ne_bytes()).collect();
+        let starts = matrix.starts.iter().flat_map(|&start| (start as i64).to_ne_bytes());
         let weight = |weight: &f64| Scalar::Float(*weight).to_bytes(dtype).into_iter().take(dtype.size());
-        let weights = matrix.weights.iter().flat_map(weight).collect();
+        let places = matrix.places.iter().flat_map(|place| place.to_ne_bytes());
+        let bytes: Vec<u8> = starts.chain(matrix.weights.iter().flat_map(weight)).chain(places).collect();
+        let starts = match inputs[0].device() {
+            Some(device) => plan.table(device, bytes)?,
+            None => plan.write(bytes),
+        };
+        let weights = starts.after(8 * matrix.starts.len());
+        let places = weights.after(dtype.size() * matrix.weights.len());
         let source = file("resample", include_str!("resample/resample.cu"), &[("T", c_type(dtype))]);
-        let mut launch = Launch::over(source, "resample", count)?.with(x).with(Place::output(0));
-        for bytes in [starts, places, weights] {
-            let bytes: Vec<u8> = bytes;
-            let to = plan.scratch(bytes.len().max(1));
-            plan.steps.push(Step::Write { to, bytes });
-            launch = launch.with(to);
-        }
+        let launch = Launch::over(source, "resample", count)?.with(x).with(Place::output(0));
+        let launch = launch.with(starts).with(places).with(weights);
         let inner: usize = output.shape[self.axis + 1..].iter().product();
         plan.launch(launch.with(matrix.columns).with(matrix.rows()).with(inner).with(count));
         Ok(plan)

@@ -64,3 +64,10 @@ extern "C" __global__ void images(const T *columns, const T *bias, T *x, Sizes s
     }
     x[number] = convert<T>(sum);
 }
+
+// Adds a number to each plane of (image, channel, position).
+extern "C" __global__ void add_bias(T *y, const T *bias, i64 plane, i64 channels, i64 count) {
+    i64 number = thread_number();
+    if (number >= count) return;
+    y[number] = convert<T>(convert<A>(y[number]) + convert<A>(bias[number / plane % channels]));
+}

@@ -2,13 +2,17 @@
 //!
 //! With (channel, tap) as rows and (image, position) as columns, the three products are `w c`, `w^T y` and
 //! `y c^T` for matrices y with (image, position) as columns too. Images are taken in portions, so that the
-//! patches stay small; the weights' gradient is added up over them.
+//! patches stay small; the weights' gradient is added up over them. Where the device has a library of
+//! convolutions (`library`) that is asked first.
+
+use std::sync::Arc;
 
 use super::{Conv, Product};
 use crate::cpu::conv::Problem;
 use crate::cuda::copy::Elements;
 use crate::cuda::source::{c_type, c_working, file};
-use crate::cuda::{Argument, Gemm, Launch, Matrix, Place, Plan};
+use crate::cuda::{Argument, Gemm, Launch, Matrix, Place, Plan, Source};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::layout::{Shape, Strides};
 use crate::op::Spec;
@@ -36,6 +40,11 @@ impl Matrices {
     }
 }
 
+/// The text of the kernels for a dtype.
+pub(super) fn source(dtype: DType) -> Arc<Source> {
+    file("conv", include_str!("conv.cu"), &[("T", c_type(dtype)), ("A", c_working(dtype))])
+}
+
 impl Conv {
     pub(super) fn plan(&self, inputs: &[&Value], output: &Spec) -> Result<Plan> {
         let mut plan = Plan::new();
@@ -51,12 +60,15 @@ impl Conv {
         if count == 0 {
             return Ok(plan);
         }
+        if let Some(plan) = self.through_library(&shapes, &sizes.problem, inputs, output)? {
+            return Ok(plan);
+        }
         let (all_channels, all_filters) = (groups * channels, groups * filters);
         let inner = channels * taps;
         let to = Place::output(0);
         let per_image = groups * inner * positions * size;
         let portion = (MOST_BYTES / per_image.max(1)).clamp(1, batch.max(1));
-        let source = file("conv", include_str!("conv.cu"), &[("T", c_type(dtype)), ("A", c_working(dtype))]);
+        let source = source(dtype);
         let bias = if inputs.len() > 2 { Some(plan.contiguous(inputs, 2)?) } else { None };
         let (first, second) = (plan.contiguous(inputs, 0)?, plan.contiguous(inputs, 1)?);
         let columns = plan.scratch(per_image * portion);

@@ -126,14 +126,15 @@ fn spatial<'a>(op: &str, x: &Tensor, weight: &'a Tensor) -> Result<&'a [usize]> 
     Ok(&weight.shape()[2..])
 }
 
-/// Applies a product in the dtype that kernels compute in.
+/// Applies a product in the dtype that kernels take.
 fn run(op: Conv, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let cast: SmallVec<[Tensor; 3]>;
     let mut operands: SmallVec<[&Tensor; 3]> = smallvec::smallvec![x, weight];
     operands.extend(bias);
     let name = if op.product == Product::Forward { "conv" } else { "conv_transpose" };
     let dtype = joined_float(name, &operands)?;
-    let compute = compute_dtype(dtype);
+    // A device sums products of half types in f32 by itself.
+    let compute = if x.device().is_some() { dtype } else { compute_dtype(dtype) };
     if operands.iter().any(|operand| operand.dtype() != compute) {
         cast = operands.iter().map(|operand| operand.cast(compute)).collect::<Result<_>>()?;
         operands = cast.iter().collect();

@@ -25,6 +25,7 @@ use crate::tensor::{Tensor, Value};
 mod cuda;
 mod define;
 mod function;
+mod library;
 #[cfg(test)]
 mod tests;
 
