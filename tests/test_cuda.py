@@ -479,6 +479,43 @@ def test_optimisers(name):
     close(there.parameters, here.parameters, 1e-4, 1e-5)
 
 
+def test_donated_leaves_are_overwritten_and_shared_ones_are_not(monkeypatch):
+    model, objective, x, y = NETWORKS["mlp"]
+    data = on_device((lx.astype(x, "float32"), y))
+    table = lx._cupy._opened["cuda-emulated", 0]
+    allocate, sizes = table.allocate, []
+    monkeypatch.setattr(table, "allocate", lambda size: (sizes.append(size), allocate(size))[1])
+
+    def step(state, donate):
+        sizes.clear()
+        state = single_train_step(lx.AutoTape(), objective, data, state, donate=donate)[3]
+        return state, len(sizes)
+
+    kept = TrainState.create(KEY, model, optim.Adam(1e-2), device=DEVICE)
+    given = TrainState.create(KEY, model, optim.Adam(1e-2), device=DEVICE)
+    for _ in range(3):
+        shared = lx.tree.leaves(given.parameters)[0]
+        before = np.array(lx.to_device(shared, "cpu"))
+        (kept, many), (given, few) = step(kept, False), step(given, True)
+        assert np.array_equal(np.asarray(lx.to_device(shared, "cpu")), before)
+    close(given.parameters, lx.to_device(kept.parameters, "cpu"), 0, 0)
+    # The parameter and both moments of every leaf lie where they lay, but for the parameter that is held here.
+    leaves = len(lx.tree.leaves(kept.parameters))
+    assert many - few == 3 * leaves - 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_parameters_are_trained(dtype):
+    p, g = (lx.astype(lx.asarray(normal(3, 4)), dtype) for _ in range(2))
+    rule = optim.Adam(1e-2)
+
+    def trained(move):
+        ps, gs = move({"w": p}), move({"w": g})
+        return optim.update(rule, optim.setup(rule, ps), ps, gs)[0]
+
+    close(trained(on_device), trained(lambda tree: tree), 1e-2, 1e-2)
+
+
 def test_saving_and_resuming(tmp_path):
     model, objective, x, y = NETWORKS["mlp"]
     data = on_device((lx.astype(x, "float32"), y))

@@ -33,6 +33,10 @@ pub trait DeviceBuffer: Send + Sync {
     fn device(&self) -> &Arc<dyn Device>;
     /// The size in bytes.
     fn bytes(&self) -> usize;
+    /// Whether others than this library may see the memory, so that it is never overwritten.
+    fn is_foreign(&self) -> bool {
+        false
+    }
     /// For the device's own use: its concrete buffer.
     fn as_any(&self) -> &dyn Any;
 }
@@ -110,7 +114,8 @@ pub trait Device: Send + Sync {
     fn convolution(&self, _convolution: &Convolution) -> Result<Option<Prepared>> {
         Ok(None)
     }
-    /// Carries a plan out: fills `outputs`, all on this device, contiguous and just made.
+    /// Carries a plan out: fills `outputs`, all on this device, contiguous and just made; or inputs, where every
+    /// element is read before it is written and nobody else sees them.
     fn execute(&self, plan: &Plan, inputs: &[&Value], outputs: &[&Value]) -> Result<()>;
     /// Waits until everything that was asked for is done.
     fn synchronize(&self) -> Result<()>;

@@ -64,7 +64,7 @@ where
     N::At<Traced>: Element<Traced, SLOTS>,
 {
     match parameter.dtype() {
-        DType::F32 | DType::F64 if parameter.device().is_some() => device_pass(numbers, &parameter, gradient, kept),
+        DType::F32 | DType::F64 if parameter.device().is_some() => device_pass(numbers, parameter, gradient, kept),
         DType::F32 => pass(&numbers.at::<f32>(), parameter, gradient, kept),
         DType::F64 => pass(&numbers.at::<f64>(), parameter, gradient, kept),
         dtype if dtype.is_half() => {
@@ -74,7 +74,7 @@ where
                 *tensor = tensor.cast(DType::F32)?;
             }
             let parameter = parameter.cast(DType::F32)?;
-            let (new, mut kept) = pass(&numbers.at::<f32>(), parameter, &gradient.cast(DType::F32)?, wide)?;
+            let (new, mut kept) = fused(numbers, parameter, &gradient.cast(DType::F32)?, wide)?;
             for tensor in &mut kept {
                 *tensor = tensor.cast(dtype)?;
             }
@@ -185,16 +185,19 @@ fn pass<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize>(
     Ok((Tensor { value: parameter.target, node: None }, new_kept))
 }
 
-/// The same on a device: a kernel printed from the rule, whose numbers it reads from the device's memory.
+/// The same on a device: a kernel printed from the rule, whose numbers it reads from the device's memory. It reads
+/// all of an element before it writes, so what nobody else sees is overwritten.
 fn device_pass<N: Numbers, const SLOTS: usize>(
     numbers: &N,
-    parameter: &Tensor,
+    mut parameter: Tensor,
     gradient: &Tensor,
-    slots: [Tensor; SLOTS],
+    mut slots: [Tensor; SLOTS],
 ) -> Result<(Tensor, [Tensor; SLOTS])>
 where
     N::At<Traced>: Element<Traced, SLOTS>,
 {
+    let mut unique = |tensor: &mut Tensor| Arc::get_mut(&mut tensor.value).is_some_and(Value::is_unique_on_device);
+    let own: SmallVec<[bool; 4]> = std::iter::once(&mut parameter).chain(&mut slots).map(&mut unique).collect();
     let Some(device) = parameter.device() else {
         return Err(Error::Device("optim: the parameter is on no device".into()));
     };
@@ -214,10 +217,14 @@ where
         &inputs,
         |rule, parameter, gradient, kept| rule.element(parameter, gradient, kept),
     )?;
-    let empty = |_| Value::empty_on(device, parameter.dtype(), parameter.shape());
-    let outputs = (0..=SLOTS).map(empty).collect::<Result<SmallVec<[Value; 4]>>>()?;
-    device.execute(&plan, &inputs, &outputs.iter().collect::<SmallVec<[&Value; 4]>>())?;
-    let mut outputs = outputs.into_iter().map(Tensor::from);
+    let replaced = || std::iter::once(&parameter).chain(&slots);
+    let outputs = replaced().zip(&own).map(|(tensor, &own)| match own {
+        true => Ok(Arc::clone(&tensor.value)),
+        false => Value::empty_on(device, parameter.dtype(), parameter.shape()).map(Arc::new),
+    });
+    let outputs = outputs.collect::<Result<SmallVec<[Arc<Value>; 4]>>>()?;
+    device.execute(&plan, &inputs, &outputs.iter().map(|value| &**value).collect::<SmallVec<[&Value; 4]>>())?;
+    let mut outputs = outputs.into_iter().map(|value| Tensor { value, node: None });
     let lost = || Error::value("optim", "a slot was lost");
     let parameter = outputs.next().ok_or_else(lost)?;
     let kept: SmallVec<[Tensor; SLOTS]> = outputs.collect();

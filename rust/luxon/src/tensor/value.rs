@@ -219,6 +219,16 @@ impl Value {
         }
     }
 
+    /// Whether this is all of a device's memory, contiguous from its first byte, that nobody else can see.
+    #[doc(hidden)]
+    pub fn is_unique_on_device(&mut self) -> bool {
+        let whole = self.is_contiguous() && self.layout.offset == 0;
+        match &mut self.storage {
+            Storage::Device(buffer) => whole && Arc::get_mut(buffer).is_some_and(|buffer| !buffer.is_foreign()),
+            _ => false,
+        }
+    }
+
     /// The same memory seen through another layout (and dtype of the same size).
     #[inline]
     #[doc(hidden)]
