@@ -298,6 +298,9 @@ def elementwise() -> Iterator[Case]:
     )
     yield Case("mixed", lambda x, y: x + y, (numbers((40, 3), 16, dtype="int32"), numbers((3,), 17)), 0.0)
     yield Case("nothing", lambda x: x + 1.0, (numbers((0, 3), 1),), 0.0)
+    zeros = lx.asarray(np.array([0.0, -0.0, 1.0, -2.0, np.nan], "float32"))
+    for dtype in FLOATS:
+        yield Case(f"sign of zeros {dtype}", lambda x: lx.signbit(lx.sign(x)), (zeros.astype(dtype),), 0.0)
     yield Case("one", lambda x: x * x, (numbers((), 1),), 0.0)
 
 
@@ -614,6 +617,48 @@ def pools() -> Iterator[Case]:
         yield Case(f"tangent of max_pool {dtype}", tangent, (n((2, 3, 12)),), bound)
 
 
+def halves() -> Iterator[Case]:
+    """Kernels that take half types and compute in float32, and their gradients for given cotangents."""
+    for dtype in ("bfloat16", "float16"):
+        n = lambda shape, seed, dtype=dtype: numbers(shape, seed, -1.0, 2.0, dtype)
+        calls: dict[str, tuple[Callable[..., Any], tuple[lx.Tensor, ...]]] = {}
+        for shape in [(5, 7), (4, 64), (3, 1030), (2, 17000)]:
+            w, b = n(shape[1:], 2), n(shape[1:], 3)
+            calls[f"softmax {shape}"] = lx.softmax, (n(shape, 1),)
+            calls[f"layer_norm {shape}"] = lambda x, w, b: F.layer_norm(x, w, b), (n(shape, 1), w, b)
+            calls[f"rms_norm {shape}"] = lambda x, w: F.rms_norm(x, w), (n(shape, 1), w)
+            classes = lx.asarray(np.arange(shape[0]) * 5 % shape[1])
+            entropy = lambda x, t=classes: losses.cross_entropy(
+                x, lx.to_device(t, x.device), reduction="none", label_smoothing=0.1
+            )
+            calls[f"cross_entropy {shape}"] = entropy, (n(shape, 1),)
+        calls["softmax of columns"] = lambda x: lx.softmax(x, axis=0), (n((9, 14), 1),)
+        calls["cross_entropy of distributions"] = (
+            lambda x, t: losses.cross_entropy(x, lx.stop_gradient(t)),
+            (n((6, 10), 1), lx.softmax(n((6, 10), 2))),
+        )
+        for shape in [(300, 40), (2, 4, 5, 8), (2, 2, 3000)]:
+            w, b = n(shape[1:2], 2), n(shape[1:2], 3)
+            inputs = n(shape, 1), w, b
+            calls[f"batch_norm {shape}"] = lambda x, w, b: F.batch_norm(x, w, b), inputs
+            calls[f"group_norm {shape}"] = lambda x, w, b: F.group_norm(x, 2, w, b), inputs
+        images = n((2, 3, 9, 11), 1)
+        calls["max_pool"] = lambda x: F.max_pool(x, 3, 2, 1), (images,)
+        calls["mean_pool"] = lambda x: F.mean_pool(x, 3, 2, 1), (images,)
+        calls["adaptive_mean_pool"] = lambda x: F.adaptive_mean_pool(x, (4, 5)), (images,)
+
+        def derivatives(f: Callable[..., Any], *inputs: lx.Tensor) -> list[lx.Tensor]:
+            y, pull = lx.vjp(f, *inputs)
+            cotangent = lx.reshape(lx.sin(lx.arange(y.size, dtype="float32")), y.shape).astype(y.dtype)
+            gradients = pull(lx.to_device(cotangent, y.device))
+            return [y, *(gradients if isinstance(gradients, (tuple, list)) else [gradients])]
+
+        for name, (f, inputs) in calls.items():
+            run = lambda *inputs, f=f: derivatives(f, *inputs)
+            yield Case(f"{name} {dtype}", run, inputs, 2.5 * BOUNDS[dtype])
+
+
 def all_cases() -> list[Case]:
     """Every case; names are unique."""
-    return [*elementwise(), *reductions(), *rows(), *norms(), *loss_cases(), *random_cases(), *pools()]
+    families = elementwise, reductions, rows, norms, loss_cases, random_cases, pools, halves
+    return [case for family in families for case in family()]

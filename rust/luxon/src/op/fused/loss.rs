@@ -7,7 +7,7 @@
 
 use smallvec::smallvec;
 
-use super::{pull_expansion, push_expansion, with_real};
+use super::{compute_dtype, pull_expansion, push_expansion, widened, with_real};
 use crate::cpu::loss as kernel;
 use crate::cpu::real::Real;
 use crate::cuda::Plan;
@@ -172,6 +172,7 @@ impl Family for Loss {
             Loss::CrossEntropy(_) => {
                 let mut rows = spec(inputs[0]);
                 rows.shape.remove(rows.shape.len() - 1);
+                rows.dtype = compute_dtype(rows.dtype);
                 let mut kept = rows;
                 kept.shape.push(2)?;
                 smallvec![rows, rows, kept]
@@ -280,7 +281,7 @@ impl Family for Loss {
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
-        let define = || {
+        let define = |inputs: &[Tensor]| {
             Ok(match self {
                 Loss::CrossEntropy(smoothing) => {
                     let (logits, targets, weight) = (&inputs[0], &inputs[1], inputs.get(2));
@@ -320,7 +321,7 @@ impl Family for Loss {
                 Loss::SquaredDistance => smallvec![inputs[0].sub(&inputs[1])?.square()?.sum(None, false)?],
             })
         };
-        Some(define())
+        Some(widened(self, inputs, define))
     }
 }
 

@@ -4,7 +4,7 @@
 //! a silent broadcast. Half types are computed in f32 and the result rounded once.
 
 use super::loss::{Loss, Smoothing, distributions};
-use super::{compute_dtype, joined_float};
+use super::{compute_dtype, joined_float, taken_dtype};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{resolve_axis, show};
@@ -135,14 +135,14 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, options: &CrossEntropyOp
     floats.extend(options.weight);
     let dtype = joined_float(NAME, &floats)?;
     let compute = compute_dtype(dtype);
-    let last = |tensor: &Tensor| {
+    let last = |tensor: &Tensor, compute: DType| {
         let mut order: Vec<isize> = (0..tensor.rank() as isize).collect();
         order.remove(axis);
         order.push(axis as isize);
         tensor.cast(compute)?.permute(&order)
     };
-    let logits = last(logits)?;
-    let targets = if by_class { targets.cast(DType::I64)? } else { last(targets)? };
+    let logits = last(logits, taken_dtype(logits, dtype))?;
+    let targets = if by_class { targets.cast(DType::I64)? } else { last(targets, compute)? };
     let weight = options.weight.map(|weight| weight.cast(compute)).transpose()?;
     let mut operands = vec![&logits, &targets];
     operands.extend(weight.as_ref());

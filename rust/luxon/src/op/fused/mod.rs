@@ -3,7 +3,7 @@
 //! Each states its definition in `Family::expand`, and a test holds the kernel to it. Where a rule has a
 //! kernel too, it is a fused operation again, with its own definition: so derivatives of any order, forward
 //! mode, and devices without the kernels need nothing further. Kernels take f32 and f64, contiguous; the
-//! functions that users call widen half types before and round after.
+//! functions that users call widen half types before and round after, where a device's kernels do not.
 
 use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
@@ -54,6 +54,24 @@ fn expanded(family: &dyn Family, inputs: &[Tensor]) -> Result<Outputs> {
     })
 }
 
+/// A definition with half operands widened before and results rounded after: as kernels compute that take them.
+pub(crate) fn widened(
+    family: &dyn Family,
+    inputs: &[Tensor],
+    define: impl FnOnce(&[Tensor]) -> Result<Outputs>,
+) -> Result<Outputs> {
+    if !inputs.iter().any(|input| input.dtype().is_half()) {
+        return define(inputs);
+    }
+    let specs = family.outputs(&inputs.iter().map(|input| &**input.value()).collect::<Vec<_>>())?;
+    let wide = inputs.iter().map(|input| match input.dtype().is_half() {
+        true => input.cast(DType::F32),
+        false => Ok(input.clone()),
+    });
+    let results = define(&wide.collect::<Result<Vec<_>>>()?)?;
+    results.into_iter().zip(specs).map(|(result, spec)| result.cast(spec.dtype)).collect()
+}
+
 /// Gradients of the wanted inputs by recording the definition; every input was saved.
 pub(crate) fn pull_expansion(family: &dyn Family, saved: &Saved<'_>, dy: &Tensor) -> Result<Gradients> {
     let inputs = (0..saved.arity()).map(|index| saved.input(index).cloned()).collect::<Result<Vec<_>>>()?;
@@ -88,6 +106,12 @@ pub(crate) fn push_expansion(
 /// The dtype that kernels compute a floating dtype in.
 pub(crate) fn compute_dtype(dtype: DType) -> DType {
     if dtype.is_half() { DType::F32 } else { dtype }
+}
+
+/// The dtype in which kernels take the elements of `x` as a floating dtype: those of a device widen half types
+/// themselves, in registers.
+pub(crate) fn taken_dtype(x: &Tensor, dtype: DType) -> DType {
+    if x.device().is_some() { dtype } else { compute_dtype(dtype) }
 }
 
 /// The join of the tensors' dtypes, which must be floating.

@@ -8,7 +8,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{pull_expansion, push_expansion, with_real};
+use super::{compute_dtype, pull_expansion, push_expansion, widened, with_real};
 use crate::cpu::norm as kernel;
 use crate::cuda::Plan;
 use crate::error::Result;
@@ -199,7 +199,7 @@ impl Family for Norm {
 
     fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
         let (dtype, shape) = (inputs[0].dtype(), *inputs[0].shape());
-        let statistics = Spec { dtype, shape: self.statistics_shape(&shape)? };
+        let statistics = Spec { dtype: compute_dtype(dtype), shape: self.statistics_shape(&shape)? };
         let mut specs: Specs = smallvec![Spec { dtype, shape }];
         let extra = match self.over {
             Over::Layer { .. } | Over::Group { .. } => 2,
@@ -282,7 +282,7 @@ impl Family for Norm {
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
-        Some(self.define(inputs))
+        Some(widened(self, inputs, |inputs| self.define(inputs)))
     }
 }
 
@@ -301,7 +301,9 @@ impl Family for NormGradient {
         let nothing = Shape::from_slice(&[0])?;
         let affine = self.norm.affine_shape(&x)?;
         let shapes = [x, affine, affine].into_iter().zip(self.wanted);
-        Ok(shapes.map(|(shape, wanted)| Spec { dtype, shape: if wanted { shape } else { nothing } }).collect())
+        let dtypes = [dtype, compute_dtype(dtype), compute_dtype(dtype)];
+        let specs = shapes.zip(dtypes);
+        Ok(specs.map(|((shape, wanted), dtype)| Spec { dtype, shape: if wanted { shape } else { nothing } }).collect())
     }
 
     fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {

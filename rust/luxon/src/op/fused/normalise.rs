@@ -5,7 +5,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::norm::{Norm, Over};
-use super::{compute_dtype, joined_float};
+use super::{compute_dtype, joined_float, taken_dtype};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::show;
@@ -43,7 +43,9 @@ fn run(
     }
     let dtype = joined_float(norm.name(), &operands)?;
     let compute = compute_dtype(dtype);
-    let cast = operands.iter().map(|operand| operand.cast(compute)).collect::<Result<SmallVec<[Tensor; 5]>>>()?;
+    let dtypes = std::iter::once(taken_dtype(x, dtype)).chain(std::iter::repeat(compute));
+    let cast = operands.iter().zip(dtypes).map(|(operand, dtype)| operand.cast(dtype));
+    let cast = cast.collect::<Result<SmallVec<[Tensor; 5]>>>()?;
     Ok((apply_all(norm.into(), &cast.iter().collect::<SmallVec<[&Tensor; 5]>>())?, dtype))
 }
 

@@ -9,7 +9,7 @@ use smallvec::smallvec;
 
 use super::resample::along;
 pub use super::windows::{Axis, Windows};
-use super::with_real;
+use super::{widened, with_real};
 use crate::cpu::pool::{self as kernel, Span};
 use crate::cuda::Plan;
 use crate::dtype::DType;
@@ -315,6 +315,6 @@ impl Family for Pool {
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
-        Some(self.define(inputs))
+        Some(widened(self, inputs, |inputs| self.define(inputs)))
     }
 }

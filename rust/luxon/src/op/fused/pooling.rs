@@ -4,7 +4,7 @@
 
 use super::pool::{Axis, Pool, Take, Windows};
 use super::resample::along;
-use super::{compute_dtype, joined_float};
+use super::{compute_dtype, joined_float, taken_dtype};
 use crate::error::{Error, Result};
 use crate::layout::show;
 use crate::op::apply;
@@ -169,18 +169,17 @@ fn max_over(op: &str, x: &Tensor, axes: [Windows; 3], rank: usize) -> Result<Ten
     if plane.is_none_or(|plane| plane > i32::MAX as usize) {
         return Err(Error::Overflow(format!("{op}: a plane of shape {} has more than 2^31 elements", show(x.shape()))));
     }
-    apply(Pool { take: Take::Max, axes, rank }, &[&x.cast(compute_dtype(dtype))?])?.cast(dtype)
+    apply(Pool { take: Take::Max, axes, rank }, &[&x.cast(taken_dtype(x, dtype))?])?.cast(dtype)
 }
 
 /// The means of windows, or their sums.
 fn mean_over(op: &str, x: &Tensor, axes: [Windows; 3], rank: usize, with_padding: bool, mean: bool) -> Result<Tensor> {
     let dtype = joined_float(op, &[x])?;
-    let x = x.cast(compute_dtype(dtype))?;
     let pool = Pool { take: Take::Mean { with_padding }, axes, rank };
     if mean && pool.runs().is_some() {
-        return apply(pool, &[&x])?.cast(dtype);
+        return apply(pool, &[&x.cast(taken_dtype(x, dtype))?])?.cast(dtype);
     }
-    let mut y = x;
+    let mut y = x.cast(compute_dtype(dtype))?;
     let first = y.rank() - rank;
     for (axis, windows) in axes[3 - rank..].iter().enumerate() {
         y = along(&y, first + axis, windows.averages(with_padding, mean)?)?;

@@ -6,7 +6,7 @@
 
 use smallvec::smallvec;
 
-use super::{compute_dtype, pull_expansion, push_expansion, with_real};
+use super::{compute_dtype, pull_expansion, push_expansion, taken_dtype, widened, with_real};
 use crate::cpu::softmax as kernel;
 use crate::cuda::Plan;
 use crate::error::Result;
@@ -185,7 +185,7 @@ impl Family for Softmax {
     }
 
     fn expand(&self, inputs: &[Tensor]) -> Option<Result<Outputs>> {
-        let define = || {
+        let define = |inputs: &[Tensor]| {
             let x = &inputs[0];
             let y = match self {
                 Softmax::Softmax { .. } => {
@@ -207,15 +207,16 @@ impl Family for Softmax {
             };
             Ok(smallvec![y])
         };
-        Some(define())
+        Some(widened(self, inputs, define))
     }
 }
 
 impl Tensor {
-    /// Runs a row function in the dtype that kernels compute in.
+    /// Runs a row function in the dtype that kernels take; logarithms in f32 everywhere, for their gradients' sake.
     fn by_rows(&self, op: Softmax) -> Result<Tensor> {
         let dtype = self.dtype().to_float();
-        apply(op, &[&self.cast(compute_dtype(dtype))?])?.cast(dtype)
+        let of = if matches!(op, Softmax::Softmax { .. }) { taken_dtype(self, dtype) } else { compute_dtype(dtype) };
+        apply(op, &[&self.cast(of)?])?.cast(dtype)
     }
 
     /// `exp(x) / sum(exp(x))` along an axis, without overflow; integers become the default float.

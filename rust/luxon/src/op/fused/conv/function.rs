@@ -10,7 +10,7 @@ use crate::layout::{Shape, show};
 use crate::op::apply;
 use crate::op::elementwise::Map;
 use crate::op::fused::activation::Activation;
-use crate::op::fused::{compute_dtype, joined_float};
+use crate::op::fused::{joined_float, taken_dtype};
 use crate::tensor::Tensor;
 
 /// Zeros around the image.
@@ -133,8 +133,7 @@ fn run(op: Conv, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<T
     operands.extend(bias);
     let name = if op.product == Product::Forward { "conv" } else { "conv_transpose" };
     let dtype = joined_float(name, &operands)?;
-    // A device sums products of half types in f32 by itself.
-    let compute = if x.device().is_some() { dtype } else { compute_dtype(dtype) };
+    let compute = taken_dtype(x, dtype);
     if operands.iter().any(|operand| operand.dtype() != compute) {
         cast = operands.iter().map(|operand| operand.cast(compute)).collect::<Result<_>>()?;
         operands = cast.iter().collect();

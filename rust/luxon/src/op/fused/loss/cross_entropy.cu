@@ -1,4 +1,5 @@
-// Cross entropy by rows, and its gradient. T is f32 or f64; CLASSES says whether a target is a class or a
+// Cross entropy by rows, and its gradient. Logits and their gradient lie in memory as S,
+// all else is T, f32 or f64; CLASSES says whether a target is a class or a
 // distribution, SMOOTH whether every class has a share, WEIGHT whether classes have factors, IGNORE whether rows of
 // a class are left out. What is kept of a row are its largest element and the logarithm of its sum of exponentials.
 struct Total : Sum<T> {};
@@ -22,7 +23,7 @@ __device__ inline T share(const Target *targets, const T *weight, i64 at, T keep
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy(
-    const T *x, const Target *targets, const T *weight, T *losses, T *weights, T *saved, i64 rows, i64 classes,
+    const S *x, const Target *targets, const T *weight, T *losses, T *weights, T *saved, i64 rows, i64 classes,
     f64 kept_share, f64 spread_share, i64 ignore) {
     i64 row = ROW;
     if (row >= rows) return;
@@ -71,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy(
     } else {
         if (WEIGHT) row_weight = weight[target];
         T hit = keep * row_weight;
-        compared.a += (all.largest - x[target]) * hit;
+        compared.a += (all.largest - convert<T>(x[target])) * hit;
         compared.b += hit;
     }
 #endif
@@ -83,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy(
 
 // `stride` is 0 where one number is the cotangent of all rows.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy_gradient(
-    const T *dy, const T *saved, const T *x, const Target *targets, const T *weight, T *dx, i64 rows, i64 classes,
+    const T *dy, const T *saved, const S *x, const Target *targets, const T *weight, S *dx, i64 rows, i64 classes,
     i64 stride, f64 kept_share, f64 spread_share, i64 ignore) {
     i64 row = ROW;
     if (row >= rows) return;
@@ -111,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy_gradient
 #endif
     mass += hit;
     EACH_PACK(classes) {
-        Lanes<T, VECTOR> some = *(const Lanes<T, VECTOR> *)(x + at);
+        Lanes<T, VECTOR> some = loaded(x + at);
         EACH_LANE {
             T value = m::exp((some.at[lane] - largest) - logarithm) * mass;
 #if DENSE

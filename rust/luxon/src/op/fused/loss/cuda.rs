@@ -4,10 +4,11 @@
 use super::{Loss, Smoothing, matrix};
 use crate::cuda::copy::place;
 use crate::cuda::rows::Rows;
-use crate::cuda::source::{BLOCK, ROWS, c_type, kernel};
+use crate::cuda::source::{BLOCK, ROWS, c_type, c_working, kernel};
 use crate::cuda::{Launch, Place, Plan};
 use crate::error::Result;
 use crate::op::Spec;
+use crate::op::fused::compute_dtype;
 use crate::tensor::Value;
 
 /// Threads of a block.
@@ -24,7 +25,7 @@ fn upstream(plan: &mut Plan, inputs: &[&Value]) -> Result<(Place, usize)> {
     if repeated { Ok((place(dy, 0), 0)) } else { Ok((plan.contiguous(inputs, 0)?, 1)) }
 }
 
-fn cross_entropy(smoothing: &Smoothing, inputs: &[&Value], output: &Spec, gradient: bool) -> Result<Plan> {
+fn cross_entropy(smoothing: &Smoothing, inputs: &[&Value], gradient: bool) -> Result<Plan> {
     let mut plan = Plan::new();
     let operands = if gradient { 2 } else { 0 };
     let shape = inputs[operands].shape();
@@ -39,12 +40,14 @@ fn cross_entropy(smoothing: &Smoothing, inputs: &[&Value], output: &Spec, gradie
     let weight = if inputs.len() > operands + 2 { Some(plan.contiguous(inputs, operands + 2)?) } else { None };
     let by_class = !inputs[operands + 1].dtype().is_float();
     let spread = smoothing.label_smoothing / classes.max(1) as f64;
-    let cut = Rows::new(classes, output.dtype, &[x]);
+    let dtype = inputs[operands].dtype();
+    let cut = Rows::new(classes, compute_dtype(dtype), &[x]);
     let numbers = cut.macros();
     let flag = |on: bool| if on { "1" } else { "0" };
     let ignore = smoothing.ignore_index.filter(|_| by_class);
     let mut macros = vec![
-        ("T", c_type(output.dtype)),
+        ("S", c_type(dtype)),
+        ("T", c_working(dtype)),
         ("CLASSES", flag(by_class)),
         ("SMOOTH", flag(spread != 0.0)),
         ("WEIGHT", flag(weight.is_some())),
@@ -107,8 +110,8 @@ fn squared_distance(inputs: &[&Value], output: &Spec) -> Result<Plan> {
 
 pub(super) fn plan(op: &Loss, inputs: &[&Value], output: &Spec) -> Result<Plan> {
     match op {
-        Loss::CrossEntropy(smoothing) => cross_entropy(smoothing, inputs, output, false),
-        Loss::CrossEntropyGradient(smoothing) => cross_entropy(smoothing, inputs, output, true),
+        Loss::CrossEntropy(smoothing) => cross_entropy(smoothing, inputs, false),
+        Loss::CrossEntropyGradient(smoothing) => cross_entropy(smoothing, inputs, true),
         Loss::BinaryCrossEntropy => binary_cross_entropy(inputs, output, false),
         Loss::BinaryCrossEntropyGradient => binary_cross_entropy(inputs, output, true),
         Loss::SquaredDistance => squared_distance(inputs, output),

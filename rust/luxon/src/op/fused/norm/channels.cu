@@ -1,5 +1,5 @@
 // Normalisation by channel of (outer, channels, inner): statistics, their application, and the sums behind the
-// gradients of weight and bias. T is f32 or f64; a thread takes VECTOR elements at once, along the channels where
+// gradients of weight and bias. x, y and their gradients lie in memory as S, all else is T, f32 or f64; a thread takes VECTOR elements at once, along the channels where
 // INNER is 1 (there is nothing after them), else along what comes after.
 struct TwoTotals : SumTwo<T> {};
 struct Joined : JoinMoments<T> {};
@@ -12,47 +12,47 @@ struct Joined : JoinMoments<T> {};
 #endif
 
 // (x - mean) * deviation * weight + bias; with GIVEN the deviation is made of a variance.
-extern "C" __global__ void norm_channels(const T *x, const T *means, const T *deviations, const T *weight,
-                                         const T *bias, T *y, i64 packs, i64 channels, i64 inner, f64 eps) {
+extern "C" __global__ void norm_channels(const S *x, const T *means, const T *deviations, const T *weight,
+                                         const T *bias, S *y, i64 packs, i64 channels, i64 inner, f64 eps) {
     for (i64 pack = thread_number(); pack < packs; pack += thread_count()) {
         i64 at = pack * VECTOR, channel = CHANNEL(at);
-        Lanes<T, VECTOR> some = *(const Lanes<T, VECTOR> *)(x + at);
+        Lanes<S, VECTOR> some = *(const Lanes<S, VECTOR> *)(x + at);
 #pragma unroll
         for (int lane = 0; lane < VECTOR; lane++) {
             i64 which = INNER == 1 ? channel + lane : channel;
             T deviation = GIVEN ? m::rsqrt(deviations[which] + (T)eps) : deviations[which];
-            T value = (some.at[lane] - means[which]) * deviation;
+            T value = (convert<T>(some.at[lane]) - means[which]) * deviation;
             if (weight) value *= weight[which];
             if (bias) value += bias[which];
-            some.at[lane] = value;
+            some.at[lane] = convert<S>(value);
         }
-        *(Lanes<T, VECTOR> *)(y + at) = some;
+        *(Lanes<S, VECTOR> *)(y + at) = some;
     }
 }
 
 // The gradient in x: with GIVEN statistics dy * deviation * weight, else less what the statistics take away;
 // `sums` are those of dy and of dy times the normalised x, channel by channel.
-extern "C" __global__ void norm_channels_gradient(const T *dy, const T *x, const T *means, const T *deviations,
-                                                  const T *weight, const T *sums, T *dx, i64 packs, i64 channels,
+extern "C" __global__ void norm_channels_gradient(const S *dy, const S *x, const T *means, const T *deviations,
+                                                  const T *weight, const T *sums, S *dx, i64 packs, i64 channels,
                                                   i64 inner, f64 count) {
     for (i64 pack = thread_number(); pack < packs; pack += thread_count()) {
         i64 at = pack * VECTOR, channel = CHANNEL(at);
-        Lanes<T, VECTOR> slope = *(const Lanes<T, VECTOR> *)(dy + at);
+        Lanes<S, VECTOR> slope = *(const Lanes<S, VECTOR> *)(dy + at);
 #if !GIVEN
-        Lanes<T, VECTOR> some = *(const Lanes<T, VECTOR> *)(x + at);
+        Lanes<S, VECTOR> some = *(const Lanes<S, VECTOR> *)(x + at);
 #endif
 #pragma unroll
         for (int lane = 0; lane < VECTOR; lane++) {
             i64 which = INNER == 1 ? channel + lane : channel;
-            T deviation = deviations[which], value = slope.at[lane];
+            T deviation = deviations[which], value = convert<T>(slope.at[lane]);
 #if !GIVEN
-            T normal = (some.at[lane] - means[which]) * deviation;
+            T normal = (convert<T>(some.at[lane]) - means[which]) * deviation;
             value = value - sums[which] / (T)count - normal * (sums[channels + which] / (T)count);
 #endif
             value *= deviation;
-            slope.at[lane] = weight ? value * weight[which] : value;
+            slope.at[lane] = convert<S>(weight ? value * weight[which] : value);
         }
-        *(Lanes<T, VECTOR> *)(dx + at) = slope;
+        *(Lanes<S, VECTOR> *)(dx + at) = slope;
     }
 }
 
@@ -68,7 +68,7 @@ __device__ inline i64 statistic(i64 n, i64 c, i64 channels, i64 groups) {
 }
 
 // The sums of dy and of dy times the normalised x of chunks of each channel. A block takes a chunk of one.
-extern "C" __global__ void sums_long(const T *dy, const T *x, const T *means, const T *deviations, T *partial,
+extern "C" __global__ void sums_long(const S *dy, const S *x, const T *means, const T *deviations, T *partial,
                                      i64 channels, i64 inner, i64 groups, i64 count, i64 chunks, i64 chunk) {
     i64 channel = blockIdx.x / chunks, number = blockIdx.x - channel * chunks;
     i64 from = number * chunk, to = from + chunk < count ? from + chunk : count;
@@ -76,9 +76,9 @@ extern "C" __global__ void sums_long(const T *dy, const T *x, const T *means, co
     for (i64 at = from + threadIdx.x; at < to; at += 256) {
         i64 n = at / inner, place = (n * channels + channel) * inner + (at - n * inner);
         i64 which = statistic(n, channel, channels, groups);
-        T slope = dy[place], mean = means ? means[which] : (T)0;
+        T slope = convert<T>(dy[place]), mean = means ? means[which] : (T)0;
         sums.a += slope;
-        sums.b += slope * ((x[place] - mean) * deviations[which]);
+        sums.b += slope * ((convert<T>(x[place]) - mean) * deviations[which]);
     }
     sums = group_all<TwoTotals, 256>(sums);
     if (threadIdx.x == 0) {
@@ -88,7 +88,7 @@ extern "C" __global__ void sums_long(const T *dy, const T *x, const T *means, co
 }
 
 // The same where there is little after the channels: threads have neighbouring channels.
-extern "C" __global__ void sums_wide(const T *dy, const T *x, const T *means, const T *deviations, T *partial,
+extern "C" __global__ void sums_wide(const S *dy, const S *x, const T *means, const T *deviations, T *partial,
                                      i64 channels, i64 inner, i64 groups, i64 count, i64 chunks, i64 chunk) {
     __shared__ Two<T> part[8][32];
     i64 channel = (i64)blockIdx.x * 32 + threadIdx.x, number = blockIdx.y;
@@ -99,9 +99,9 @@ extern "C" __global__ void sums_wide(const T *dy, const T *x, const T *means, co
         for (i64 at = from + threadIdx.y; at < to; at += 8) {
             i64 n = inner == 1 ? at : at / inner, place = (n * channels + channel) * inner + (at - n * inner);
             i64 which = statistic(n, channel, channels, groups);
-            T slope = dy[place], mean = means ? means[which] : (T)0;
+            T slope = convert<T>(dy[place]), mean = means ? means[which] : (T)0;
             sums.a += slope;
-            sums.b += slope * ((x[place] - mean) * deviations[which]);
+            sums.b += slope * ((convert<T>(x[place]) - mean) * deviations[which]);
         }
     }
     part[threadIdx.y][threadIdx.x] = sums;
@@ -114,20 +114,20 @@ extern "C" __global__ void sums_wide(const T *dy, const T *x, const T *means, co
 }
 
 // Count, mean and squared deviations of chunks of each channel, likewise.
-extern "C" __global__ void moments_long(const T *x, Moments<T> *partial, i64 channels, i64 inner, i64 count,
+extern "C" __global__ void moments_long(const S *x, Moments<T> *partial, i64 channels, i64 inner, i64 count,
                                         i64 chunks, i64 chunk) {
     i64 channel = blockIdx.x / chunks, number = blockIdx.x - channel * chunks;
     i64 from = number * chunk, to = from + chunk < count ? from + chunk : count;
     Moments<T> all = {(T)0, (T)0, (T)0};
     for (i64 at = from + threadIdx.x; at < to; at += 256) {
         i64 n = at / inner;
-        all = with(all, x[(n * channels + channel) * inner + (at - n * inner)]);
+        all = with(all, convert<T>(x[(n * channels + channel) * inner + (at - n * inner)]));
     }
     all = group_all<Joined, 256>(all);
     if (threadIdx.x == 0) partial[number * channels + channel] = all;
 }
 
-extern "C" __global__ void moments_wide(const T *x, Moments<T> *partial, i64 channels, i64 inner, i64 count,
+extern "C" __global__ void moments_wide(const S *x, Moments<T> *partial, i64 channels, i64 inner, i64 count,
                                         i64 chunks, i64 chunk) {
     __shared__ Moments<T> part[8][32];
     i64 channel = (i64)blockIdx.x * 32 + threadIdx.x, number = blockIdx.y;
@@ -137,7 +137,7 @@ extern "C" __global__ void moments_wide(const T *x, Moments<T> *partial, i64 cha
 #pragma unroll 4
         for (i64 at = from + threadIdx.y; at < to; at += 8) {
             i64 n = inner == 1 ? at : at / inner;
-            all = with(all, x[(n * channels + channel) * inner + (at - n * inner)]);
+            all = with(all, convert<T>(x[(n * channels + channel) * inner + (at - n * inner)]));
         }
     }
     part[threadIdx.y][threadIdx.x] = all;

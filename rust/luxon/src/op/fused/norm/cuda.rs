@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::{Norm, NormGradient, Over, Sizes};
 use crate::cuda::rows::Rows;
-use crate::cuda::source::{BLOCK, ROWS, c_type, kernel};
+use crate::cuda::source::{BLOCK, ROWS, c_type, c_working, kernel};
 use crate::cuda::{Launch, Place, Plan, Source};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::Spec;
+use crate::op::fused::compute_dtype;
 use crate::tensor::Value;
 
 /// Threads of a block.
@@ -54,7 +55,7 @@ impl Norm {
         let cut = rows.macros();
         let centred = if matches!(self.over, Over::Rms { .. }) { "0" } else { "1" };
         let own = if matches!(self.over, Over::Group { .. }) { "0" } else { "1" };
-        let mut macros = vec![("T", c_type(dtype)), ("CENTRED", centred), ("OWN", own)];
+        let mut macros = vec![("S", c_type(dtype)), ("T", c_working(dtype)), ("CENTRED", centred), ("OWN", own)];
         macros.extend(cut.iter().map(|(name, value)| (*name, value.as_str())));
         kernel("norm_rows", &[BLOCK], &[ROWS, include_str!("rows.cu")], &macros)
     }
@@ -69,7 +70,8 @@ impl Norm {
         };
         let vector = vector.to_string();
         let macros = [
-            ("T", c_type(dtype)),
+            ("S", c_type(dtype)),
+            ("T", c_working(dtype)),
             ("INNER", if sizes.inner == 1 { "1" } else { "2" }),
             ("GIVEN", flag(self.over == Over::Given)),
             ("STATISTIC", statistic),
@@ -128,6 +130,7 @@ fn over_packs(source: Arc<Source>, name: &'static str, packs: usize) -> Result<L
 pub(super) fn plan(norm: &Norm, inputs: &[&Value], outputs: &[Spec]) -> Result<Plan> {
     let mut plan = Plan::new();
     let (dtype, shape) = (outputs[0].dtype, inputs[0].shape());
+    let working = compute_dtype(dtype);
     let sizes = norm.sizes(shape);
     if outputs[0].shape.contains(&0) && outputs[1..].iter().all(|output| output.shape.contains(&0)) {
         return Ok(plan);
@@ -139,7 +142,7 @@ pub(super) fn plan(norm: &Norm, inputs: &[&Value], outputs: &[Spec]) -> Result<P
     if !norm.by_channel() {
         let Lines { rows, length, groups, affine, spread } = norm.lines(&sizes);
         let read: Vec<Place> = [Some(x), weight, bias].into_iter().flatten().collect();
-        let cut = Rows::new(length, dtype, &read);
+        let cut = Rows::new(length, working, &read);
         let centred = !matches!(norm.over, Over::Rms { .. });
         let (means, deviations) = (centred.then(|| Place::output(1)), Place::output(1 + usize::from(centred)));
         let launch = cut.launch(norm.rows_source(&cut, dtype), "norm_rows", rows)?;
@@ -148,14 +151,14 @@ pub(super) fn plan(norm: &Norm, inputs: &[&Value], outputs: &[Spec]) -> Result<P
         plan.launch(launch.with(norm.eps));
         return Ok(plan);
     }
-    let vector = vector(dtype, &sizes, &[x]);
+    let vector = vector(working, &sizes, &[x]);
     let source = norm.channels_source(dtype, &sizes, vector);
     let (channels, inner) = (sizes.middle, sizes.inner);
     let (means, deviations) = match norm.over {
         Over::Given => (places[1], places[2]),
         _ => {
             let chunks = Chunks::new(&sizes);
-            let partial = plan.scratch(3 * dtype.size() * channels * chunks.chunks);
+            let partial = plan.scratch(3 * working.size() * channels * chunks.chunks);
             let launch = chunks.launch(&source, ["moments_long", "moments_wide"], channels)?;
             let launch = launch.with(x).with(partial).with(channels).with(inner);
             plan.launch(launch.with(chunks.count).with(chunks.chunks).with(chunks.chunk));
@@ -177,6 +180,7 @@ pub(super) fn gradient(op: &NormGradient, inputs: &[&Value]) -> Result<Plan> {
     let mut plan = Plan::new();
     let norm = &op.norm;
     let (dtype, shape) = (inputs[1].dtype(), inputs[1].shape());
+    let working = compute_dtype(dtype);
     let sizes = norm.sizes(shape);
     if sizes.middle == 0 {
         return Ok(plan);
@@ -191,20 +195,20 @@ pub(super) fn gradient(op: &NormGradient, inputs: &[&Value]) -> Result<Plan> {
     if wants_x && !norm.by_channel() {
         let Lines { rows, length, groups, affine, spread } = norm.lines(&sizes);
         let read: Vec<Place> = [Some(dy), Some(x), weight].into_iter().flatten().collect();
-        let cut = Rows::new(length, dtype, &read);
+        let cut = Rows::new(length, working, &read);
         let launch = cut.launch(norm.rows_source(&cut, dtype), "norm_rows_gradient", rows)?;
         let launch = launch.with(dy).with(x).with(centred.then_some(means)).with(deviations).with(weight);
         let launch = launch.with(Place::output(0)).with(rows).with(length);
         plan.launch(launch.with(groups).with(affine).with(spread));
     }
-    let vector = vector(dtype, &sizes, &[dy, x]);
+    let vector = vector(working, &sizes, &[dy, x]);
     let source = norm.channels_source(dtype, &sizes, vector);
     let (channels, inner) = (sizes.middle, sizes.inner);
     let needs_sums = wants_x && norm.over == Over::Batch;
-    let both = needs_sums.then(|| plan.scratch(2 * channels * dtype.size()));
+    let both = needs_sums.then(|| plan.scratch(2 * channels * working.size()));
     if needs_sums || wants_weight || wants_bias {
         let chunks = Chunks::new(&sizes);
-        let partial = plan.scratch(2 * channels * chunks.chunks * dtype.size());
+        let partial = plan.scratch(2 * channels * chunks.chunks * working.size());
         let groups = if let Over::Group { groups } = norm.over { groups } else { 1 };
         let launch = chunks.launch(&source, ["sums_long", "sums_wide"], channels)?.with(dy).with(x);
         let launch = launch.with(centred.then_some(means)).with(deviations).with(partial);

@@ -1,5 +1,5 @@
-// Normalisation of rows: layer, RMS and group norm, and the gradient in x. T is f32 or f64; CENTRED says whether
-// there is a mean. A row's weights begin at `row % groups * affine` and hold for `spread` elements each.
+// Normalisation of rows: layer, RMS and group norm, and the gradient in x. x, y and
+// their gradients lie in memory as S, all else is T, f32 or f64; CENTRED says whether there is a mean. A row's weights begin at `row % groups * affine` and hold for `spread` elements each.
 struct Total : Sum<T> {};
 struct TwoTotals : SumTwo<T> {};
 struct Joined : JoinMoments<T> {};
@@ -16,7 +16,7 @@ __device__ inline Lanes<T, VECTOR> weights_of(const T *weight, i64 at, i64 sprea
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) norm_rows(
-    const T *x, const T *weight, const T *bias, T *y, T *means, T *deviations, i64 rows, i64 length, i64 groups,
+    const S *x, const T *weight, const T *bias, S *y, T *means, T *deviations, i64 rows, i64 length, i64 groups,
     i64 affine, i64 spread, f64 eps) {
     i64 row = ROW;
     if (row >= rows) return;
@@ -83,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) norm_rows(
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) norm_rows_gradient(
-    const T *dy, const T *x, const T *means, const T *deviations, const T *weight, T *dx, i64 rows, i64 length,
+    const S *dy, const S *x, const T *means, const T *deviations, const T *weight, S *dx, i64 rows, i64 length,
     i64 groups, i64 affine, i64 spread) {
     i64 row = ROW;
     if (row >= rows) return;

@@ -3,7 +3,7 @@
 //! Gradients are gathered: an element adds up what the windows over it give it, always in one order.
 
 use super::{Pool, Take, Windows};
-use crate::cuda::source::{c_type, file};
+use crate::cuda::source::{c_type, c_working, file};
 use crate::cuda::{Launch, Place, Plan};
 use crate::error::Result;
 use crate::op::Spec;
@@ -33,7 +33,8 @@ pub(super) fn plan(op: &Pool, inputs: &[&Value], output: &Spec) -> Result<Plan> 
         Take::Put => ("put", false),
     };
     let macros = [
-        ("T", c_type(output.dtype)),
+        ("S", c_type(output.dtype)),
+        ("T", c_working(output.dtype)),
         ("I", if count <= i32::MAX as usize { "u32" } else { "u64" }),
         ("WITH_PADDING", if with_padding { "1" } else { "0" }),
     ];

@@ -1,4 +1,5 @@
-// Pooling of planes of three axes. T is f32 or f64, I the type of indices. Every thread makes one element: of the
+// Pooling of planes of three axes. They lie in memory as S and are computed in as T, f32 or f64; I is the type of
+// indices. Every thread makes one element: of the
 // windows, or, in what goes from windows to elements, of the plane, by going over the windows that cover it.
 struct Axis { i64 input, output, window, stride, dilation, before, after, adaptive; };
 struct Axes { Axis axis[3]; };
@@ -50,7 +51,7 @@ __device__ inline Where located(I number, I depth, I height, I width) {
 
 #define EACH(which, range, name) for (i64 name = range[which].from; name < range[which].to; name += range[which].step)
 
-extern "C" __global__ void max_pool(const T *x, T *y, i32 *places, Axes axes, i64 count) {
+extern "C" __global__ void max_pool(const S *x, S *y, i32 *places, Axes axes, i64 count) {
     i64 number = thread_number();
     if (number >= count) return;
     const Axis *a = axes.axis;
@@ -61,18 +62,18 @@ extern "C" __global__ void max_pool(const T *x, T *y, i32 *places, Axes axes, i6
     i64 place = -1;
     EACH(0, range, i) EACH(1, range, j) EACH(2, range, k) {
         i64 here = (i * a[1].input + j) * a[2].input + k;
-        T value = x[here];
+        T value = convert<T>(x[here]);
         // The first of equals, the first NaN before all.
         if (place < 0 || value > best || (value != value && best == best)) {
             best = value;
             place = here;
         }
     }
-    y[number] = best;
+    y[number] = convert<S>(best);
     places[number] = (i32)place;
 }
 
-extern "C" __global__ void mean_pool(const T *x, T *y, Axes axes, i64 count) {
+extern "C" __global__ void mean_pool(const S *x, S *y, Axes axes, i64 count) {
     i64 number = thread_number();
     if (number >= count) return;
     const Axis *a = axes.axis;
@@ -80,13 +81,13 @@ extern "C" __global__ void mean_pool(const T *x, T *y, Axes axes, i64 count) {
     Range range[3] = {covered(a[0], window.at[0]), covered(a[1], window.at[1]), covered(a[2], window.at[2])};
     x += window.plane * a[0].input * a[1].input * a[2].input;
     T sum = (T)0;
-    EACH(0, range, i) EACH(1, range, j) EACH(2, range, k) sum += x[(i * a[1].input + j) * a[2].input + k];
+    EACH(0, range, i) EACH(1, range, j) EACH(2, range, k) sum += convert<T>(x[(i * a[1].input + j) * a[2].input + k]);
     i64 elements = divisor(a[0], window.at[0]) * divisor(a[1], window.at[1]) * divisor(a[2], window.at[2]);
-    y[number] = sum / (T)elements;
+    y[number] = convert<S>(sum / (T)elements);
 }
 
 // The transpose of the mean.
-extern "C" __global__ void spread(const T *dy, T *dx, Axes axes, i64 count) {
+extern "C" __global__ void spread(const S *dy, S *dx, Axes axes, i64 count) {
     i64 number = thread_number();
     if (number >= count) return;
     const Axis *a = axes.axis;
@@ -96,13 +97,13 @@ extern "C" __global__ void spread(const T *dy, T *dx, Axes axes, i64 count) {
     T sum = (T)0;
     EACH(0, range, i) EACH(1, range, j) {
         i64 elements = divisor(a[0], i) * divisor(a[1], j);
-        EACH(2, range, k) sum += dy[(i * a[1].output + j) * a[2].output + k] / (T)(elements * divisor(a[2], k));
+        EACH(2, range, k) sum += convert<T>(dy[(i * a[1].output + j) * a[2].output + k]) / (T)(elements * divisor(a[2], k));
     }
-    dx[number] = sum;
+    dx[number] = convert<S>(sum);
 }
 
 // The transpose of taking elements at places, which lie in the windows that they belong to.
-extern "C" __global__ void put(const T *dy, const i32 *places, T *dx, Axes axes, i64 count) {
+extern "C" __global__ void put(const S *dy, const i32 *places, S *dx, Axes axes, i64 count) {
     i64 number = thread_number();
     if (number >= count) return;
     const Axis *a = axes.axis;
@@ -115,16 +116,16 @@ extern "C" __global__ void put(const T *dy, const i32 *places, T *dx, Axes axes,
     T sum = (T)0;
     EACH(0, range, i) EACH(1, range, j) EACH(2, range, k) {
         i64 window = (i * a[1].output + j) * a[2].output + k;
-        if (places[window] == here) sum += dy[window];
+        if (places[window] == here) sum += convert<T>(dy[window]);
     }
-    dx[number] = sum;
+    dx[number] = convert<S>(sum);
 }
 
-extern "C" __global__ void pick(const T *x, const i32 *places, T *y, Axes axes, i64 count) {
+extern "C" __global__ void pick(const S *x, const i32 *places, S *y, Axes axes, i64 count) {
     i64 number = thread_number();
     if (number >= count) return;
     const Axis *a = axes.axis;
     i64 plane = a[0].input * a[1].input * a[2].input, windows = a[0].output * a[1].output * a[2].output;
     i64 place = (i64)(u32)places[number];
-    y[number] = place < plane ? x[number / windows * plane + place] : (T)0;
+    y[number] = place < plane ? x[number / windows * plane + place] : convert<S>((T)0);
 }

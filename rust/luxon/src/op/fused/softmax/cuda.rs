@@ -3,10 +3,11 @@
 
 use super::{Softmax, spans};
 use crate::cuda::rows::Rows;
-use crate::cuda::source::{BLOCK, ROWS, c_type, kernel};
+use crate::cuda::source::{BLOCK, ROWS, c_type, c_working, kernel};
 use crate::cuda::{Launch, Place, Plan};
 use crate::error::Result;
 use crate::op::Spec;
+use crate::op::fused::compute_dtype;
 use crate::tensor::Value;
 
 pub(super) fn plan(op: Softmax, inputs: &[&Value], output: &Spec) -> Result<Plan> {
@@ -20,7 +21,7 @@ pub(super) fn plan(op: Softmax, inputs: &[&Value], output: &Spec) -> Result<Plan
     let x = plan.contiguous(inputs, 0)?;
     let g = if inputs.len() > 1 { Some(plan.contiguous(inputs, 1)?) } else { None };
     let places: Vec<Place> = [Some(x), g].into_iter().flatten().collect();
-    let rows = Rows::new(axis, dtype, &places);
+    let rows = Rows::new(axis, compute_dtype(dtype), &places);
     let kind = match op {
         Softmax::Softmax { .. } => "SOFTMAX",
         Softmax::LogSoftmax { .. } => "LOG_SOFTMAX",
@@ -31,7 +32,7 @@ pub(super) fn plan(op: Softmax, inputs: &[&Value], output: &Spec) -> Result<Plan
     // The strided kernel is the same for all cuts.
     let rows = if inner == 1 { rows } else { Rows { group: 32, vector: 1, packs: 1 } };
     let cut = rows.macros();
-    let mut macros = vec![("T", c_type(dtype)), ("KIND", kind)];
+    let mut macros = vec![("S", c_type(dtype)), ("T", c_working(dtype)), ("KIND", kind)];
     macros.extend(cut.iter().map(|(name, value)| (*name, value.as_str())));
     let source = kernel("softmax", &[BLOCK], &[ROWS, include_str!("softmax.cu")], &macros);
     let launch = if inner == 1 {

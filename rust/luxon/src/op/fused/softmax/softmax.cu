@@ -1,4 +1,4 @@
-// Functions of rows. T is f32 or f64; KIND is what is computed; the rows are cut as rows.cuh says.
+// Functions of rows. They lie in memory as S and are computed in as T, f32 or f64; KIND is what is computed; the rows are cut as rows.cuh says.
 #define SOFTMAX 0
 #define LOG_SOFTMAX 1
 #define SOFTMAX_GRADIENT 2
@@ -22,7 +22,7 @@ __device__ inline T result(T x, Exponentials<T> all, T inverse) {
     return KIND == SOFTMAX ? m::exp(x - all.largest) * inverse : (x - all.largest) - inverse;
 }
 
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) softmax_rows(const T *x, const T *g, T *y, i64 rows,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) softmax_rows(const S *x, const S *g, S *y, i64 rows,
                                                                          i64 axis) {
     i64 row = ROW;
     if (row >= rows) return;
@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) softmax_rows(const T *
     all.sum = group_all<Total, GROUP>(all.sum);
     all.largest = shift;
 #if KIND == LOG_SUM_EXP
-    if (HERE == 0) y[row] = shift + m::ln(all.sum);
+    if (HERE == 0) y[row] = convert<S>(shift + m::ln(all.sum));
 #else
     y += row * axis;
     T inverse = KIND == SOFTMAX ? (T)1 / all.sum : m::ln(all.sum);
@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) softmax_rows(const T *
     }
     all = settled(group_all<Joined, GROUP>(all));
 #if KIND == LOG_SUM_EXP
-    if (HERE == 0) y[row] = log_sum_exp(all);
+    if (HERE == 0) y[row] = convert<S>(log_sum_exp(all));
 #else
     y += row * axis;
     T inverse = KIND == SOFTMAX ? (T)1 / all.sum : m::ln(all.sum);
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) softmax_rows(const T *
 }
 
 // Along an axis before others: a thread for each of the rows, neighbours in memory side by side.
-extern "C" __global__ void softmax_strided(const T *x, const T *g, T *y, i64 outer, i64 axis, i64 inner) {
+extern "C" __global__ void softmax_strided(const S *x, const S *g, S *y, i64 outer, i64 axis, i64 inner) {
     i64 number = thread_number();
     if (number >= outer * inner) return;
     i64 block = number / inner, start = block * axis * inner + (number - block * inner);
@@ -104,26 +104,29 @@ extern "C" __global__ void softmax_strided(const T *x, const T *g, T *y, i64 out
 #if KIND == SOFTMAX || KIND == LOG_SOFTMAX || KIND == LOG_SUM_EXP
     Exponentials<T> all = {-(T)INFINITY, (T)0};
 #pragma unroll 4
-    for (i64 at = 0; at < axis; at++) all = with_exponential(all, x[at * inner]);
+    for (i64 at = 0; at < axis; at++) all = with_exponential(all, convert<T>(x[at * inner]));
     all = settled(all);
 #if KIND == LOG_SUM_EXP
-    y[number] = log_sum_exp(all);
+    y[number] = convert<S>(log_sum_exp(all));
 #else
     y += start;
     T inverse = KIND == SOFTMAX ? (T)1 / all.sum : m::ln(all.sum);
 #pragma unroll 4
-    for (i64 at = 0; at < axis; at++) y[at * inner] = result(x[at * inner], all, inverse);
+    for (i64 at = 0; at < axis; at++) y[at * inner] = convert<S>(result(convert<T>(x[at * inner]), all, inverse));
 #endif
 #else
     g += start;
     y += start;
     T sum = (T)0;
 #pragma unroll 4
-    for (i64 at = 0; at < axis; at++) sum += KIND == SOFTMAX_GRADIENT ? x[at * inner] * g[at * inner] : g[at * inner];
+    for (i64 at = 0; at < axis; at++) {
+        T other = convert<T>(g[at * inner]);
+        sum += KIND == SOFTMAX_GRADIENT ? convert<T>(x[at * inner]) * other : other;
+    }
 #pragma unroll 4
     for (i64 at = 0; at < axis; at++) {
-        T some = x[at * inner], other = g[at * inner];
-        y[at * inner] = KIND == SOFTMAX_GRADIENT ? some * (other - sum) : other - m::exp(some) * sum;
+        T some = convert<T>(x[at * inner]), other = convert<T>(g[at * inner]);
+        y[at * inner] = convert<S>(KIND == SOFTMAX_GRADIENT ? some * (other - sum) : other - m::exp(some) * sum);
     }
 #endif
 }
