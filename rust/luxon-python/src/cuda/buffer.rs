@@ -119,6 +119,10 @@ impl DeviceBuffer for CudaBuffer {
         self.bytes
     }
 
+    fn is_foreign(&self) -> bool {
+        matches!(self.held, Some(Held::Foreign(_)))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
