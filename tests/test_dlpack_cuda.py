@@ -390,3 +390,31 @@ def test_without_cupy_the_error_says_what_is_missing():
 
     with pytest.raises(BufferError, match=r"CUDA device.*cuda:0"):
         lx.from_dlpack(Producer())
+
+
+def test_an_optimiser_overwrites_nothing_of_theirs():
+    program(
+        """
+from luxon import nn, optim, training
+
+model = nn.Dense(4, 3, use_bias=False)
+theirs = cupy.array(np.arange(12.0, dtype="f4").reshape(3, 4))
+ps, st = nn.setup(0, model)
+given = lx.Tree(weight=lx.from_dlpack(theirs))
+ts = training.TrainState(model, given, lx.to_device(st, device), optim.Adam(0.1))
+ours_before = lx.to_device(ps, device)
+shown = cupy.from_dlpack(ours_before.weight)
+other = training.TrainState(model, ours_before, lx.to_device(st, device), optim.Adam(0.1))
+before = host(ours_before.weight).copy()
+del given, ours_before
+x = lx.to_device(lx.ones((2, 4)), device)
+loss = lambda model, ps, st, x: (lx.sum(model(x, ps, st)[0] ** 2), st, {})
+for state in ts, other:
+    for _ in range(3):
+        *_, state = training.single_train_step(lx.AutoTape(), loss, x, state, donate=True)
+    assert not np.array_equal(host(state.parameters.weight), before)
+cupy.cuda.runtime.deviceSynchronize() if hasattr(cupy.cuda, "runtime") else None
+assert np.array_equal(theirs.get(), np.arange(12.0, dtype="f4").reshape(3, 4))
+assert np.array_equal(host(lx.from_dlpack(shown)), before)
+"""
+    )
