@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(
 
 # Loops over arrays that a thread indexes at run time live in local memory; these are small and rarely used.
 STACK = 1024
-# The compiler may put some numbers aside where it prefers more threads to more registers: one softmax does, on sm_90.
-SPILLED = 64
+# The compiler may put some numbers aside where it prefers more threads to more registers: one softmax does, on sm_90, and
+# the gradient of a norm over rows of half types that no block can hold.
+SPILLED = 68
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
