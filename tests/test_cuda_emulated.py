@@ -6,6 +6,7 @@ is run twice, the second time with the threads and blocks in the opposite order.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,3 +71,14 @@ def test_equals_the_cpu(name: str, order: str) -> None:
             np.testing.assert_array_equal(a, b)
         else:
             np.testing.assert_allclose(a, b, rtol=case.bound, atol=case.bound)
+
+
+def test_no_code_is_loaded_from_a_folder_of_others(tmp_path, monkeypatch):
+    monkeypatch.delenv("LUXON_EMULATOR_CACHE", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / f"luxon-emulator-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError, match="LUXON_EMULATOR_CACHE"):
+        Emulator().prepare([""])
+    folder.chmod(0o700)

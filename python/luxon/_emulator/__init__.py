@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ _FLAGS = [
     "-fno-gnu-unique",
     "-std=c++17",
     "-O1",
-    "-march=x86-64-v3",
+    *(["-march=x86-64-v3"] if platform.machine() in ("x86_64", "AMD64") else []),
     "-ffp-contract=off",
     "-fno-strict-aliasing",
     "-fwrapv",
@@ -49,6 +50,12 @@ def _folder() -> Path:
     given = os.environ.get("LUXON_EMULATOR_CACHE")
     folder = Path(given) if given else Path(tempfile.gettempdir()) / f"luxon-emulator-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    known = folder.stat()
+    if not given and (known.st_uid != os.getuid() or known.st_mode & 0o022):
+        # Anybody may have made it, and what lies in it is loaded as code.
+        raise PermissionError(
+            f"others may write to {folder}; set LUXON_EMULATOR_CACHE to a folder of your own"
+        )
     return folder
 
 
