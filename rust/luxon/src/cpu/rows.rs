@@ -12,12 +12,12 @@
 use std::mem::size_of;
 use std::ptr::NonNull;
 
+#[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
+use super::isa::Isa;
 #[cfg(all(target_arch = "x86_64", any(feature = "avx512", target_feature = "avx512vl")))]
 use super::lanes::Avx512;
 use super::lanes::Simd;
 use super::real::Real;
-#[cfg(all(target_arch = "x86_64", not(target_feature = "avx512vl")))]
-use super::isa::Isa;
 #[cfg(not(target_feature = "avx512vl"))]
 use super::{isa::isa, lanes::Portable};
 use crate::error::{Error, Result};
