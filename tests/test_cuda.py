@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import luxon as lx
-from luxon import _core, losses, nn, optim, special
+from luxon import _core, _cupy, cuda, losses, nn, optim, special
 from luxon._emulator import Emulator
+from luxon.cuda import _cases
 from luxon.training import TrainState, single_train_step
 from test_catalogue import CASES as LAYERS
 
@@ -576,3 +577,46 @@ def test_ctc():
         [np.array([[1, 1], [2, 3]]), np.array([5, 4]), np.array([2, 2])],
     )
     compare(lambda x: losses.ctc(x, *(lx.asarray(part, device=x.device) for part in labels)), lines)
+
+
+WAITS = {
+    "allclose": lambda x, i: lx.allclose(x, x),
+    "linalg.matrix_norm": lambda x, i: lx.linalg.matrix_norm(x, ord="nuc"),
+    "linalg.matrix_rank": lambda x, i: lx.linalg.matrix_rank(x),
+    "linalg.svdvals": lambda x, i: lx.linalg.svdvals(x),
+    "nonzero": lambda x, i: lx.nonzero(x),
+    "repeat": lambda x, i: lx.repeat(x, i, axis=0),
+    "unique_all": lambda x, i: lx.unique_all(x),
+    "unique_counts": lambda x, i: lx.unique_counts(x),
+    "unique_inverse": lambda x, i: lx.unique_inverse(x),
+    "unique_values": lambda x, i: lx.unique_values(x),
+}
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """The sizes of what the host asked the device for."""
+    on_device(lx.ones(1))  # Opened by now.
+    table, sizes = _cupy._opened["cuda-emulated", 0], []
+    download = table.download
+    monkeypatch.setattr(
+        table, "download", lambda to, source, size: (sizes.append(size), download(to, source, size))
+    )
+    return sizes
+
+
+def test_what_waits_for_a_device_is_marked(downloads):
+    assert WAITS.keys() == cuda.HOST_SYNCHRONISING
+    x, i = on_device(lx.asarray(normal(3, 4))), on_device(lx.asarray([1, 2, 0]))
+    for name, function in WAITS.items():
+        downloads.clear()
+        function(x, i)
+        assert downloads, name
+
+
+@pytest.mark.parametrize("family", _cases.FAMILIES)
+def test_nothing_else_waits(family, downloads):
+    for case in _cases.FAMILIES[family]():
+        inputs = [on_device(lx.asarray(array)) for array in case.draw(np.random.default_rng(0))]
+        case.function(*inputs)
+        assert not downloads, case.name

@@ -203,10 +203,10 @@ def test_bfloat16_is_read_by_others(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_a_file_that_others_may_not_read_stays_so(tmp_path):
     path = tmp_path / "private.safetensors"
-    lx.io.save(path, x=lx.ones(2))
+    lx.io.save(path, ps={"x": lx.ones(2)})
     path.chmod(0o600)
-    lx.io.save(path, x=lx.ones(3))
-    assert path.stat().st_mode & 0o777 == 0o600 and lx.io.load(path).x.shape == (3,)
+    lx.io.save(path, ps={"x": lx.ones(3)})
+    assert path.stat().st_mode & 0o777 == 0o600 and lx.io.load(path).ps["x"].shape == (3,)
 
 
 def test_equal_trees_give_equal_files(tmp_path):

@@ -314,6 +314,7 @@ pi = _math.pi
 # Where the names live that are imported when they are first used.
 _SUBMODULES = frozenset(
     {
+        "cuda",  # A package that can be called; see there.
         "data",
         "functional",
         "init",
@@ -338,7 +339,6 @@ _LAZY = {
     "NonFiniteError": "nn",
     "__array_namespace_info__": "_namespace",
     "batched_jacobian": "_transforms",
-    "cuda": "_device",
     "device_of": "_device",
     "hessian": "_transforms",
     "hvp": "_transforms",

@@ -213,7 +213,8 @@ def gaussian_nll(
     if not eps > 0:
         raise ValueError(f"gaussian_nll: eps must be positive, got {eps}")
     m, t, v = tensors("gaussian_nll", mean, target, variance, names=("mean", "target", "variance"))
-    if not v.is_abstract and bool(_core.any(v < 0.0)):
+    # A device is not waited for: there a negative variance is one below the bound.
+    if not v.is_abstract and v.device == _core.cpu() and bool(_core.any(v < 0.0)):
         raise ValueError("gaussian_nll: a variance is negative; predict its logarithm or use softplus")
     v = v + _core.stop_gradient(_core.maximum(v, eps) - v)
     values = 0.5 * (_core.log(v) + _core.square(m - t) / v)
