@@ -135,7 +135,8 @@ def movement() -> Iterator[Case]:
 def reductions() -> Iterator[Case]:
     for name in ("sum", "mean", "max", "min", "std", "var"):
         function = getattr(lx, name)
-        yield Case(name, function, apart(*S))
+        # Of all elements, positive and negative ones would cancel, and an error seem large beside what is left.
+        yield Case(name, function, normal(S, low=-0.2, high=1.0) if name in ("sum", "mean") else apart(*S))
         for axis in (0, 1):
             yield Case(f"{name} axis {axis}", lambda x, f=function, a=axis: f(x, axis=a), apart(*S))
     for over in (None, 0, 1):
