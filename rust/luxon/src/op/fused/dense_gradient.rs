@@ -24,6 +24,8 @@ use crate::tensor::{Tensor, Value};
 /// Both products of so little serial work (ns) run beside each other, a thread each, rather than cut into tasks
 /// one after the other: the threads meet once, and nothing is packed twice.
 const SHORT: f64 = 100_000.0;
+/// From so much on: what less work gains is lost on the way to the other core.
+const WORTH_SHARING: f64 = 5_000.0;
 
 /// Whether a kernel reads the tensor as it is, and nothing records what becomes of it.
 fn is_plain(tensor: &Tensor) -> bool {
@@ -139,7 +141,7 @@ pub(super) fn by_kernels(activation: Activation, saved: &Saved<'_>, dy: &Tensor)
     let nanoseconds: f64 = products.iter().map(|product| estimate::<f32>(product.m, product.n, product.k)).sum();
     // SAFETY: the forward operation has checked that dz is m x n, the weight n x k and x m x k, all of one type.
     let run = |index: usize| unsafe { products[index].run() };
-    if nanoseconds < SHORT {
+    if (WORTH_SHARING..SHORT).contains(&nanoseconds) {
         parallel(products.len(), nanoseconds, &run);
     } else {
         (0..products.len()).for_each(run);

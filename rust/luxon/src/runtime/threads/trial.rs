@@ -17,7 +17,7 @@ const IGNORED: usize = 2;
 const HALF: usize = (WINDOWS - IGNORED) / 2;
 /// Work (ns) of a window at least. Up to as much again is added by chance, so that windows do not keep step with the
 /// steps of a training loop.
-const WINDOW: u64 = 150_000;
+const WINDOW: u64 = 60_000;
 /// Work (ns) between two trials, at first and at most.
 const PAUSE: u64 = 50_000_000;
 const LONGEST_PAUSE: u64 = 2_000_000_000;
