@@ -14,46 +14,56 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const WINDOWS: usize = 26;
 /// The first windows do not count: workers may have to be woken.
 const IGNORED: usize = 2;
+/// The windows of one way, and how many of them count: the slowest may have been interrupted by other programs, or
+/// by a user who thinks.
 const HALF: usize = (WINDOWS - IGNORED) / 2;
-/// Work (ns) of a window at least. Up to as much again is added by chance, so that windows do not keep step with the
+const COUNTED: usize = HALF - 3;
+/// Jobs of a window at least. Up to as many again are added by chance, so that windows do not keep step with the
 /// steps of a training loop.
-const WINDOW: u64 = 60_000;
-/// Work (ns) between two trials, at first and at most.
-const PAUSE: u64 = 50_000_000;
-const LONGEST_PAUSE: u64 = 2_000_000_000;
-/// What the other way must need at most, relative to the present one, to be taken.
-const BETTER: f64 = 0.97;
+const WINDOW: u64 = 24;
+/// Jobs before the first trial, and between two, at first and at most.
+const FIRST: u64 = 200;
+const PAUSE: u64 = 16_000;
+const LONGEST_PAUSE: u64 = 1_000_000;
+/// What running inline must need at most, relative to sharing, to be taken, and the other way round.
+const INLINE_BETTER: f64 = 0.92;
+const SHARED_BETTER: f64 = 0.97;
 
 /// How short jobs run, and what is known of that. Threads that interfere spoil a window, which does no harm.
 pub struct Trial {
     /// Whether short jobs are shared at present.
     sharing: AtomicBool,
-    /// Work (ns) until the present window ends.
+    /// Jobs until the present window ends.
     left: AtomicU64,
+    /// Work (ns) of the present window so far.
+    work: AtomicU64,
     record: Mutex<Record>,
 }
 
 struct Record {
     /// The window of the present trial; none between trials.
     window: Option<usize>,
-    /// What has been chosen, and for how much work.
+    /// What has been chosen, and for how many jobs.
     choice: bool,
     pause: u64,
-    /// When the window began, and its work.
+    /// When the window began.
     since: u64,
-    work: u64,
-    /// Time over work of the windows so far, inline and shared.
-    rates: [Vec<f64>; 2],
+    /// Time and work of the windows so far, inline and shared.
+    seen: [Vec<(f64, f64)>; 2],
     /// The state of a generator (xorshift) for the length of windows.
     random: u64,
 }
 
 impl Trial {
     pub fn new() -> Trial {
-        let rates = [Vec::with_capacity(HALF), Vec::with_capacity(HALF)];
-        let record = Record { window: None, choice: true, pause: PAUSE, since: 0, work: 0, rates, random: 0x2545_f491 };
-        // The first trial comes soon.
-        Trial { sharing: AtomicBool::new(true), left: AtomicU64::new(PAUSE / 50), record: Mutex::new(record) }
+        let seen = [Vec::with_capacity(HALF), Vec::with_capacity(HALF)];
+        let record = Record { window: None, choice: true, pause: PAUSE, since: 0, seen, random: 0x2545_f491 };
+        Trial {
+            sharing: AtomicBool::new(true),
+            left: AtomicU64::new(FIRST),
+            work: AtomicU64::new(0),
+            record: Mutex::new(record),
+        }
     }
 
     /// Whether a short job is to be shared.
@@ -65,9 +75,10 @@ impl Trial {
     /// Notes a short job of so much work that begins.
     #[inline]
     pub fn note(&self, nanoseconds: f64, now: impl FnOnce() -> u64) {
-        let (left, work) = (self.left.load(Ordering::Relaxed), nanoseconds as u64);
-        self.left.store(left.saturating_sub(work), Ordering::Relaxed);
-        if left <= work {
+        self.work.store(self.work.load(Ordering::Relaxed) + nanoseconds as u64, Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left <= 1 {
             self.turn(now());
         }
     }
@@ -77,9 +88,9 @@ impl Trial {
     fn turn(&self, now: u64) {
         // Whoever comes while another thread is here goes on as before.
         let Ok(mut record) = self.record.try_lock() else { return };
-        let work = record.turn(now, self.shares());
+        let jobs = record.turn(now, self.work.swap(0, Ordering::Relaxed));
         self.sharing.store(record.sharing(), Ordering::Relaxed);
-        self.left.store(work, Ordering::Relaxed);
+        self.left.store(jobs, Ordering::Relaxed);
     }
 }
 
@@ -89,32 +100,27 @@ impl Record {
         self.window.map_or(self.choice, |window| window % 2 == 1)
     }
 
-    /// Ends a window and gives the work of the next one.
-    fn turn(&mut self, now: u64, shared: bool) -> u64 {
-        if let Some(window) = self.window.filter(|&window| window >= IGNORED) {
-            debug_assert_eq!(shared, window % 2 == 1);
-            self.rates[usize::from(shared)].push(now.saturating_sub(self.since) as f64 / self.work as f64);
+    /// Ends a window of so much work and gives the jobs of the next one.
+    fn turn(&mut self, now: u64, work: u64) -> u64 {
+        if self.window.is_some_and(|window| window >= IGNORED) {
+            let time = now.saturating_sub(self.since) as f64;
+            self.seen[usize::from(self.sharing())].push((time, work as f64));
         }
         let next = self.window.map_or(0, |window| window + 1);
         self.window = (next < WINDOWS).then_some(next);
         self.since = now;
-        self.work = match self.window {
+        match self.window {
             Some(_) => WINDOW + self.chance() % WINDOW,
             None => self.choose(),
-        };
-        self.work
+        }
     }
 
-    /// Takes the better way; returns the work until the next trial.
+    /// Takes the better way; returns the jobs until the next trial.
     fn choose(&mut self) -> u64 {
-        let [inline, shared] = [0, 1].map(|way| median(&mut self.rates[way]));
-        let (present, other) = if self.choice { (shared, inline) } else { (inline, shared) };
-        if other < BETTER * present {
-            self.choice = !self.choice;
-            self.pause = PAUSE;
-        } else {
-            self.pause = (2 * self.pause).min(LONGEST_PAUSE);
-        }
+        let [inline, shared] = [0, 1].map(|way| rate(&mut self.seen[way]));
+        let change = if self.choice { inline < INLINE_BETTER * shared } else { shared < SHARED_BETTER * inline };
+        self.choice ^= change;
+        self.pause = if change { PAUSE } else { (2 * self.pause).min(LONGEST_PAUSE) };
         self.pause
     }
 
@@ -126,12 +132,12 @@ impl Record {
     }
 }
 
-/// The median of some rates, which are forgotten.
-fn median(rates: &mut Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    let median = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
-    rates.clear();
-    median
+/// Time over work in the faster ones of some windows, which are forgotten.
+fn rate(seen: &mut Vec<(f64, f64)>) -> f64 {
+    seen.sort_by(|a, b| (a.0 * b.1).total_cmp(&(b.0 * a.1)));
+    let (time, work) = seen.iter().take(COUNTED).fold((0.0, 0.0), |sum, window| (sum.0 + window.0, sum.1 + window.1));
+    seen.clear();
+    time / work
 }
 
 #[cfg(test)]
