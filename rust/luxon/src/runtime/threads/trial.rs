@@ -24,7 +24,7 @@ const WINDOW: u64 = 24;
 /// Jobs before the first trial, and between two, at first and at most.
 const FIRST: u64 = 200;
 const PAUSE: u64 = 16_000;
-const LONGEST_PAUSE: u64 = 1_000_000;
+const LONGEST_PAUSE: u64 = 128_000;
 /// What running inline must need at most, relative to sharing, to be taken, and the other way round.
 const INLINE_BETTER: f64 = 0.92;
 const SHARED_BETTER: f64 = 0.97;
