@@ -128,18 +128,13 @@ pub unsafe fn scatter_add(
     updates: *const u8,
     destination: *mut u8,
 ) {
-    let (updates, destination) = (Shared::new(updates), Shared::new(destination));
-    let (rows, size) = (indices.len() * inner, dtype.size());
-    let add = |block: usize, blocks: usize| {
-        let offsets = row_offsets(blocks, axis_length, inner, indices);
-        // SAFETY: the offsets lie in the blocks from `block` on.
+    let (updates, destination, size) = (Shared::new(updates), Shared::new(destination), dtype.size());
+    over_blocks(outer, axis_length, inner, indices, |offsets, from, to| {
+        // SAFETY: the offsets lie in the blocks that begin at `to`.
         unsafe {
-            let updates = updates.get().add(block * rows * size);
-            let destination = destination.get().add(block * axis_length * inner * size);
-            scatter_nd_add(dtype, inner, updates, &offsets, destination);
+            scatter_nd_add(dtype, inner, updates.get().add(from * size), offsets, destination.get().add(to * size));
         }
-    };
-    over_blocks(outer, rows, add);
+    });
 }
 
 /// `destination[o, indices[j], i] = updates[o, j, i]`; the last of equal indices wins.
@@ -155,29 +150,36 @@ pub unsafe fn scatter_set(
     updates: *const u8,
     destination: *mut u8,
 ) {
-    let (updates, destination) = (Shared::new(updates), Shared::new(destination));
-    let rows = indices.len() * inner;
-    let set = |block: usize, blocks: usize| {
-        let offsets = row_offsets(blocks, axis_length, inner, indices);
-        // SAFETY: the offsets lie in the blocks from `block` on.
+    let (updates, destination, size) = (Shared::new(updates), Shared::new(destination), element_size);
+    over_blocks(outer, axis_length, inner, indices, |offsets, from, to| {
+        // SAFETY: the offsets lie in the blocks that begin at `to`.
         unsafe {
-            let updates = updates.get().add(block * rows * element_size);
-            let destination = destination.get().add(block * axis_length * inner * element_size);
-            scatter_nd_set(element_size, inner, updates, &offsets, destination);
+            scatter_nd_set(size, inner, updates.get().add(from * size), offsets, destination.get().add(to * size));
         }
-    };
-    over_blocks(outer, rows, set);
+    });
 }
 
-/// Splits the outer blocks between tasks where there are enough; one call for all of them otherwise.
-fn over_blocks(outer: usize, elements: usize, body: impl Fn(usize, usize) + Sync) {
+/// Splits the outer blocks between tasks where there are enough, and is one call for all of them otherwise. The body is
+/// given offsets of rows, and the elements where updates and destination of its blocks begin.
+fn over_blocks(
+    outer: usize,
+    axis_length: usize,
+    inner: usize,
+    indices: &[i64],
+    body: impl Fn(&[isize], usize, usize) + Sync,
+) {
+    let elements = indices.len() * inner;
+    let blocks = |first: usize, count: usize| {
+        let offsets = row_offsets(count, axis_length, inner, indices);
+        body(&offsets, first * elements, first * axis_length * inner);
+    };
     if outer == 0 || elements == 0 {
         return;
     }
     if outer < 4 {
-        return body(0, outer);
+        return blocks(0, outer);
     }
-    in_pieces(outer, (1 << 14) / elements, (outer * elements) as f64, |range| body(range.start, range.len()));
+    in_pieces(outer, (1 << 14) / elements, (outer * elements) as f64, |range| blocks(range.start, range.len()));
 }
 
 /// `destination[o, indices[o, j, i], i] += updates[o, j, i]`: the transpose of [`take_along`](super::take_along).
