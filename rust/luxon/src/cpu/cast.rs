@@ -386,7 +386,7 @@ pub unsafe fn fill(element_size: usize, bytes: [u8; 8], count: usize, destinatio
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::cpu::isa::{Isa, force};
+    use crate::cpu::isa::with_each_isa;
 
     /// Checks one rounding against both neighbours.
     fn nearest(bits: u16, value: f64, widen: fn(u16) -> f64) {
@@ -441,8 +441,7 @@ mod tests {
         let values =
             [0.0, -0.0, 1.0, -1.5, 2.5, 300.0, -7e4, 3e9, -1e19, 1e39, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
         let count = 1000;
-        for set in Isa::available() {
-            force(set);
+        with_each_isa(1, |_| {
             for from in DType::ALL {
                 let mut source = vec![0u64; count];
                 let mut single = vec![0f64; count];
@@ -485,7 +484,6 @@ mod tests {
                     }
                 }
             }
-        }
-        Isa::available().last().map(|&set| force(set)).unwrap();
+        });
     }
 }

@@ -112,6 +112,19 @@ pub fn force(set: Isa) -> bool {
     known
 }
 
+/// Runs `body` with every set that this machine has and so many threads, while no other test depends on either.
+#[cfg(test)]
+pub(crate) fn with_each_isa(threads: usize, mut body: impl FnMut(Isa)) {
+    crate::runtime::threads::with_threads(threads, || {
+        let before = isa();
+        for set in Isa::available() {
+            assert!(force(set));
+            body(set);
+        }
+        force(before);
+    });
+}
+
 /// Defines a function whose body is compiled once per instruction set and dispatched at run time.
 ///
 /// Everything that the body calls must be `#[inline(always)]`, or it is compiled for the baseline.

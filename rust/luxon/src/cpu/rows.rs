@@ -261,8 +261,7 @@ pub(crate) use {by_width, chunks, groups, totals};
 #[cfg(test)]
 pub(crate) mod testing {
     use super::Real;
-    use crate::cpu::isa::{Isa, force};
-    use crate::runtime::threads::{set_threads, threads};
+    use crate::cpu::isa::with_each_isa;
 
     /// `length` numbers in [-2, 2) around `offset`, the same for the same `seed`.
     pub fn numbers<T: Real>(length: usize, seed: u64, offset: f64) -> Vec<T> {
@@ -294,16 +293,12 @@ pub(crate) mod testing {
     /// Fails unless `compute` gives the same bits with every instruction set and several thread counts.
     pub fn assert_reproducible<T: Real>(compute: impl Fn() -> Vec<T>) {
         let expected: Vec<u64> = compute().iter().map(|value| value.to_f64().to_bits()).collect();
-        let before = threads();
         for threads in [1, 2, 5] {
-            set_threads(threads);
-            for set in Isa::available() {
-                assert!(force(set));
+            with_each_isa(threads, |set| {
                 let actual: Vec<u64> = compute().iter().map(|value| value.to_f64().to_bits()).collect();
                 assert_eq!(actual, expected, "{} with {threads} threads", set.name());
-            }
+            });
         }
-        set_threads(before);
     }
 
     /// The derivative of `f` by element `index` of `x`, by central differences of fourth order: those of
