@@ -382,7 +382,8 @@ impl Optimizer {
                 let takes = "floating types; integer leaves are not trained";
                 return Err(Error::unsupported("optim", parameter.dtype(), takes));
             }
-            moving.push(Leaf::new(index, path, parameter, gradient, state));
+            let alone = matches!(self, Optimizer::Rule(_));
+            moving.push(Leaf { alone, ..Leaf::new(index, path, parameter, gradient, state) });
         }
         Ok(moving)
     }

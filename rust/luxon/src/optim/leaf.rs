@@ -4,13 +4,14 @@
 //! from the front and puts the new share at the back, so that nobody but the member knows what is in it.
 //! [`Slot`]s describe a share beforehand: names for files and people, forms for checks and the first state.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Shape, show};
+use crate::runtime::threads;
 use crate::tensor::{Tensor, Value};
 
 /// Something that is kept of a leaf between steps.
@@ -251,13 +252,26 @@ pub struct Leaf {
     pub before: std::vec::IntoIter<Kept>,
     /// See `before`.
     pub after: Vec<Kept>,
+    /// Whether one member alone keeps something: all there is.
+    pub alone: bool,
 }
 
 impl Leaf {
     /// A leaf at the start of its way.
     pub fn new(index: usize, path: Arc<str>, parameter: Tensor, gradient: Tensor, state: State) -> Leaf {
         let (before, after) = (state.kept.into_iter(), Vec::new());
-        Leaf { index, path, step: state.step, parameter: Some(parameter), gradient: Some(gradient), before, after }
+        let (parameter, gradient) = (Some(parameter), Some(gradient));
+        Leaf { index, path, step: state.step, parameter, gradient, before, after, alone: false }
+    }
+
+    /// Whether an update can overwrite all memory that it replaces, and so allocates nothing that lasts.
+    fn is_replaceable(&mut self) -> bool {
+        let own = |tensor: &mut Tensor| Arc::get_mut(&mut tensor.value).is_some_and(Value::is_replaceable);
+        self.parameter.as_mut().is_some_and(own)
+            && self.before.as_mut_slice().iter_mut().all(|kept| match kept {
+                Kept::Tensor(tensor) => own(tensor),
+                Kept::Nothing | Kept::Number(_) => true,
+            })
     }
 
     /// What the parameter is like.
@@ -303,4 +317,31 @@ impl Leaf {
         self.after.extend(self.before.by_ref());
         Ok((self.take_parameter()?, State { step: self.step, kept: self.after }))
     }
+}
+
+/// Serial work (ns) of an update for each element that is read or written, and for the leaf.
+const PER_ELEMENT: f64 = 0.1;
+const PER_LEAF: f64 = 200.0;
+
+/// Calls `update` with every leaf.
+///
+/// Leaves too short to be cut are dealt to threads as they are, but only where nothing is allocated for them: what
+/// a worker allocates would come back to another thread, whose cache of memory grows while the worker's is empty.
+///
+/// # Errors
+/// An error of `update`; the other leaves may have been updated.
+pub fn for_each(leaves: &mut [Leaf], update: &(dyn Fn(&mut Leaf) -> Result<()> + Sync)) -> Result<()> {
+    let work = |leaf: &Leaf| {
+        let elements = leaf.parameter.as_ref().map_or(0, Tensor::count) * (3 + 2 * leaf.before.len());
+        elements as f64 * PER_ELEMENT + PER_LEAF
+    };
+    let total: f64 = leaves.iter().map(work).sum();
+    let even = leaves.iter().all(|leaf| work(leaf) * (2 * threads::threads()) as f64 <= total);
+    if !even || !threads::worth_splitting(total) || !leaves.iter_mut().all(Leaf::is_replaceable) {
+        return leaves.iter_mut().try_for_each(update);
+    }
+    let leaves: Vec<Mutex<&mut Leaf>> = leaves.iter_mut().map(Mutex::new).collect();
+    threads::try_parallel(leaves.len(), total, &|index| {
+        update(&mut leaves[index].lock().unwrap_or_else(PoisonError::into_inner))
+    })
 }

@@ -124,11 +124,11 @@ struct Successor {
 impl Successor {
     fn of(tensor: Tensor) -> Result<Successor> {
         let mut value = tensor.value;
-        if !value.is_contiguous() {
-            value = Arc::new(value.to_contiguous()?);
-        }
-        if Arc::get_mut(&mut value).is_some_and(Value::is_unique) {
+        if Arc::get_mut(&mut value).is_some_and(Value::is_replaceable) {
             return Ok(Successor { source: None, target: value });
+        }
+        if !value.is_contiguous() {
+            return Ok(Successor { source: None, target: Arc::new(value.to_contiguous()?) });
         }
         let target = Tensor::empty(value.dtype(), value.shape())?.value;
         Ok(Successor { source: Some(value), target })

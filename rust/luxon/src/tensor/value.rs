@@ -219,6 +219,12 @@ impl Value {
         }
     }
 
+    /// Whether these are contiguous elements in host memory that nobody else can see.
+    #[doc(hidden)]
+    pub fn is_replaceable(&mut self) -> bool {
+        self.is_contiguous() && self.is_unique()
+    }
+
     /// Whether this is all of a device's memory, contiguous from its first byte, that nobody else can see.
     #[doc(hidden)]
     pub fn is_unique_on_device(&mut self) -> bool {

@@ -25,7 +25,7 @@ pub use sgd::Sgd;
 pub use signs::{Lion, Rprop};
 
 use crate::error::{Error, Result};
-use crate::optim::leaf::{Kept, Leaf, Slots, Spec};
+use crate::optim::leaf::{Kept, Leaf, Slots, Spec, for_each};
 use crate::optim::settings::{Rate, Setting, Settings};
 use crate::tensor::Tensor;
 
@@ -135,11 +135,11 @@ pub trait Definition: Debug + Send + Sync {
     /// As [`Definition::update`].
     fn update_all(&self, step: u64, leaves: &mut [Leaf]) -> Result<()> {
         let lr = self.rate().at(step)?;
-        for leaf in leaves {
-            let count = self.slots(&leaf.spec()).len();
+        for_each(leaves, &|leaf| {
+            let count = if leaf.alone { leaf.before.len() } else { self.slots(&leaf.spec()).len() };
             let Some(gradient) = leaf.gradient.take() else {
                 leaf.pass(count);
-                continue;
+                return Ok(());
             };
             let gradient = if self.maximize() { gradient.neg()? } else { gradient };
             let kept = leaf.take(count);
@@ -147,8 +147,10 @@ pub trait Definition: Debug + Send + Sync {
             let (parameter, kept) = self.update(at, leaf.take_parameter()?, &gradient, kept)?;
             leaf.parameter = Some(parameter);
             leaf.give(kept);
-        }
-        Ok(())
+            // Its memory belongs to the calling thread, which is to free it.
+            leaf.gradient = Some(gradient);
+            Ok(())
+        })
     }
 
     /// L-BFGS, which can evaluate an objective; none for any other rule.
