@@ -101,6 +101,11 @@ impl<'a> Saved<'a> {
         self.record.inputs[index].node.is_some()
     }
 
+    /// Whether the gradient of input `index` is a result of the backward pass, which no rule reads.
+    pub(crate) fn is_result(&self, index: usize) -> bool {
+        self.record.inputs[index].node.as_ref().is_some_and(|node| matches!(node.trace, Trace::Input))
+    }
+
     /// The value of input `index`.
     #[inline]
     pub fn input(&self, index: usize) -> Result<&'a Tensor> {
@@ -408,24 +413,28 @@ pub fn apply_all(op: Op, inputs: &[&Tensor]) -> Result<Outputs> {
     Ok(outputs)
 }
 
-/// Carries out an elementwise operation: what [`apply`] does, without lists of outputs in the case of small
-/// programs in tight loops, host tensors under one reverse level or none.
+/// Carries out an operation whose one result `compute` gives for host tensors: what [`apply`] does, without lists of
+/// outputs in the case of small programs in tight loops, under one reverse level or none.
 #[inline]
-pub(crate) fn apply_map(map: elementwise::Map, inputs: &[&Tensor]) -> Result<Tensor> {
+pub(crate) fn apply_computed(
+    op: impl Into<Op>,
+    inputs: &[&Tensor],
+    compute: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
     if inputs.iter().all(|input| input.value.is_host()) {
         match highest(inputs) {
-            None => return elementwise::compute(&map, inputs),
+            None => return compute(),
             Some((level, false)) if level.mode() == Mode::Reverse => {
-                let mut output = elementwise::compute(&map, inputs)?;
+                let mut output = compute()?;
                 if output.dtype().is_float() {
-                    record(level, Op::Map(map), inputs, &mut output, SmallVec::new());
+                    record(level, op.into(), inputs, &mut output, SmallVec::new());
                 }
                 return Ok(output);
             }
             _ => {}
         }
     }
-    apply(map, inputs)
+    apply(op, inputs)
 }
 
 /// Gives the first output its tangent.

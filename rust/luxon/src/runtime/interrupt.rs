@@ -68,6 +68,11 @@ pub(super) fn this_is_a_worker() {
     WORKER.with(|worker| worker.set(true));
 }
 
+/// Whether this thread is a worker.
+pub(super) fn is_worker() -> bool {
+    WORKER.with(Cell::get)
+}
+
 /// Asks the hook now and then while one job runs.
 pub(super) struct Poll {
     /// Tasks between two looks at the clock; 0 when this job never asks.

@@ -22,11 +22,13 @@ use super::interrupt;
 use crate::error::Result;
 
 mod affinity;
+mod aside;
 mod pool;
 #[cfg(test)]
 mod tests;
 mod trial;
 
+pub(crate) use aside::{Aside, put_aside, settle, takes_aside};
 use pool::Pool;
 
 /// More threads than this are never used.
@@ -86,7 +88,7 @@ pub fn worth_splitting(nanoseconds: f64) -> bool {
         return false;
     }
     let awake = match current() {
-        Some(pool) if pool.is_owned() => return false,
+        Some(pool) if pool.is_owned() || interrupt::is_worker() => return false,
         Some(pool) if nanoseconds < GATE_PARKED && !pool.trial().shares() => {
             // The job, being whole, does not come to the pool.
             pool.trial().note(nanoseconds, now);
@@ -167,7 +169,8 @@ fn shared(tasks: usize, nanoseconds: f64, body: &(dyn Fn(usize) + Sync)) -> bool
     let known = current();
     let awake = known.is_some_and(Pool::is_awake);
     if let Some(pool) = known {
-        if pool.is_owned() {
+        // A worker may be here with something that was put aside.
+        if pool.is_owned() || interrupt::is_worker() {
             return false;
         }
         if nanoseconds < GATE_PARKED {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::show;
 use crate::op::{Saved, elementwise};
 use crate::runtime::interrupt;
+use crate::runtime::threads::{self, Aside};
 use crate::tensor::Tensor;
 use crate::transform::level::{Level, Node, Trace};
 
@@ -33,7 +34,11 @@ struct Walk {
 
 fn add_to(slot: &mut Slot, gradient: Tensor) -> Result<()> {
     *slot = match std::mem::replace(slot, Slot::Empty) {
-        Slot::One(sum) => Slot::One(elementwise::accumulate(sum, &gradient)?),
+        Slot::One(sum) => {
+            // Either may have been put aside.
+            threads::settle();
+            Slot::One(elementwise::accumulate(sum, &gradient)?)
+        }
         _ => Slot::One(gradient),
     };
     Ok(())
@@ -122,6 +127,8 @@ impl Walk {
 
     /// Runs every rule, last node first. Inputs keep their slots.
     fn run(&mut self) -> Result<()> {
+        // Rules may put the gradients of inputs aside: nobody reads those before the end.
+        let aside = Aside::open();
         for index in (0..self.nodes.len()).rev() {
             let Some(node) = self.nodes[index].take() else { continue };
             if matches!(node.trace, Trace::Input) {
@@ -134,6 +141,7 @@ impl Walk {
                 return Err(Error::Interrupted);
             }
         }
+        aside.settle();
         Ok(())
     }
 

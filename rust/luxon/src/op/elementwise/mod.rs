@@ -13,7 +13,7 @@ use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::layout::{Shape, broadcast_shapes};
 use crate::op::linear::sum_to;
-use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply_map};
+use crate::op::{Family, Gradients, Op, Saved, Saves, Spec, Specs, apply_computed};
 use crate::tensor::{Tensor, Value};
 
 mod cuda;
@@ -264,8 +264,13 @@ fn converted(kernel: Kernel, operands: &[Operand<'_>]) -> Result<Tensor> {
     apply_map(map, &inputs.iter().collect::<SmallVec<[&Tensor; MAX_ARITY]>>())
 }
 
+#[inline]
+fn apply_map(map: Map, inputs: &[&Tensor]) -> Result<Tensor> {
+    apply_computed(map, inputs, || compute(&map, inputs))
+}
+
 /// What the CPU does with host tensors, in one step: this is the path of small programs in tight loops.
-pub(super) fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
+fn compute(map: &Map, inputs: &[&Tensor]) -> Result<Tensor> {
     let first: &Value = inputs[0].value();
     let mut values = [first; MAX_ARITY];
     let mut even = first.is_contiguous();

@@ -116,17 +116,16 @@ impl Epilogue {
             return Err(Error::unsupported(map.kernel.name(), dtype, "floating types"));
         };
         let size = dtype.size();
-        let tiles = [1, 2].map(|argument| match map.scalars[argument] {
-            None => Vec::new(),
-            Some(scalar) => {
-                let element = scalar.to_bytes(dtype);
-                let mut word = [0u8; 8];
-                for part in word.chunks_exact_mut(size) {
-                    part.copy_from_slice(&element[..size]);
-                }
-                vec![u64::from_ne_bytes(word); Epilogue::TILE * size / 8]
+        let mut tiles = [Vec::new(), Vec::new()];
+        for (tile, scalar) in tiles.iter_mut().zip(&map.scalars[1..]) {
+            let Some(scalar) = scalar else { continue };
+            let element = scalar.to_bytes(dtype);
+            let mut word = [0u8; 8];
+            for part in word.chunks_exact_mut(size) {
+                part.copy_from_slice(&element[..size]);
             }
-        });
+            *tile = vec![u64::from_ne_bytes(word); Epilogue::TILE * size / 8];
+        }
         Ok(Some(Epilogue { block, size, tiles, result }))
     }
 

@@ -8,21 +8,23 @@
 //! gets them from the kernels at once (`by_kernels`).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::activation::{Activation, Epilogue};
-use super::dense_gradient::{as_rows, by_kernels};
+use super::dense_gradient::{Matrix, as_rows, by_kernels};
 use super::{compute_dtype, joined_float, with_real};
 use crate::cpu::gemm::{Finish, Gemm, gemm};
 use crate::cuda::copy::{Elements, place};
-use crate::cuda::{self, Matrix, Place, Plan};
+use crate::cuda::{self, Place, Plan};
 use crate::error::{Error, Result};
 use crate::layout::{Axes, Shape, show};
 use crate::op::elementwise::{Map, accumulate};
 use crate::op::matmul::{Matmul, converted, filled_in, laid_out, matmul};
 use crate::op::reduce::sum_axes;
-use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply};
+use crate::op::{Family, Gradients, Outputs, Saved, Saves, Spec, Specs, apply, apply_computed};
+use crate::runtime::interrupt;
 use crate::tensor::{Tensor, Value};
 use crate::transform::jet::{Series, differentiate};
 
@@ -37,6 +39,100 @@ impl Dense {
     fn activation(&self) -> Activation {
         Activation(self.activation)
     }
+
+    /// The shape of the result; refuses operands that do not fit.
+    fn shape(&self, x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Shape> {
+        let refuse = |what: String| {
+            let bias = bias.map_or(String::new(), |bias| format!(", bias {}", show(bias.shape())));
+            let (x, weight) = (show(x.shape()), show(weight.shape()));
+            Err(Error::shape("linear", format_args!("x {x}, weight {weight}{bias} do not fit: {what}")))
+        };
+        let (Some(&features), &[out, columns]) = (x.shape().last(), &weight.shape()[..]) else {
+            return refuse("expected x (..., in) and weight (out, in)".into());
+        };
+        if features != columns {
+            return refuse(format!("{features} against {columns}"));
+        }
+        if bias.is_some_and(|bias| bias.shape()[..] != [out]) {
+            return refuse(format!("expected bias ({out},)"));
+        }
+        self.activation().check("linear")?;
+        let mut shape = *x.shape();
+        shape[x.shape().len() - 1] = out;
+        Ok(shape)
+    }
+
+    /// What the CPU does with host tensors of one type, in one step: the path of small programs in tight loops.
+    fn compute(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        let (x, weight) = (inputs[0].value(), inputs[1].value());
+        let bias = inputs.get(2).map(|bias| &**bias.value());
+        let mut y = Tensor::empty(x.dtype(), &self.shape(x, weight, bias)?)?;
+        if let Some(y) = Arc::get_mut(&mut y.value) {
+            self.fill(x, weight, bias, y)?;
+        }
+        if interrupt::take() { Err(Error::Interrupted) } else { Ok(y) }
+    }
+
+    /// Computes the result in the type that kernels compute in.
+    fn fill(&self, x: &Value, weight: &Value, bias: Option<&Value>, y: &mut Value) -> Result<()> {
+        let compute = compute_dtype(y.dtype());
+        if y.dtype() == compute && bias.is_none_or(Value::is_contiguous) {
+            return self.multiply(x, weight, bias, y);
+        }
+        let (x, weight) = (converted(x, compute)?, converted(weight, compute)?);
+        let bias = bias.map(|bias| laid_out(bias, compute)).transpose()?;
+        filled_in(y, compute, |y| self.multiply(&x, &weight, bias.as_deref(), y))
+    }
+
+    /// The product and its epilogue, for operands of one type that the kernels take and a contiguous bias.
+    fn multiply(&self, x: &Value, weight: &Value, bias: Option<&Value>, y: &mut Value) -> Result<()> {
+        if y.count() == 0 {
+            return Ok(());
+        }
+        let (n, k) = (weight.shape()[0], weight.shape()[1]);
+        let m = y.count() / n;
+        let copy;
+        let x = match as_rows(x, m, k) {
+            Some(matrix) => matrix,
+            None => {
+                copy = x.to_contiguous()?;
+                Matrix { start: copy.pointer(), row: k as isize, column: 1 }
+            }
+        };
+        let (dtype, c) = (y.dtype(), y.pointer_mut());
+        let epilogue = Epilogue::new(self.activation(), dtype, c)?;
+        let run = epilogue.as_ref().map(|epilogue| {
+            move |rows: Range<usize>, columns: Range<usize>| {
+                if columns.len() == n {
+                    return epilogue.run(rows.start * n, rows.len() * n);
+                }
+                for row in rows {
+                    epilogue.run(row * n + columns.start, columns.len());
+                }
+            }
+        });
+        let finish: Finish<'_> = run.as_ref().map(|run| run as &(dyn Fn(Range<usize>, Range<usize>) + Sync));
+        with_real!(dtype, T => {
+            let problem = Gemm::<T> {
+                m,
+                n,
+                k,
+                a: x.start.cast(),
+                a_row: x.row,
+                a_column: x.column,
+                b: weight.pointer().cast(),
+                b_row: weight.layout().strides[1],
+                b_column: weight.layout().strides[0],
+                c: c.cast(),
+                c_row: n as isize,
+                accumulate: false,
+                bias: bias.map_or(std::ptr::null(), |bias| bias.pointer().cast()),
+            };
+            // SAFETY: layouts lie within their storages; C is fresh, contiguous and m x n; the bias has n elements.
+            unsafe { gemm(&problem, finish) };
+        });
+        Ok(())
+    }
 }
 
 /// A vector as a matrix of one row; others as they are.
@@ -50,79 +146,12 @@ impl Family for Dense {
     }
 
     fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
-        let (x, weight) = (inputs[0].shape(), inputs[1].shape());
-        let refuse = |what: String| {
-            let bias = inputs.get(2).map_or(String::new(), |bias| format!(", bias {}", show(bias.shape())));
-            Error::shape("linear", format_args!("x {}, weight {}{bias} do not fit: {what}", show(x), show(weight)))
-        };
-        if x.is_empty() || weight.len() != 2 {
-            return Err(refuse("expected x (..., in) and weight (out, in)".into()));
-        }
-        let (features, out) = (x[x.len() - 1], weight[0]);
-        if features != weight[1] {
-            return Err(refuse(format!("{features} against {}", weight[1])));
-        }
-        if inputs.get(2).is_some_and(|bias| bias.shape()[..] != [out]) {
-            return Err(refuse(format!("expected bias ({out},)")));
-        }
-        self.activation().check("linear")?;
-        let mut shape = *x;
-        shape[x.len() - 1] = out;
+        let shape = self.shape(inputs[0], inputs[1], inputs.get(2).copied())?;
         Ok(smallvec![Spec { dtype: inputs[0].dtype(), shape }])
     }
 
     fn execute(&self, inputs: &[&Value], outputs: &mut [&mut Value]) -> Result<()> {
-        if outputs[0].count() == 0 {
-            return Ok(());
-        }
-        let compute = compute_dtype(inputs[0].dtype());
-        let (x, weight) = (converted(inputs[0], compute)?, converted(inputs[1], compute)?);
-        let bias = inputs.get(2).map(|bias| laid_out(bias, compute)).transpose()?;
-        let (n, k) = (weight.shape()[0], weight.shape()[1]);
-        let m = outputs[0].count() / n;
-        let copy;
-        let (x, x_row, x_column) = match as_rows(&x, m, k) {
-            Some(matrix) => (matrix.start, matrix.row, matrix.column),
-            None => {
-                copy = x.to_contiguous()?;
-                (copy.pointer(), k as isize, 1)
-            }
-        };
-        filled_in(outputs[0], compute, |y| {
-            let c = y.pointer_mut();
-            let epilogue = Epilogue::new(self.activation(), compute, c)?;
-            let run = epilogue.as_ref().map(|epilogue| {
-                move |rows: Range<usize>, columns: Range<usize>| {
-                    if columns.len() == n {
-                        return epilogue.run(rows.start * n, rows.len() * n);
-                    }
-                    for row in rows {
-                        epilogue.run(row * n + columns.start, columns.len());
-                    }
-                }
-            });
-            let finish: Finish<'_> = run.as_ref().map(|run| run as &(dyn Fn(Range<usize>, Range<usize>) + Sync));
-            with_real!(compute, T => {
-                let problem = Gemm::<T> {
-                    m,
-                    n,
-                    k,
-                    a: x.cast(),
-                    a_row: x_row,
-                    a_column: x_column,
-                    b: weight.pointer().cast(),
-                    b_row: weight.layout().strides[1],
-                    b_column: weight.layout().strides[0],
-                    c: c.cast(),
-                    c_row: n as isize,
-                    accumulate: false,
-                    bias: bias.as_ref().map_or(std::ptr::null(), |bias| bias.pointer().cast()),
-                };
-                // SAFETY: layouts lie within their storages; C is fresh, contiguous and m x n; the bias has n elements.
-                unsafe { gemm(&problem, finish) };
-            });
-            Ok(())
-        })
+        self.fill(inputs[0], inputs[1], inputs.get(2).copied(), outputs[0])
     }
 
     fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
@@ -244,7 +273,7 @@ fn plan(inputs: &[&Value], output: &Spec) -> Result<Plan> {
         let layout = inputs[1].layout();
         let lies_transposed = layout.strides[..] == [1, n as isize] && n > 1;
         let weight = if lies_transposed { place(inputs[1], 1) } else { plan.contiguous(inputs, 1)? };
-        let matrix = |place, stride, transposed| Matrix { place, stride, batch_stride: 0, transposed };
+        let matrix = |place, stride, transposed| cuda::Matrix { place, stride, batch_stride: 0, transposed };
         let weight = if lies_transposed { matrix(weight, n, false) } else { matrix(weight, k, true) };
         let beta = if inputs.len() > 2 { 1.0 } else { 0.0 };
         let (a, c) = (matrix(x, k, false), matrix(to, n, false));
@@ -280,7 +309,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Op
         function.check("linear")?;
         return function.apply(apply(Dense { activation: None }, &operands)?);
     }
-    apply(Dense { activation }, &operands)
+    let dense = Dense { activation };
+    apply_computed(dense, &operands, || dense.compute(&operands))
 }
 
 #[cfg(test)]
@@ -290,7 +320,7 @@ mod tests {
     use crate::dtype::{DType, Scalar};
     use crate::op::elementwise::Kernel;
     use crate::op::fused::activation::activation;
-    use crate::op::testing::{check_gradients, sample};
+    use crate::op::testing::{assert_threads_change_no_bit, check_gradients, sample};
 
     fn activations() -> Vec<Option<Map>> {
         let plain = [Kernel::Relu, Kernel::Tanh, Kernel::Sigmoid, Kernel::Gelu, Kernel::Silu, Kernel::Exp];
@@ -392,6 +422,22 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn gradients_that_were_put_aside_are_complete() {
+        let of = |shape: &[usize], seed| sample(shape, -0.3, 0.3, seed).cast(DType::F32).unwrap();
+        let inputs = [of(&[32, 64], 1), of(&[64, 64], 2), of(&[64], 3), of(&[64, 64], 4), of(&[64], 5)];
+        let tanh = Some(activation(Kernel::Tanh, &[]).unwrap());
+        // The first layer comes twice, so that a gradient that was put aside is added to.
+        let network = |x: &[Tensor]| {
+            [1, 3, 1, 3].iter().try_fold(x[0].clone(), |y, &at| linear(&y, &x[at], Some(&x[at + 1]), tanh))
+        };
+        for _ in 0..40 {
+            // Workers are awake after it.
+            crate::runtime::threads::parallel(8, 1e6, &|_| {});
+            assert_threads_change_no_bit(network, &inputs, "dense");
         }
     }
 

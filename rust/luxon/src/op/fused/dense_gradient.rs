@@ -4,10 +4,10 @@
 //! type and higher derivatives. In the common case, a plain backward pass over host values, small layers would
 //! spend longer in those operations than in their kernels; here the same kernels run on the same memory without
 //! them. So the bits are those of the rule, and where anything is out of the ordinary the rule is left to it.
+//! The layers before wait for the gradient of the input only, so those of weight and bias are put aside for a
+//! thread that has nothing else to do.
 
 use std::sync::Arc;
-
-use smallvec::SmallVec;
 
 use super::activation::Activation;
 use super::with_real;
@@ -18,14 +18,11 @@ use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::op::{Gradients, Saved};
 use crate::runtime::interrupt;
-use crate::runtime::threads::parallel;
+use crate::runtime::threads::{put_aside, takes_aside};
 use crate::tensor::{Tensor, Value};
 
-/// Both products of so little serial work (ns) run beside each other, a thread each, rather than cut into tasks
-/// one after the other: the threads meet once, and nothing is packed twice.
-const SHORT: f64 = 100_000.0;
-/// From so much on: what less work gains is lost on the way to the other core.
-const WORTH_SHARING: f64 = 5_000.0;
+/// A product of more serial work (ns) is cut into tasks for all threads instead of being put aside as a whole.
+const LONG: f64 = 100_000.0;
 
 /// Whether a kernel reads the tensor as it is, and nothing records what becomes of it.
 fn is_plain(tensor: &Tensor) -> bool {
@@ -71,7 +68,7 @@ struct Product {
 }
 
 // SAFETY: products read tensors that nobody writes meanwhile, and each writes a result of its own.
-unsafe impl Sync for Product {}
+unsafe impl Send for Product {}
 
 impl Product {
     /// # Safety
@@ -96,6 +93,28 @@ impl Product {
             // SAFETY: the caller's promise; the result is fresh and contiguous.
             unsafe { gemm(&problem, None) };
         });
+    }
+}
+
+/// The sums of the columns of contiguous rows.
+struct Sums {
+    m: usize,
+    n: usize,
+    rows: Matrix,
+    dtype: DType,
+    result: *mut u8,
+}
+
+// SAFETY: as for products.
+unsafe impl Send for Sums {}
+
+impl Sums {
+    /// # Safety
+    /// There are m rows of n elements of the dtype, and the result has room for n of them.
+    unsafe fn run(&self) {
+        let (start, steps) = (self.rows.start, [self.n as isize, 1]);
+        // SAFETY: the caller's promise.
+        unsafe { reduce(Reduction::Sum, self.dtype, &[self.m, self.n], start, &steps, &[true, false], self.result) };
     }
 }
 
@@ -137,22 +156,37 @@ pub(super) fn by_kernels(activation: Activation, saved: &Saved<'_>, dy: &Tensor)
     let by_x = weight.filter(|_| saved.wants(0)).map(|(weight, k)| product(0, (m, k, n), rows, weight)).transpose()?;
     let by_weight =
         x.filter(|_| saved.wants(1)).map(|(x, k)| product(1, (n, k, m), rows.transposed(), x)).transpose()?;
-    let products: SmallVec<[Product; 2]> = by_x.into_iter().chain(by_weight).collect();
-    let nanoseconds: f64 = products.iter().map(|product| estimate::<f32>(product.m, product.n, product.k)).sum();
-    // SAFETY: the forward operation has checked that dz is m x n, the weight n x k and x m x k, all of one type.
-    let run = |index: usize| unsafe { products[index].run() };
-    if (WORTH_SHARING..SHORT).contains(&nanoseconds) {
-        parallel(products.len(), nanoseconds, &run);
-    } else {
-        (0..products.len()).for_each(run);
-    }
-    if saved.arity() > 2 && saved.wants(2) {
-        let (tensor, sums) = fresh(dtype, saved.shape(2))?;
-        // SAFETY: dz has m rows of n contiguous elements, there is room for n sums.
-        unsafe {
-            reduce(Reduction::Sum, dtype, &[m, n], rows.start, &[n as isize, 1], &[true, false], sums);
-        }
+    let sums = (saved.arity() > 2 && saved.wants(2)).then(|| fresh(dtype, saved.shape(2))).transpose()?;
+    let by_bias = sums.as_ref().map(|(_, result)| Sums { m, n, rows, dtype, result: *result });
+    if let Some((tensor, _)) = sums {
         gradients[2] = Some(tensor);
     }
+    let aside = by_x.is_some() && is_put_aside(saved, &gradients, by_weight.as_ref());
+    // SAFETY: the forward operation has checked that dz is m x n, the weight n x k and x m x k, all of one type; what
+    // is read and written is held until the end.
+    let parameters = move || unsafe {
+        by_weight.iter().for_each(|product| product.run());
+        by_bias.iter().for_each(|sums| sums.run());
+    };
+    if aside {
+        let held = (dz.clone(), saved.find_input(0).cloned(), gradients[1].clone(), gradients[2].clone());
+        put_aside(Box::new(move || {
+            let _held = &held;
+            parameters();
+        }));
+    } else {
+        parameters();
+    }
+    if let Some(by_x) = by_x {
+        // SAFETY: as above.
+        unsafe { by_x.run() };
+    }
     if interrupt::take() { Err(Error::Interrupted) } else { Ok(Some(gradients)) }
+}
+
+/// Whether the gradients of weight and bias are worth being put aside, and nobody reads them soon.
+fn is_put_aside(saved: &Saved<'_>, gradients: &Gradients, by_weight: Option<&Product>) -> bool {
+    let nanoseconds = by_weight.map_or(0.0, |product| estimate::<f32>(product.m, product.n, product.k));
+    let results = (1..gradients.len()).all(|index| gradients[index].is_none() || saved.is_result(index));
+    results && nanoseconds < LONG && takes_aside(nanoseconds)
 }

@@ -3,8 +3,9 @@
 //! Its state is one atomic word (epoch, and the range of claims that are left): whoever is free claims by
 //! compare-and-swap, the calling thread included, so a worker that wakes late finds nothing left and
 //! never delays the caller. The caller takes the first claim that is left and workers the last, so that in
-//! a sequence of jobs over equal tensors most elements are met by the core whose cache has them. A claim that succeeded is what makes the job's description readable and
-//! keeps it alive, which is why a stale epoch cannot harm. The caller owns the pool for one job.
+//! a sequence of jobs over equal tensors most elements are met by the core whose cache has them. A claim that
+//! succeeded is what makes the job's description readable and keeps it alive, which is why a stale epoch cannot
+//! harm. The caller owns the pool for one job. Workers without a job look after what is put aside (`aside`).
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -15,6 +16,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::aside::Queue;
 use super::trial::Trial;
 use super::{GENERATION, MOST_THREADS, THREADS, affinity, interrupt, threads};
 
@@ -36,7 +38,33 @@ const LOW: u64 = (1 << BITS) - 1;
 
 /// Keeps what it holds on cache lines of its own.
 #[repr(align(128))]
-struct Line<T>(T);
+pub struct Line<T>(pub T);
+
+/// Waiting for others: eagerly, and from some time on with the processor left to them.
+pub struct Patience {
+    /// How long to be eager (ns).
+    eager: f64,
+    looks: u32,
+    since: Option<Instant>,
+    late: bool,
+}
+
+impl Patience {
+    /// For work of so many nanoseconds that others have begun.
+    pub fn new(nanoseconds: f64) -> Patience {
+        Patience { eager: nanoseconds + LATE, looks: 0, since: None, late: false }
+    }
+
+    /// Waits for a moment.
+    #[inline]
+    pub fn wait(&mut self) {
+        self.looks += 1;
+        if !self.late && self.looks.is_multiple_of(LOOKS) {
+            self.late = self.since.get_or_insert_with(Instant::now).elapsed().as_nanos() as f64 > self.eager;
+        }
+        if self.late { thread::yield_now() } else { spin_loop() }
+    }
+}
 
 /// The end of the claims that are left from which one is taken.
 #[derive(Clone, Copy)]
@@ -77,6 +105,7 @@ pub struct Pool {
     owned: AtomicBool,
     /// Whether short jobs are shared.
     trial: Trial,
+    aside: Queue,
     job: UnsafeCell<Job>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     started: AtomicUsize,
@@ -104,6 +133,7 @@ impl Pool {
             awake: Line(AtomicUsize::new(0)),
             owned: AtomicBool::new(false),
             trial: Trial::new(),
+            aside: Queue::new(),
             job: UnsafeCell::new(Job { body: nothing, tasks: 0, group: 1, workers: 0, wake: false }),
             panic: Mutex::new(None),
             started: AtomicUsize::new(0),
@@ -124,6 +154,11 @@ impl Pool {
     /// What is known of sharing short jobs.
     pub fn trial(&self) -> &Trial {
         &self.trial
+    }
+
+    /// What is put aside for workers.
+    pub fn aside(&self) -> &Queue {
+        &self.aside
     }
 
     /// Tries to become the thread whose job this pool runs.
@@ -172,19 +207,14 @@ impl Pool {
         }
         self.done.0.fetch_add(mine, Ordering::AcqRel);
         // A worker may have taken its claim just when this thread took its last one.
-        let enough = 2.0 * nanoseconds / claims as f64 + LATE;
-        let (mut looks, mut since, mut late) = (0u32, None, false);
+        let mut patience = Patience::new(2.0 * nanoseconds / claims as f64);
         while self.done.0.load(Ordering::Acquire) != claims {
             if GENERATION.load(Ordering::Relaxed) != generation {
                 // The process was forked inside a task: workers took their claims with them.
                 interrupt::mark();
                 return;
             }
-            looks += 1;
-            if !late && looks.is_multiple_of(LOOKS) {
-                late = since.get_or_insert_with(Instant::now).elapsed().as_nanos() as f64 > enough;
-            }
-            if late { thread::yield_now() } else { spin_loop() }
+            patience.wait();
         }
         let panic = match self.stop.0.load(Ordering::Relaxed) {
             true => self.panic.lock().unwrap_or_else(PoisonError::into_inner).take(),
@@ -285,6 +315,11 @@ impl Pool {
         }
     }
 
+    /// Whether fewer threads are asked for than there are.
+    fn is_surplus(&self, index: usize) -> bool {
+        index + 1 >= THREADS.load(Ordering::Relaxed)
+    }
+
     /// The life of worker `index`.
     fn work(&self, index: usize) {
         interrupt::this_is_a_worker();
@@ -294,6 +329,9 @@ impl Pool {
         let mut spin = SPIN;
         loop {
             self.help(index);
+            if !self.is_surplus(index) && self.aside.help() {
+                continue;
+            }
             let idle = self.idle(index, spin);
             spin = if idle < LONG_SPIN { LONG_SPIN } else { SPIN };
         }
@@ -301,7 +339,7 @@ impl Pool {
 
     /// Works as long as there are claims.
     fn help(&self, index: usize) {
-        while index + 1 < THREADS.load(Ordering::Relaxed) {
+        while !self.is_surplus(index) {
             let Some(claim) = self.claim(End::Last) else { break };
             // SAFETY: the claim is not finished.
             let (wake, workers) = unsafe { (self.job().wake, self.job().workers) };
@@ -318,10 +356,9 @@ impl Pool {
     fn idle(&self, index: usize, spin: Duration) -> Duration {
         let me = &self.workers[index].0;
         let since = Instant::now();
-        let surplus = || index + 1 >= THREADS.load(Ordering::Relaxed);
         loop {
             for _ in 0..32 {
-                if self.claimable() && !surplus() {
+                if (self.claimable() || self.aside.is_waiting()) && !self.is_surplus(index) {
                     return since.elapsed();
                 }
                 spin_loop();
@@ -333,7 +370,7 @@ impl Pool {
         me.parked.store(true, Ordering::Relaxed);
         self.awake.0.fetch_sub(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        while me.parked.load(Ordering::Acquire) && (surplus() || !self.claimable()) {
+        while me.parked.load(Ordering::Acquire) && (self.is_surplus(index) || !self.claimable()) {
             thread::park();
         }
         me.parked.store(false, Ordering::Relaxed);

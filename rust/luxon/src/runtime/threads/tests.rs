@@ -4,6 +4,7 @@
 
 use super::*;
 use std::panic::catch_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
@@ -143,5 +144,60 @@ fn forked_children_have_workers() {
             }
             stop.store(true, Ordering::Relaxed);
         });
+    });
+}
+
+/// Puts jobs aside, of which each must run once, and drop what it holds on this thread.
+fn aside_once(jobs: usize) {
+    struct Held(thread::ThreadId);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            assert_eq!(self.0, thread::current().id());
+        }
+    }
+    let times: Arc<Vec<AtomicU32>> = Arc::new((0..jobs).map(|_| AtomicU32::new(0)).collect());
+    let aside = Aside::open();
+    for job in 0..jobs {
+        let (times, held) = (Arc::clone(&times), Held(thread::current().id()));
+        put_aside(Box::new(move || {
+            let _held = &held;
+            times[job].fetch_add(1, Ordering::Relaxed);
+            once(2, 1e6);
+        }));
+    }
+    aside.settle();
+    assert!(times.iter().all(|times| times.load(Ordering::Relaxed) == 1));
+}
+
+#[test]
+fn what_is_put_aside_runs_once() {
+    with_threads(3, || {
+        once(4, 1e6);
+        thread::scope(|scope| {
+            // Only one of them has the queue at a time.
+            for _ in 0..3 {
+                scope.spawn(|| [0, 1, 5, 300].into_iter().cycle().take(80).for_each(aside_once));
+            }
+        });
+        let outer = Aside::open();
+        aside_once(10);
+        put_aside(Box::new(|| aside_once(3)));
+        outer.settle();
+    });
+}
+
+#[test]
+fn a_panic_of_what_was_put_aside_arrives() {
+    with_threads(2, || {
+        once(4, 1e6);
+        for _ in 0..20 {
+            let result = catch_unwind(|| {
+                let aside = Aside::open();
+                put_aside(Box::new(|| panic!("aside")));
+                aside.settle();
+            });
+            assert_eq!(*result.unwrap_err().downcast::<&str>().unwrap(), "aside");
+            aside_once(10);
+        }
     });
 }
