@@ -147,7 +147,7 @@ def test_objects_have_the_arguments_of_their_functions():
     for kind in kinds:
         arguments = inspect.signature(kind._function).parameters
         defaults = {name: a.default for name, a in arguments.items() if a.default is not a.empty}
-        assert kind()._settings == defaults, kind
+        assert kind()._value.keywords == defaults, kind
         assert kind.__name__ in losses.__all__ and kind._function.__name__ in losses.__all__
 
 

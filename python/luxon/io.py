@@ -383,11 +383,5 @@ def load_train_state(path: str | os.PathLike[str], model: Layer, optimizer: Opti
             raise ValueError(
                 f"load_train_state: the optimiser's {name} does not fit the parameters: {differs}"
             )
-    return TrainState._of(
-        model=model,
-        parameters=saved.ps,
-        states=saved.st,
-        optimizer=optimizer,
-        optimizer_state=saved.optimizer_state,
-        step=saved.step,
-    )
+    parts = {"model": model, "parameters": saved.ps, "states": saved.st, "optimizer": optimizer}
+    return TrainState._of(parts | {"optimizer_state": saved.optimizer_state, "step": saved.step})

@@ -103,14 +103,17 @@ class Loss:
 
     def _of_model(self, prediction: Any, target: Any) -> Tensor:
         """The loss of a model's output; overridden where that is more than one tensor."""
-        return type(self)._function(prediction, target, **self._settings)
-
-    def _value(self, *arguments: Any) -> Tensor:
-        return type(self)._function(*arguments, **self._settings)
+        return self._value(prediction, target)
 
     @functools.cached_property
-    def _settings(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    def _value(self) -> Callable[..., Tensor]:
+        """The function with these settings."""
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return functools.partial(type(self)._function, **settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes what is cached itself.
+        return {name: value for name, value in self.__dict__.items() if name != "_value"}
 
 
 def outputs(loss: Loss, prediction: Any, *names: str) -> tuple[Any, ...]:

@@ -63,8 +63,8 @@ class TrainState:
         self.__dict__.update(zip(_PARTS, parts, strict=True))
 
     @classmethod
-    def _of(cls, **parts: Any) -> TrainState:
-        """A state of all parts; nothing is checked."""
+    def _of(cls, parts: dict[str, Any]) -> TrainState:
+        """A state of all parts, which becomes the owner of the dict; nothing is checked."""
         new = object.__new__(cls)
         object.__setattr__(new, "__dict__", parts)
         return new
@@ -80,7 +80,7 @@ class TrainState:
     def _with(self, **changes: Any) -> TrainState:
         if not self.__dict__:
             raise _donated("model")
-        return self._of(**{**self.__dict__, **changes})
+        return self._of({**self.__dict__, **changes})
 
     def _on_device(self, device: DeviceLike) -> TrainState:
         """The state with all of its trees on a device, for `luxon.to_device`."""

@@ -26,20 +26,14 @@ class Backend(Protocol):
         ...
 
 
-class _Traced:
+def _traced(objective: Objective, model: Any, states: Any, data: Any) -> Callable[[Any], tuple[Any, Any]]:
     """The function of the parameters that a backend differentiates, checking what the objective returns."""
 
-    __slots__ = ("data", "model", "objective", "states")
-
-    def __init__(self, objective: Objective, model: Any, states: Any, data: Any) -> None:
-        self.objective, self.model, self.states, self.data = objective, model, states, data
-
-    def __call__(self, ps: Any) -> tuple[Any, Any]:
-        objective = self.objective
+    def function(ps: Any) -> tuple[Any, Any]:
         if isinstance(objective, type) or not callable(objective):
             name = getattr(objective, "__name__", repr(objective))
             raise TypeError(f"the objective must be a function (model, ps, st, data) or a loss, got {name}")
-        result = objective(self.model, ps, self.states, self.data)
+        result = objective(model, ps, states, data)
         if type(result) is not tuple or len(result) != 3:
             got = f"{len(result)} results" if isinstance(result, tuple) else type(result).__name__
             raise TypeError(f"the objective must return (loss, st, stats), exactly three; got {got}")
@@ -50,9 +44,11 @@ class _Traced:
             else:
                 got = f"{type(loss).__name__}; compute it from the model's output with luxon's functions"
             raise ValueError(f"the loss must be a scalar tensor (shape ()), got {got}")
-        if st is not self.states:
-            _check_states(st, self.states)
+        if st is not states:
+            _check_states(st, states)
         return loss, (st, stats)
+
+    return function
 
 
 def _check_states(st: Any, before: Tree) -> None:
@@ -96,7 +92,7 @@ def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> 
     backend = getattr(ad, "value_and_grad", None)
     if backend is None or isinstance(ad, type) or not isinstance(ts, TrainState):
         raise _wrong_call(ad, ts)
-    function, ps = _Traced(objective, ts.model, ts.states, data), ts.parameters
+    function, ps = _traced(objective, ts.model, ts.states, data), ts.parameters
     try:
         (loss, (states, stats)), grads = backend(function, ps)
     except TypeError:
@@ -122,7 +118,7 @@ def _is_trained(path: str, leaf: Any) -> bool:
     return isinstance(leaf, _core.Tensor) and bool(_core.isdtype(leaf.dtype, "real floating"))
 
 
-def _differentiate_trained(backend: Any, function: _Traced, ps: Tree) -> tuple[Any, Any]:
+def _differentiate_trained(backend: Any, function: Callable[[Any], Any], ps: Tree) -> tuple[Any, Any]:
     """As the backend, for parameters with integer leaves, which have no gradient."""
     trained, others = tree.partition(ps, _is_trained)
     found, grads = backend(lambda trained: function(tree.merge(trained, others, like=ps)), trained)
@@ -169,7 +165,8 @@ def _update_donated(ts: TrainState, states: Tree, grads: Any) -> TrainState:
             ts.__dict__.update(parts, parameters=given[0], optimizer_state=given[1])
         raise
     parts["step"] += moved
-    return TrainState._of(**parts | {"parameters": ps, "states": states, "optimizer_state": state})
+    parts["parameters"], parts["states"], parts["optimizer_state"] = ps, states, state
+    return TrainState._of(parts)
 
 
 def single_train_step(

@@ -24,11 +24,17 @@ const TERMS_PER_ROW: usize = 8;
 /// The rows that are read again and again must stay in the second-level cache (elements).
 const KEPT: usize = 1 << 17;
 
+/// Up to so much serial work (ns) each thread gets one task: the same rows each time, which its cache may have.
+const SHORT: f64 = 100_000.0;
+/// What a task is worth at least.
+const SHORTEST_TASK: f64 = 2000.0;
+
 /// Results per task when a product is shared between threads.
 fn cut(results: usize, nanoseconds: f64) -> usize {
     let interruptible = (nanoseconds / 20e6).ceil() as usize;
     let shared = match threads::worth_splitting(nanoseconds) {
-        true => (2 * threads::threads()).min((nanoseconds / 1000.0) as usize),
+        true if nanoseconds < SHORT => threads::threads().min((nanoseconds / SHORTEST_TASK) as usize),
+        true => 2 * threads::threads(),
         false => 1,
     };
     results.div_ceil(shared.max(interruptible).max(1)).next_multiple_of(16)
