@@ -12,6 +12,7 @@ use crate::optim::leaf::{First, Form, Kept, Leaf, Slot, Spec, State};
 use crate::optim::pass::blend;
 use crate::optim::rules::{Definition, validate};
 use crate::optim::transform::{Transform, master};
+use crate::runtime::interrupt::uninterrupted;
 use crate::tensor::Tensor;
 use crate::tree::{Pattern, near};
 
@@ -315,7 +316,8 @@ impl Optimizer {
     /// [`Error::Shape`] and [`Error::Value`] where gradients or states do not fit the parameters.
     pub fn update(&self, step: u64, leaves: Vec<Given>) -> Result<Vec<(Tensor, State)>> {
         let mut moving = self.enter(leaves)?;
-        self.run(step, &mut moving)?;
+        // What is overwritten in place cannot be given back half done.
+        uninterrupted(|| self.run(step, &mut moving))?;
         moving.into_iter().map(Leaf::finish).collect()
     }
 

@@ -5,7 +5,7 @@
 //! thread is able to take, such as Python's). When the hook answers true, the tasks that are left are
 //! skipped and the calling thread is marked as interrupted: what the kernel wrote is then incomplete,
 //! every further `parallel` of this thread does nothing, and whoever ran the kernel must call [`take`],
-//! drop the result and report the interruption.
+//! drop the result and report the interruption. What must not stop half way runs under [`uninterrupted`].
 
 use std::cell::Cell;
 use std::ptr;
@@ -24,6 +24,7 @@ static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 thread_local! {
     static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
     static WORKER: Cell<bool> = const { Cell::new(false) };
+    static UNINTERRUPTED: Cell<bool> = const { Cell::new(false) };
     static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -55,7 +56,24 @@ pub fn pending() -> bool {
 #[inline]
 #[doc(hidden)]
 pub fn poll() -> bool {
-    !HOOK.load(Ordering::Relaxed).is_null() && !WORKER.with(Cell::get) && ask() && take()
+    !is_silent() && ask() && take()
+}
+
+/// Whether this thread does not ask the hook at present.
+fn is_silent() -> bool {
+    HOOK.load(Ordering::Relaxed).is_null() || WORKER.with(Cell::get) || UNINTERRUPTED.with(Cell::get)
+}
+
+/// Runs `body` without asking the hook: a signal that comes meanwhile is noticed afterwards.
+pub(crate) fn uninterrupted<R>(body: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            UNINTERRUPTED.with(|flag| flag.set(self.0));
+        }
+    }
+    let _restore = Restore(UNINTERRUPTED.with(|flag| flag.replace(true)));
+    body()
 }
 
 /// Marks this thread as interrupted.
@@ -83,7 +101,7 @@ pub(super) struct Poll {
 impl Poll {
     /// For a job of `tasks` tasks that takes about `nanoseconds` altogether.
     pub(super) fn new(tasks: usize, nanoseconds: f64) -> Poll {
-        let silent = nanoseconds < WORTH_ASKING || HOOK.load(Ordering::Relaxed).is_null() || WORKER.with(Cell::get);
+        let silent = nanoseconds < WORTH_ASKING || is_silent();
         // A look per 20 us of work costs about 0.1 %.
         let every = if silent { 0 } else { ((20_000.0 * tasks as f64 / nanoseconds) as usize).clamp(1, 1000) };
         Poll { every, left: every }

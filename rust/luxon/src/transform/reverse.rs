@@ -142,7 +142,7 @@ impl Walk {
             }
         }
         aside.settle();
-        Ok(())
+        if interrupt::take() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn step(&mut self, node: &Arc<Node>, slot: Slot) -> Result<()> {

@@ -71,6 +71,11 @@ struct Product {
 unsafe impl Send for Product {}
 
 impl Product {
+    /// The serial work (ns).
+    fn estimate(&self) -> f64 {
+        with_real!(self.dtype, T => estimate::<T>(self.m, self.n, self.k))
+    }
+
     /// # Safety
     /// The matrices have these sizes and elements of the dtype, and the result has room for m x n of them.
     unsafe fn run(&self) {
@@ -186,7 +191,7 @@ pub(super) fn by_kernels(activation: Activation, saved: &Saved<'_>, dy: &Tensor)
 
 /// Whether the gradients of weight and bias are worth being put aside, and nobody reads them soon.
 fn is_put_aside(saved: &Saved<'_>, gradients: &Gradients, by_weight: Option<&Product>) -> bool {
-    let nanoseconds = by_weight.map_or(0.0, |product| estimate::<f32>(product.m, product.n, product.k));
+    let nanoseconds = by_weight.map_or(0.0, Product::estimate);
     let results = (1..gradients.len()).all(|index| gradients[index].is_none() || saved.is_result(index));
     results && nanoseconds < LONG && takes_aside(nanoseconds)
 }

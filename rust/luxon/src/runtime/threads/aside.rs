@@ -15,8 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use super::pool::{Line, Patience};
 use super::{GENERATION, current, interrupt, now, threads};
 
-/// Jobs that may be pending at once.
-const CAPACITY: usize = 64;
+/// Jobs that may be pending at once: what they hold is memory that would be free again otherwise.
+const CAPACITY: usize = 16;
 /// Serial work (ns) from which a job is put aside: less is lost on the way to the other core.
 const GATE: f64 = 2_000.0;
 

@@ -97,6 +97,17 @@ fn interruption_skips_the_rest() {
             assert!(interrupt::take());
             assert!(!interrupt::take());
             once(100, 1e6);
+            WANTED.with(|wanted| wanted.set(true));
+            interrupt::uninterrupted(|| {
+                let ran = AtomicU32::new(0);
+                parallel(40, 1e10, &|_| {
+                    ran.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(5));
+                });
+                assert_eq!(ran.into_inner(), 40);
+            });
+            WANTED.with(|wanted| wanted.set(false));
+            assert!(!interrupt::take());
         });
     }
 }
