@@ -5,7 +5,7 @@
 //! thread is able to take, such as Python's). When the hook answers true, the tasks that are left are
 //! skipped and the calling thread is marked as interrupted: what the kernel wrote is then incomplete,
 //! every further `parallel` of this thread does nothing, and whoever ran the kernel must call [`take`],
-//! drop the result and report the interruption. What must not stop half way runs under [`uninterrupted`].
+//! drop the result and report the interruption. What must not stop half way runs under `uninterrupted`.
 
 use std::cell::Cell;
 use std::ptr;

@@ -428,11 +428,13 @@ mod tests {
     #[test]
     fn gradients_that_were_put_aside_are_complete() {
         let of = |shape: &[usize], seed| sample(shape, -0.3, 0.3, seed).cast(DType::F32).unwrap();
-        let inputs = [of(&[32, 64], 1), of(&[64, 64], 2), of(&[64], 3), of(&[64, 64], 4), of(&[64], 5)];
+        let inputs =
+            [of(&[32, 64], 1), of(&[64, 64], 2), of(&[64], 3), of(&[64, 64], 4), of(&[64], 5), of(&[50, 64], 6)];
         let tanh = Some(activation(Kernel::Tanh, &[]).unwrap());
         // The first layer comes twice, so that a gradient that was put aside is added to.
         let network = |x: &[Tensor]| {
-            [1, 3, 1, 3].iter().try_fold(x[0].clone(), |y, &at| linear(&y, &x[at], Some(&x[at + 1]), tanh))
+            let y = [1, 3, 1, 3].iter().try_fold(x[0].clone(), |y, &at| linear(&y, &x[at], Some(&x[at + 1]), tanh))?;
+            linear(&y, &x[5], None, tanh)
         };
         for _ in 0..40 {
             // Workers are awake after it.

@@ -174,7 +174,8 @@ pub(super) fn by_kernels(activation: Activation, saved: &Saved<'_>, dy: &Tensor)
         by_bias.iter().for_each(|sums| sums.run());
     };
     if aside {
-        let held = (dz.clone(), saved.find_input(0).cloned(), gradients[1].clone(), gradients[2].clone());
+        let results = [1, 2].map(|index| gradients.get(index).cloned().flatten());
+        let held = (dz.clone(), saved.find_input(0).cloned(), results);
         put_aside(Box::new(move || {
             let _held = &held;
             parameters();
