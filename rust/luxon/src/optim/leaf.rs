@@ -322,6 +322,8 @@ impl Leaf {
 /// Serial work (ns) of an update for each element that is read or written, and for the leaf.
 const PER_ELEMENT: f64 = 0.1;
 const PER_LEAF: f64 = 200.0;
+/// The most that counts as a short job.
+const SHORT: f64 = 90_000.0;
 
 /// Calls `update` with every leaf.
 ///
@@ -335,8 +337,10 @@ pub fn for_each(leaves: &mut [Leaf], update: &(dyn Fn(&mut Leaf) -> Result<()> +
         let elements = leaf.parameter.as_ref().map_or(0, Tensor::count) * (3 + 2 * leaf.before.len());
         elements as f64 * PER_ELEMENT + PER_LEAF
     };
-    let total: f64 = leaves.iter().map(work).sum();
-    let even = leaves.iter().all(|leaf| work(leaf) * (2 * threads::threads()) as f64 <= total);
+    let all: f64 = leaves.iter().map(work).sum();
+    // They are many short jobs, shared where those are: gradients that one core has found are slow to come to another.
+    let total = all.min(SHORT);
+    let even = leaves.iter().all(|leaf| work(leaf) * (2 * threads::threads()) as f64 <= all);
     if !even || !threads::worth_splitting(total) || !leaves.iter_mut().all(Leaf::is_replaceable) {
         return leaves.iter_mut().try_for_each(update);
     }
