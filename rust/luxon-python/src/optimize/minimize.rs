@@ -6,8 +6,8 @@ use luxon::{Error, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::PyOptimizer;
 use super::update::Update;
-use super::{PyOptimizer, object};
 use crate::convert::to_tensor;
 use crate::error::{carry, raise};
 use crate::tree::nest::{self, Containers, Leaf};
@@ -30,11 +30,11 @@ pub fn optim_minimize(
     let fixed: Vec<Leaf> = ps.leaves().cloned().collect();
     let update = Update::new(py, optimizer.get(), ps, None, state, step)?;
     let slots = update.slots();
-    let (given, moved, step) = update.take(py, false);
+    let (given, moved, step) = update.take(py, false)?;
     let function = |parameters: &[Tensor]| -> PyResult<(f64, Vec<Tensor>)> {
         let mut leaves = fixed.clone();
         for (&slot, parameter) in slots.iter().zip(parameters) {
-            leaves[slot] = Leaf(object(py, parameter.clone())?);
+            leaves[slot] = Leaf::of(parameter.clone());
         }
         let (value, grads) =
             evaluate.call1((nest::unflatten(py, &structure, leaves)?,))?.extract::<(f64, Bound<'_, PyAny>)>()?;
@@ -44,7 +44,7 @@ pub fn optim_minimize(
         })?;
         let mut gradient = Vec::with_capacity(slots.len());
         for (&slot, parameter) in slots.iter().zip(parameters) {
-            let leaf = grads.at(alignment.at(slot)).0.bind(py);
+            let leaf = grads.at(alignment.at(slot)).object(py)?;
             // A leaf that the objective does not read has the gradient 0.
             let leaf = if leaf.is_none() { parameter.zeros_like().map_err(raise)? } else { to_tensor(leaf)? };
             if leaf.shape() != parameter.shape() || leaf.dtype() != parameter.dtype() {

@@ -15,10 +15,8 @@ use luxon::optim::leaf::Spec;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::convert::from_tensor;
 use crate::dtype;
 use crate::error::{Out, raise};
-use crate::tensor::PyTensor;
 use crate::tree::nest::{self, Containers};
 use plan::Plan;
 
@@ -128,10 +126,8 @@ impl PyOptimizer {
     fn start(&self, py: Python<'_>, ps: &Bound<'_, PyAny>, strict: bool) -> Out<Vec<(String, Py<PyList>)>> {
         self.optimizer.check()?;
         let ps = nest::to_tree(ps, Containers::Kept)?;
-        let trained = |slot: usize| match ps.at(slot).0.bind(py).cast_exact::<PyTensor>() {
-            Ok(leaf) if leaf.get().0.dtype().is_float() => Some(leaf.get().0.detach()),
-            _ => None,
-        };
+        let trained =
+            |slot: usize| ps.at(slot).tensor(py).filter(|leaf| leaf.dtype().is_float()).map(luxon::Tensor::detach);
         let paths = plan::first_paths(ps.structure());
         if strict {
             let trained = paths.iter().enumerate().filter(|&(slot, _)| trained(slot).is_some());
@@ -147,7 +143,7 @@ impl PyOptimizer {
             if let Some(parameter) = trained(slot) {
                 for (name, slot) in self.optimizer.slots(path, &Spec::of(&parameter))? {
                     if let Some(position) = names.iter().position(|known| *known == name) {
-                        values[position] = update::to_python(py, slot.start(&parameter)?)?;
+                        values[position] = update::to_leaf(py, slot.start(&parameter)?).object(py)?.clone().unbind();
                     }
                 }
             }
@@ -164,11 +160,6 @@ impl PyOptimizer {
         optimizer.check().map_err(raise)?;
         Ok(optimizer.into())
     }
-}
-
-/// The Python object of a tensor.
-fn object(py: Python<'_>, tensor: luxon::Tensor) -> PyResult<Py<PyAny>> {
-    Ok(from_tensor(py, tensor)?.into_any())
 }
 
 /// Adds the classes and functions to the module.

@@ -12,7 +12,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::raise;
-use crate::tensor::PyTensor;
 use crate::tree::nest::Leaf;
 
 /// A parameter that can be trained.
@@ -45,8 +44,7 @@ pub fn first_paths(structure: &Structure) -> Vec<Arc<str>> {
 }
 
 fn spec_of(py: Python<'_>, leaf: &Leaf) -> Option<Spec> {
-    let tensor = leaf.0.bind(py).cast_exact::<PyTensor>().ok()?;
-    Some(Spec::of(&tensor.get().0)).filter(|spec| spec.dtype.is_float())
+    leaf.tensor(py).map(Spec::of).filter(|spec| spec.dtype.is_float())
 }
 
 impl Plan {
@@ -55,8 +53,7 @@ impl Plan {
         let known = Arc::ptr_eq(&self.ps, ps.structure()) && Arc::ptr_eq(&self.state, state.structure());
         known
             && ps.leaves().zip(self.places.iter()).all(|(leaf, place)| {
-                let Ok(tensor) = leaf.0.bind(py).cast_exact::<PyTensor>() else { return place.is_none() };
-                let tensor = &tensor.get().0;
+                let Some(tensor) = leaf.tensor(py) else { return place.is_none() };
                 match place {
                     Some(place) => tensor.dtype() == place.spec.dtype && *tensor.shape() == place.spec.shape,
                     None => !tensor.dtype().is_float(),

@@ -5,19 +5,21 @@
 //! checked before the first one is touched. With [`optim_update_donated`] the caller hands over its only
 //! references, and what then belongs to nobody else is overwritten in place.
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError};
 
 use luxon::Tensor;
 use luxon::layout::show;
 use luxon::optim::compose::Given;
+use luxon::optim::leaf::Form;
 use luxon::optim::{Kept, State};
-use luxon::tree::{Structure, Tree, align};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use luxon::tree::{Tree, align};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyList};
 
-use super::plan::Plan;
-use super::{PyOptimizer, object};
+use super::PyOptimizer;
+use super::plan::{Place, Plan};
 use crate::convert::to_tensor;
 use crate::error::raise;
 use crate::gil::released;
@@ -25,25 +27,30 @@ use crate::tensor::PyTensor;
 use crate::tree::PyTree;
 use crate::tree::nest::{self, Containers, Leaf};
 
-/// The Python object of what is kept.
-pub fn to_python(py: Python<'_>, kept: Kept) -> PyResult<Py<PyAny>> {
+/// About what a rule takes for one element.
+const NANOSECONDS: f64 = 0.5;
+
+/// The leaf of what is kept.
+pub fn to_leaf(py: Python<'_>, kept: Kept) -> Leaf {
     match kept {
-        Kept::Nothing => Ok(py.None()),
-        Kept::Number(number) => Ok(PyFloat::new(py, number).into_any().unbind()),
-        Kept::Tensor(tensor) => object(py, tensor),
+        Kept::Nothing => Leaf::Object(py.None()),
+        Kept::Number(number) => Leaf::Object(PyFloat::new(py, number).into_any().unbind()),
+        Kept::Tensor(tensor) => Leaf::of(tensor),
     }
 }
 
-/// What is kept, of its Python object.
-fn from_python(py: Python<'_>, leaf: &Leaf) -> PyResult<Kept> {
-    let leaf = leaf.0.bind(py);
-    if let Ok(tensor) = leaf.cast_exact::<PyTensor>() {
-        return Ok(Kept::Tensor(tensor.get().0.clone()));
+/// What is kept, moved out of its leaf.
+fn into_kept(py: Python<'_>, leaf: &mut Leaf) -> Kept {
+    match std::mem::replace(leaf, Leaf::Object(py.None())) {
+        Leaf::Tensor(tensor, _) => Kept::Tensor(tensor),
+        Leaf::Object(object) => match object.bind(py) {
+            object if object.is_none() => Kept::Nothing,
+            object => match object.cast_exact::<PyTensor>() {
+                Ok(tensor) => Kept::Tensor(tensor.get().0.clone()),
+                Err(_) => object.extract().map_or(Kept::Nothing, Kept::Number),
+            },
+        },
     }
-    if leaf.is_none() {
-        return Ok(Kept::Nothing);
-    }
-    Ok(Kept::Number(leaf.extract()?))
 }
 
 /// A leaf that has a gradient: where it is, and how often it was updated.
@@ -60,8 +67,8 @@ pub struct Update<'a> {
     state: Tree<Leaf>,
     plan: Plan,
     jobs: Vec<Job>,
-    /// What the core is given of each job's leaf.
-    given: Vec<Given>,
+    /// The gradient of each job's leaf.
+    gradients: Vec<Tensor>,
     elements: usize,
     /// Updates before this one.
     step: u64,
@@ -69,8 +76,9 @@ pub struct Update<'a> {
 
 /// What an update has moved, on its way back into trees.
 pub struct Moved {
-    ps: (Arc<Structure>, Vec<Leaf>),
-    state: (Arc<Structure>, Vec<Leaf>),
+    /// The trees, with nothing in the places of what moves.
+    ps: Tree<Leaf>,
+    state: Tree<Leaf>,
     plan: Plan,
     jobs: Vec<Job>,
 }
@@ -103,28 +111,30 @@ impl<'a> Update<'a> {
             }
         };
         let slots = ps.structure().slots();
-        let (mut jobs, mut given, mut elements) = (Vec::with_capacity(slots), Vec::with_capacity(slots), 0);
-        let state_leaf = |place: usize| state.at(place).0.bind(py);
+        let (mut jobs, mut gradients, mut elements) = (Vec::with_capacity(slots), Vec::with_capacity(slots), 0);
+        let count = |place: &Place| state.at(place.step).object(py)?.extract::<u64>();
         for slot in 0..slots {
             let gradient = match &grads {
-                Some((grads, alignment)) => grads.at(alignment.at(slot)).0.bind(py).clone(),
-                None if plan.places[slot].is_some() => ps.at(slot).0.bind(py).clone(),
+                Some((grads, alignment)) => grads.at(alignment.at(slot)),
+                None if plan.places[slot].is_some() => ps.at(slot),
                 None => continue,
             };
-            if gradient.is_none() {
-                continue;
-            }
+            let gradient = match gradient.tensor(py) {
+                Some(tensor) => Cow::Borrowed(tensor),
+                None => match gradient.object(py)? {
+                    nothing if nothing.is_none() => continue,
+                    other => Cow::Owned(to_tensor(other)?),
+                },
+            };
             let refuse = |what: String| {
                 let path = ps.structure().path_of(slot);
                 let path = if path.is_empty() { "the parameter" } else { &path };
                 Err(PyValueError::new_err(format!("optim: {path}: {what}")))
             };
-            let Ok(parameter) = ps.at(slot).0.bind(py).cast_exact::<PyTensor>() else {
-                let kind = ps.at(slot).0.bind(py).get_type().name()?;
+            let Some(parameter) = ps.at(slot).tensor(py) else {
+                let kind = ps.at(slot).object(py)?.get_type().name()?;
                 return refuse(format!("a {kind} is no tensor and cannot be trained"));
             };
-            let parameter = &parameter.get().0;
-            let gradient = to_tensor(&gradient)?;
             if parameter.is_tracked() || gradient.is_tracked() {
                 return Err(PyTypeError::new_err(
                     "optim: an update is not differentiable, and a parameter or gradient is under differentiation; \
@@ -142,30 +152,33 @@ impl<'a> Update<'a> {
                     parameter.dtype()
                 ));
             }
-            let mut kept = Vec::with_capacity(place.slots.len());
             for (slot, at) in &place.slots {
-                let found = from_python(py, state.at(*at)).unwrap_or(Kept::Nothing);
-                if let Err(error) = slot.accepts(&found) {
+                let leaf = state.at(*at);
+                let fits = match (leaf.tensor(py), &slot.form) {
+                    (Some(tensor), _) => slot.accepts_tensor(tensor),
+                    (None, Form::Number(_)) if leaf.object(py)?.extract::<f64>().is_ok() => Ok(()),
+                    (None, _) => slot.accepts(&Kept::Nothing),
+                };
+                if let Err(error) = fits {
                     return refuse(error.to_string());
                 }
-                kept.push(found);
             }
-            let Ok(step) = state_leaf(place.step).extract::<u64>() else {
+            let Ok(step) = count(place) else {
                 return refuse("the optimiser's state has no step count".into());
             };
             elements += parameter.count();
             jobs.push(Job { slot, step });
-            given.push((Arc::clone(&place.path), parameter.clone(), gradient, State { step, kept }));
+            gradients.push(gradient.into_owned());
         }
         let step = match step {
             Some(step) => step,
             // The leaf that was updated most often has seen every update.
             None => {
-                let steps = plan.places.iter().flatten().filter_map(|place| state_leaf(place.step).extract().ok());
+                let steps = plan.places.iter().flatten().filter_map(|place| count(place).ok());
                 steps.max().unwrap_or(0)
             }
         };
-        Ok(Update { optimizer, ps, state, plan, jobs, given, elements, step })
+        Ok(Update { optimizer, ps, state, plan, jobs, gradients, elements, step })
     }
 
     /// The slots of the leaves that take part.
@@ -174,27 +187,37 @@ impl<'a> Update<'a> {
     }
 
     /// The leaves as the core takes them, and what remains to be put together again. Where the trees are nobody
-    /// else's, their objects are let go of, so that a tensor without another owner has none.
-    pub fn take(self, py: Python<'_>, exclusive: bool) -> (Vec<Given>, Moved, u64) {
-        let (ps_structure, state_structure) = (self.ps.structure().clone(), self.state.structure().clone());
-        let mut ps_leaves = owned(py, self.ps, exclusive);
-        let mut state_leaves = owned(py, self.state, exclusive);
-        for job in &self.jobs {
-            let Some(place) = &self.plan.places[job.slot] else { continue };
-            ps_leaves[job.slot] = Leaf(py.None());
-            for (_, at) in &place.slots {
-                state_leaves[*at] = Leaf(py.None());
-            }
+    /// else's, and that is asked for, they are taken apart, so that a tensor without another owner has none.
+    pub fn take(mut self, py: Python<'_>, exclusive: bool) -> PyResult<(Vec<Given>, Moved, u64)> {
+        let exclusive = exclusive && self.ps.leaves_mut().is_some() && self.state.leaves_mut().is_some();
+        if !exclusive {
+            self.ps = copied(py, &self.ps)?;
+            self.state = copied(py, &self.state)?;
         }
-        let (ps, state) = ((ps_structure, ps_leaves), (state_structure, state_leaves));
-        (self.given, Moved { ps, state, plan: self.plan, jobs: self.jobs }, self.step)
+        let (Some(ps), Some(state)) = (self.ps.leaves_mut(), self.state.leaves_mut()) else {
+            return Err(PyRuntimeError::new_err(
+                "optim: the trees of an update have another owner (a defect of luxon)",
+            ));
+        };
+        let mut given = Vec::with_capacity(self.jobs.len());
+        for (job, gradient) in self.jobs.iter().zip(self.gradients) {
+            let Some(place) = &self.plan.places[job.slot] else { continue };
+            let Kept::Tensor(parameter) = into_kept(py, &mut ps[job.slot]) else { continue };
+            let mut kept = Vec::with_capacity(place.slots.len());
+            for (_, at) in &place.slots {
+                kept.push(into_kept(py, &mut state[*at]));
+            }
+            given.push((Arc::clone(&place.path), parameter, gradient, State { step: job.step, kept }));
+        }
+        Ok((given, Moved { ps: self.ps, state: self.state, plan: self.plan, jobs: self.jobs }, self.step))
     }
 
     /// New parameters and state, and whether any leaf was moved.
     fn run(self, py: Python<'_>, exclusive: bool) -> PyResult<(Py<PyAny>, Py<PyAny>, bool)> {
         let (optimizer, elements) = (self.optimizer, self.elements);
-        let (given, moved, step) = self.take(py, exclusive);
-        let results = released(py, elements as f64, || optimizer.optimizer.update(step, given)).map_err(raise)?;
+        let (given, moved, step) = self.take(py, exclusive)?;
+        let results =
+            released(py, NANOSECONDS * elements as f64, || optimizer.optimizer.update(step, given)).map_err(raise)?;
         moved.finish(py, results)
     }
 }
@@ -202,6 +225,11 @@ impl<'a> Update<'a> {
 impl Moved {
     /// The trees with what has moved.
     pub fn finish(mut self, py: Python<'_>, results: Vec<(Tensor, State)>) -> PyResult<(Py<PyAny>, Py<PyAny>, bool)> {
+        let (Some(ps), Some(kept)) = (self.ps.leaves_mut(), self.state.leaves_mut()) else {
+            return Err(PyRuntimeError::new_err(
+                "optim: the trees of an update have another owner (a defect of luxon)",
+            ));
+        };
         let mut any = self.jobs.is_empty();
         // Leaves are mostly of one age, so that one number serves them all.
         let mut count: Option<(u64, Py<PyAny>)> = None;
@@ -212,22 +240,23 @@ impl Moved {
                 Some((step, object)) if *step == state.step => object.clone_ref(py),
                 _ => count.insert((state.step, PyInt::new(py, state.step).into_any().unbind())).1.clone_ref(py),
             };
-            self.ps.1[job.slot] = Leaf(object(py, parameter)?);
-            self.state.1[place.step] = Leaf(count);
-            for ((_, at), kept) in place.slots.iter().zip(state.kept) {
-                self.state.1[*at] = Leaf(to_python(py, kept)?);
+            ps[job.slot] = Leaf::of(parameter);
+            kept[place.step] = Leaf::Object(count);
+            for ((_, at), new) in place.slots.iter().zip(state.kept) {
+                kept[*at] = to_leaf(py, new);
             }
         }
-        Ok((nest::unflatten(py, &self.ps.0, self.ps.1)?, nest::unflatten(py, &self.state.0, self.state.1)?, any))
+        Ok((nest::to_python(py, self.ps)?, nest::to_python(py, self.state)?, any))
     }
 }
 
-/// The leaves of a tree, moved out where nobody else holds the tree and that is asked for.
-fn owned(py: Python<'_>, mut tree: Tree<Leaf>, exclusive: bool) -> Vec<Leaf> {
-    match tree.leaves_mut().filter(|_| exclusive) {
-        Some(leaves) => leaves.iter_mut().map(|leaf| std::mem::replace(leaf, Leaf(py.None()))).collect(),
-        None => tree.leaves().map(|leaf| Leaf(leaf.0.clone_ref(py))).collect(),
-    }
+/// A tree of the same leaves that nobody else holds.
+fn copied(py: Python<'_>, tree: &Tree<Leaf>) -> PyResult<Tree<Leaf>> {
+    let leaves = tree.leaves().map(|leaf| match leaf {
+        Leaf::Tensor(tensor, made) if made.get(py).is_none() => Ok(Leaf::of(tensor.clone())),
+        leaf => leaf.copy(py),
+    });
+    Tree::new(Arc::clone(tree.structure()), leaves.collect::<PyResult<_>>()?).map_err(raise)
 }
 
 /// The parameters and the state after one step, and whether any parameter was updated; a leaf whose gradient is

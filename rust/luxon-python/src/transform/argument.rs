@@ -39,22 +39,25 @@ impl Nest {
     /// Python floats and NumPy arrays become tensors; anything that is not floating is refused with its path.
     #[inline]
     pub fn differentiated(object: &Bound<'_, PyAny>, what: &str, position: usize) -> PyResult<Nest> {
-        if let Ok(tensor) = object.cast_exact::<PyTensor>() {
-            let tensor = &tensor.get().0;
-            if tensor.dtype().is_float() {
-                return Ok(Nest::lone(tensor.clone()));
-            }
+        if let Some(lone) = Nest::lone(object) {
+            return Ok(lone);
         }
-        let (structure, leaves) = nest::flatten(object, Containers::Kept)?;
-        let mut parts = Nest { structure, others: SmallVec::new(), slots: SmallVec::new(), tensors: Tensors::new() };
-        for (slot, leaf) in leaves.into_iter().enumerate() {
-            if leaf.is_none() {
-                parts.others.push(Some(Leaf(leaf.unbind())));
-                continue;
-            }
-            let tensor = match convert::Argument::of(&leaf)? {
-                Some(argument) => argument.into_tensor(),
-                None => return Err(parts.refused(&leaf.get_type().name()?.to_string(), what, position, slot)),
+        let tree = nest::to_tree(object, Containers::Kept)?;
+        let (py, mut parts) = (object.py(), Nest::with_room(&tree));
+        for (slot, leaf) in tree.leaves().enumerate() {
+            let tensor = match leaf.tensor(py) {
+                Some(tensor) => tensor.clone(),
+                None => {
+                    let leaf = leaf.object(py)?;
+                    if leaf.is_none() {
+                        parts.others.push(Some(Leaf::Object(py.None())));
+                        continue;
+                    }
+                    match convert::Argument::of(leaf)? {
+                        Some(argument) => argument.into_tensor(),
+                        None => return Err(parts.refused(&leaf.get_type().name()?.to_string(), what, position, slot)),
+                    }
+                }
             };
             if !tensor.dtype().is_float() {
                 return Err(parts.refused(&format!("dtype {}", tensor.dtype()), what, position, slot));
@@ -67,24 +70,40 @@ impl Nest {
     /// A nest whose floating tensors may be under differentiation, whatever else there is.
     #[inline]
     pub fn traced(object: &Bound<'_, PyAny>) -> PyResult<Nest> {
-        let (structure, leaves) = nest::flatten(object, Containers::Kept)?;
-        let mut parts = Nest { structure, others: SmallVec::new(), slots: SmallVec::new(), tensors: Tensors::new() };
-        for (slot, leaf) in leaves.into_iter().enumerate() {
-            match leaf.cast_exact::<PyTensor>() {
-                Ok(tensor) if tensor.get().0.dtype().is_float() => parts.push(slot, tensor.get().0.clone()),
-                _ => parts.others.push(Some(Leaf(leaf.unbind()))),
+        if let Some(lone) = Nest::lone(object) {
+            return Ok(lone);
+        }
+        let tree = nest::to_tree(object, Containers::Kept)?;
+        let (py, mut parts) = (object.py(), Nest::with_room(&tree));
+        for (slot, leaf) in tree.leaves().enumerate() {
+            match leaf.tensor(py) {
+                Some(tensor) if tensor.dtype().is_float() => parts.push(slot, tensor.clone()),
+                _ => parts.others.push(Some(leaf.copy(py)?)),
             }
         }
         Ok(parts)
     }
 
-    fn lone(tensor: Tensor) -> Nest {
+    /// A nest of this structure that is still empty.
+    fn with_room(tree: &Tree<Leaf>) -> Nest {
+        let count = tree.structure().slots();
         Nest {
+            structure: Arc::clone(tree.structure()),
+            others: SmallVec::with_capacity(count),
+            slots: SmallVec::with_capacity(count),
+            tensors: Tensors::with_capacity(count),
+        }
+    }
+
+    /// The nest that is a floating tensor.
+    fn lone(object: &Bound<'_, PyAny>) -> Option<Nest> {
+        let tensor = &object.cast_exact::<PyTensor>().ok()?.get().0;
+        tensor.dtype().is_float().then(|| Nest {
             structure: Arc::clone(Structure::leaf()),
             others: smallvec![None],
             slots: smallvec![0],
-            tensors: smallvec![tensor],
-        }
+            tensors: smallvec![tensor.clone()],
+        })
     }
 
     fn push(&mut self, slot: usize, tensor: Tensor) {
@@ -118,31 +137,20 @@ impl Nest {
     #[inline]
     pub fn with(&self, py: Python<'_>, tensors: impl IntoIterator<Item = Tensor>) -> PyResult<Py<PyAny>> {
         let mut tensors = tensors.into_iter();
-        let leaf = |tensor: Option<Tensor>| match tensor {
-            Some(tensor) => Ok(from_tensor(py, tensor)?.into_any()),
-            None => Ok(py.None()),
-        };
-        if self.structure.is_leaf() && !self.slots.is_empty() {
-            return leaf(tensors.next());
-        }
         let leaves = self.others.iter().map(|other| match other {
-            Some(other) => Ok(Leaf(other.0.clone_ref(py))),
-            None => leaf(tensors.next()).map(Leaf),
+            Some(other) => other.copy(py),
+            None => Ok(tensors.next().map_or_else(|| Leaf::Object(py.None()), Leaf::of)),
         });
         nest::unflatten(py, &self.structure, leaves.collect::<PyResult<_>>()?)
     }
 
-    /// A nest of the same structure with these objects in the places of the tensors, and `None` elsewhere.
+    /// A nest of the same structure with these leaves in the places of the tensors, and `None` elsewhere.
     #[inline]
-    pub fn filled(
-        &self,
-        py: Python<'_>,
-        objects: impl IntoIterator<Item = PyResult<Py<PyAny>>>,
-    ) -> PyResult<Py<PyAny>> {
-        let mut objects = objects.into_iter();
+    pub fn filled(&self, py: Python<'_>, given: impl IntoIterator<Item = PyResult<Leaf>>) -> PyResult<Py<PyAny>> {
+        let mut given = given.into_iter();
         let leaves = self.others.iter().map(|other| match other {
-            Some(_) => Ok(Leaf(py.None())),
-            None => objects.next().unwrap_or_else(|| Ok(py.None())).map(Leaf),
+            Some(_) => Ok(Leaf::Object(py.None())),
+            None => given.next().unwrap_or_else(|| Ok(Leaf::Object(py.None()))),
         });
         nest::unflatten(py, &self.structure, leaves.collect::<PyResult<_>>()?)
     }
@@ -161,9 +169,9 @@ impl Nest {
                 let derivative = match (derivative, unused) {
                     (Some(derivative), _) => derivative,
                     (None, Unused::Zeros) => tensor.zeros_like().map_err(raise)?,
-                    (None, Unused::Nothing) => return Ok(py.None()),
+                    (None, Unused::Nothing) => return Ok(Leaf::Object(py.None())),
                 };
-                Ok(from_tensor(py, derivative)?.into_any())
+                Ok(Leaf::of(derivative))
             }),
         )
     }
@@ -174,12 +182,12 @@ impl Nest {
         if object.is_none() {
             return Ok(smallvec![None; self.tensors.len()]);
         }
-        let (structure, leaves) = nest::flatten(object, Containers::Kept)?;
-        let alignment = align(&self.structure, &structure).map_err(|mismatch| {
+        let (py, tree) = (object.py(), nest::to_tree(object, Containers::Kept)?);
+        let alignment = align(&self.structure, tree.structure()).map_err(|mismatch| {
             PyValueError::new_err(format!("{what} has another structure than what it belongs to: {mismatch}"))
         })?;
         let parts = self.tensors.iter().zip(&self.slots).enumerate().map(|(index, (tensor, &slot))| {
-            let leaf = &leaves[alignment.at(slot as usize)];
+            let leaf = tree.at(alignment.at(slot as usize)).object(py)?;
             if leaf.is_none() {
                 return Ok(None);
             }
@@ -318,9 +326,9 @@ pub fn map_tensors(
         return Ok(object.unbind());
     }
     let tree = nest::to_tree(&object, Containers::Kept)?;
-    let leaves = tree.leaves().map(|leaf| match leaf.0.bind(py).cast_exact::<PyTensor>() {
-        Ok(tensor) if concerns(&tensor.get().0) => Ok(Leaf(from_tensor(py, change(&tensor.get().0))?.into_any())),
-        _ => Ok(Leaf(leaf.0.clone_ref(py))),
+    let leaves = tree.leaves().map(|leaf| match leaf.tensor(py) {
+        Some(tensor) if concerns(tensor) => Ok(Leaf::of(change(tensor))),
+        _ => leaf.copy(py),
     });
     let leaves = leaves.collect::<PyResult<Vec<_>>>()?;
     nest::to_python(py, Tree::new(Arc::clone(tree.structure()), leaves).map_err(raise)?)

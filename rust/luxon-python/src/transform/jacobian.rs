@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
-use crate::convert::from_tensor;
 use crate::error::raise;
 use crate::transform::argument::{Argnums, Nest};
 use crate::transform::linear::{Pushed, Recording, push, record};
+use crate::tree::nest::Leaf;
 
 /// The direction in which a Jacobian is computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,12 +74,12 @@ pub fn call(
         }
     };
     let entries = blocks.into_iter().map(|row| {
-        let mut row = row.into_iter().map(|block| Ok(from_tensor(py, block)?.into_any()));
+        let mut row = row.into_iter().map(|block| Ok(Leaf::of(block)));
         let mut packed: SmallVec<[Py<PyAny>; 2]> = SmallVec::new();
         for primal in &primals {
             packed.push(primal.filled(py, row.by_ref().take(primal.tensors.len()))?);
         }
-        argnums.pack(py, packed)
+        argnums.pack(py, packed).map(Leaf::Object)
     });
     result.filled(py, entries)
 }

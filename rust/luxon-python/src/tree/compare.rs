@@ -23,13 +23,13 @@ pub fn equal(left: &Tree<Leaf>, right: &Tree<Leaf>, py: Python<'_>) -> PyResult<
         return Ok(false);
     };
     for slot in 0..left.structure().slots() {
-        if !leaves_equal(left.at(slot).0.bind(py), right.at(there.at(slot)).0.bind(py))? {
+        if !leaves_equal(left.at(slot).object(py)?, right.at(there.at(slot)).object(py)?)? {
             return Ok(false);
         }
     }
     if left.structure().slots() != right.structure().slots() {
         for slot in 0..right.structure().slots() {
-            if !leaves_equal(left.at(back.at(slot)).0.bind(py), right.at(slot).0.bind(py))? {
+            if !leaves_equal(left.at(back.at(slot)).object(py)?, right.at(slot).object(py)?)? {
                 return Ok(false);
             }
         }
@@ -87,7 +87,7 @@ pub fn all_close(
         PyValueError::new_err(format!("all_close: the structures of the trees differ: {mismatch}"))
     })?;
     for slot in 0..left.structure().slots() {
-        let (mine, theirs) = (left.at(slot).0.bind(py), right.at(alignment.at(slot)).0.bind(py));
+        let (mine, theirs) = (left.at(slot).object(py)?, right.at(alignment.at(slot)).object(py)?);
         if !leaves_close(mine, theirs, relative, absolute)? {
             return Ok(false);
         }

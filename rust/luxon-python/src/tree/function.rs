@@ -73,6 +73,15 @@ fn tree_of(nest: &Bound<'_, PyAny>) -> PyResult<Tree<Leaf>> {
     nest::to_tree(nest, Containers::Kept)
 }
 
+fn structure_of(nest: &Bound<'_, PyAny>) -> PyResult<Arc<Structure>> {
+    Ok(Arc::clone(tree_of(nest)?.structure()))
+}
+
+/// The leaves as objects, one a slot.
+pub fn objects<'py>(py: Python<'py>, tree: &Tree<Leaf>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    tree.leaves().map(|leaf| leaf.object(py).cloned()).collect()
+}
+
 /// The first tree, and the others with how they correspond to it.
 type Matched = (Tree<Leaf>, Vec<(Tree<Leaf>, Alignment)>);
 
@@ -100,11 +109,14 @@ fn mapped<'py>(
     let mut leaves = Vec::with_capacity(first.structure().slots());
     for (slot, leaf) in first.leaves().enumerate() {
         let mut arguments = Vec::with_capacity(1 + others.len());
-        arguments.push(leaf.0.bind(py).clone());
-        arguments.extend(others.iter().map(|(other, alignment)| other.at(alignment.at(slot)).0.bind(py).clone()));
+        let leaf = leaf.object(py)?;
+        arguments.push(leaf.clone());
+        for (other, alignment) in &others {
+            arguments.push(other.at(alignment.at(slot)).object(py)?.clone());
+        }
         let result = function(slot, arguments)?;
-        changed |= !result.is(&leaf.0);
-        leaves.push(Leaf(result));
+        changed |= !result.is(leaf);
+        leaves.push(Leaf::Object(result));
     }
     if !changed && nest.is_exact_instance_of::<PyTree>() {
         return Ok(nest.clone().unbind());
@@ -152,29 +164,29 @@ pub fn first_paths(structure: &Structure) -> Vec<String> {
 #[pyfunction]
 fn tree_leaves<'py>(tree: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     let py = tree.py();
-    let leaves = tree_of(tree)?;
-    PyList::new(py, leaves.leaves().map(|leaf| leaf.0.bind(py)))
+    PyList::new(py, objects(py, &tree_of(tree)?)?)
 }
 
 /// The dotted path of every leaf; a tied one at each of its places, or with `unique` at its first.
 #[pyfunction]
 #[pyo3(signature = (tree, unique = false))]
 fn tree_paths(tree: &Bound<'_, PyAny>, unique: bool) -> PyResult<Vec<String>> {
-    let (structure, _) = nest::flatten(tree, Containers::Kept)?;
+    let structure = structure_of(tree)?;
     Ok(if unique { first_paths(&structure) } else { structure.paths().into_iter().map(|(path, _)| path).collect() })
 }
 
 /// The groups of paths that share a leaf.
 #[pyfunction]
 fn tree_ties(tree: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<String>>> {
-    Ok(ties_of(&nest::flatten(tree, Containers::Kept)?.0))
+    Ok(ties_of(&*structure_of(tree)?))
 }
 
 /// The leaves, each once, and the structure that puts them together again.
 #[pyfunction]
 fn tree_flatten<'py>(tree: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyList>, PyStructure)> {
-    let (structure, leaves) = nest::flatten(tree, Containers::Kept)?;
-    Ok((PyList::new(tree.py(), leaves)?, PyStructure(structure)))
+    let contents = tree_of(tree)?;
+    let leaves = PyList::new(tree.py(), objects(tree.py(), &contents)?)?;
+    Ok((leaves, PyStructure(Arc::clone(contents.structure()))))
 }
 
 /// The nest of this structure with these leaves.
@@ -184,7 +196,7 @@ fn tree_unflatten(
     structure: &Bound<'_, PyStructure>,
     leaves: &Bound<'_, PyAny>,
 ) -> PyResult<Py<PyAny>> {
-    let leaves = leaves.try_iter()?.map(|leaf| Ok(Leaf(leaf?.unbind()))).collect::<PyResult<Vec<_>>>()?;
+    let leaves = leaves.try_iter()?.map(|leaf| Ok(Leaf::Object(leaf?.unbind()))).collect::<PyResult<Vec<_>>>()?;
     let structure = &structure.get().0;
     if leaves.len() != structure.slots() {
         return Err(PyValueError::new_err(format!(
@@ -199,7 +211,7 @@ fn tree_unflatten(
 /// Names, nesting and ties.
 #[pyfunction]
 fn tree_structure(tree: &Bound<'_, PyAny>) -> PyResult<PyStructure> {
-    Ok(PyStructure(nest::flatten(tree, Containers::Kept)?.0))
+    Ok(PyStructure(structure_of(tree)?))
 }
 
 /// Whether all array leaves are close and all others equal.
@@ -212,18 +224,19 @@ fn tree_all_close(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>, rtol: f64, 
 /// The number of leaves, a tied one counted once.
 #[pyfunction]
 fn tree_count(tree: &Bound<'_, PyAny>) -> PyResult<usize> {
-    Ok(nest::flatten(tree, Containers::Kept)?.0.slots())
+    Ok(structure_of(tree)?.slots())
 }
 
 /// The number of elements in all array leaves, those of a tied one counted once.
 #[pyfunction]
 fn tree_size(tree: &Bound<'_, PyAny>) -> PyResult<usize> {
-    let (_, leaves) = nest::flatten(tree, Containers::Kept)?;
+    let py = tree.py();
     let mut size = 0;
-    for leaf in leaves {
-        size += match leaf.cast_exact::<PyTensor>() {
-            Ok(tensor) => tensor.get().0.count(),
-            Err(_) => match leaf.getattr("dtype").and_then(|_| leaf.getattr("size")) {
+    for leaf in tree_of(tree)?.leaves() {
+        let (tensor, leaf) = (leaf.tensor(py), leaf.object(py)?);
+        size += match tensor {
+            Some(tensor) => tensor.count(),
+            None => match leaf.getattr("dtype").and_then(|_| leaf.getattr("size")) {
                 Ok(size) => size.extract()?,
                 Err(_) => 0,
             },
@@ -314,7 +327,7 @@ fn covered(structure: &Structure, which: &Bound<'_, PyAny>) -> PyResult<Vec<bool
 /// The paths of the leaves that patterns cover.
 #[pyfunction]
 fn tree_match(tree: &Bound<'_, PyAny>, patterns: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    let (structure, _) = nest::flatten(tree, Containers::Kept)?;
+    let structure = structure_of(tree)?;
     let chosen = covered(&structure, patterns)?;
     Ok(structure.paths().into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|((path, _), _)| path).collect())
 }
@@ -325,14 +338,14 @@ fn tree_partition(tree: &Bound<'_, PyAny>, which: &Bound<'_, PyAny>) -> PyResult
     let py = tree.py();
     let contents = nest::to_tree(tree, Containers::Frozen)?;
     let chosen = if which.is_callable() {
-        let places = contents.places().map(|(path, leaf)| which.call1((path, &leaf.0))?.is_truthy());
+        let places = contents.places().map(|(path, leaf)| which.call1((path, leaf.object(py)?))?.is_truthy());
         places.collect::<PyResult<Vec<_>>>()?
     } else {
         covered(contents.structure(), which)?
     };
     let (taken, left) = edit::partition(contents.structure(), &chosen).map_err(raise)?;
     let take = |(structure, sources): edit::Edited| {
-        let leaves = sources.into_iter().map(|slot| Leaf(contents.at(slot as usize).0.clone_ref(py))).collect();
+        let leaves = sources.into_iter().map(|slot| contents.at(slot as usize).copy(py)).collect::<PyResult<_>>()?;
         nest::to_python(py, Tree::new(structure, leaves).map_err(raise)?)
     };
     Ok((take(taken)?, take(left)?))
@@ -349,7 +362,7 @@ fn tree_merge(
     let like = match like {
         Some(like) => Some(match like.cast_exact::<PyStructure>() {
             Ok(structure) => Arc::clone(&structure.get().0),
-            Err(_) => nest::flatten(like, Containers::Kept)?.0,
+            Err(_) => structure_of(like)?,
         }),
         None => None,
     };
@@ -415,8 +428,9 @@ fn tree_tie(
                 }
             }
             // The value in the order and with the ties of its place.
-            let leaves = (0..place.structure().slots()).map(|slot| Leaf(value.at(alignment.at(slot)).0.clone_ref(py)));
-            parts.push((first.as_str(), Tree::new(Arc::clone(place.structure()), leaves.collect()).map_err(raise)?));
+            let leaves = (0..place.structure().slots()).map(|slot| value.at(alignment.at(slot)).copy(py));
+            let leaves = leaves.collect::<PyResult<_>>()?;
+            parts.push((first.as_str(), Tree::new(Arc::clone(place.structure()), leaves).map_err(raise)?));
         }
         contents = contents.replace(&parts).map_err(raise)?;
     }
@@ -436,7 +450,7 @@ fn same_kinds(py: Python<'_>, tree: &Tree<Leaf>, first: &str, other: &str) -> Py
 
 fn same_kind(left: &Leaf, right: &Leaf, first: &str, other: &str, path: &str, py: Python<'_>) -> PyResult<()> {
     let kind = |leaf: &Leaf| -> PyResult<Option<String>> {
-        let leaf = leaf.0.bind(py);
+        let leaf = leaf.object(py)?;
         Ok(match (leaf.getattr("dtype"), leaf.getattr("shape")) {
             (Ok(dtype), Ok(shape)) => Some(format!("{dtype} {shape}")),
             _ => None,

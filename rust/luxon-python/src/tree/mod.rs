@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use luxon::Tensor;
 use luxon::tree::{Structure, Tree, near, no_path};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError, PyValueError};
@@ -58,7 +59,7 @@ impl PyTree {
     pub fn child(&self, py: Python<'_>, position: usize) -> PyResult<Py<PyAny>> {
         let child = &self.tree.structure().children()[position];
         if child.structure.is_leaf() {
-            return Ok(self.tree.at(child.view.at(0)).0.clone_ref(py));
+            return Ok(self.tree.at(child.view.at(0)).object(py)?.clone().unbind());
         }
         let made = self.slot(py, position);
         match made.get(py) {
@@ -69,6 +70,13 @@ impl PyTree {
                 Ok(made.get_or_init(py, || object).clone_ref(py))
             }
         }
+    }
+
+    /// The child of this name, if it is a tensor.
+    #[inline]
+    pub fn tensor<'a>(&'a self, py: Python<'a>, name: &str) -> Option<&'a Tensor> {
+        let child = &self.structure().children()[self.structure().position(name)?];
+        if child.structure.is_leaf() { self.tree.at(child.view.at(0)).tensor(py) } else { None }
     }
 
     #[inline]
@@ -336,7 +344,7 @@ impl PyTree {
         }
         let same = children.iter().zip(&values).enumerate().all(|(position, (child, value))| {
             if child.structure.is_leaf() {
-                return this.tree.at(child.view.at(0)).0.is(value);
+                return this.tree.at(child.view.at(0)).object(py).is_ok_and(|leaf| leaf.is(value));
             }
             let made = this.made.get(py).and_then(|made| made[position].get(py));
             made.is_some_and(|made| made.is(value))
@@ -351,7 +359,7 @@ impl PyTree {
         let fits =
             apart && children.iter().zip(&parts).all(|(child, part)| Arc::ptr_eq(&child.structure, part.structure()));
         let tree = if fits {
-            let leaves = parts.iter().flat_map(Tree::leaves).map(|leaf| Leaf(leaf.0.clone_ref(py))).collect();
+            let leaves = parts.iter().flat_map(Tree::leaves).map(|leaf| leaf.copy(py)).collect::<PyResult<_>>()?;
             Tree::new(Arc::clone(this.structure()), leaves)
         } else {
             let names: Vec<&str> = this.structure().names().iter().map(|name| &**name).collect();
@@ -421,7 +429,10 @@ impl PyTree {
     fn __deepcopy__(slf: &Bound<'_, PyTree>, memo: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let copy = py.import("copy")?.getattr("deepcopy")?;
-        let tree = slf.get().tree.try_map(|leaf| PyResult::Ok(Leaf(copy.call1((&leaf.0, memo))?.unbind())))?;
+        let tree = slf
+            .get()
+            .tree
+            .try_map(|leaf| PyResult::Ok(Leaf::Object(copy.call1((leaf.object(py)?, memo))?.unbind())))?;
         nest::to_python(py, tree)
     }
 

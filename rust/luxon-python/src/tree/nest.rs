@@ -12,19 +12,63 @@ use luxon::tree::{Kind, MAX_DEPTH, Structure, Tree};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
+use crate::convert::from_tensor;
 use crate::error::raise;
 use crate::tensor::PyTensor;
 use crate::tree::PyTree;
 
-/// A Python object in a tree of the core.
-pub struct Leaf(pub Py<PyAny>);
+/// A leaf of a tree of the core: an object of Python, or a tensor whose object nobody has asked for yet. Trees
+/// that go from one function of the core to the next, as in a training loop, make no objects.
+pub enum Leaf {
+    Object(Py<PyAny>),
+    Tensor(Tensor, PyOnceLock<Py<PyAny>>),
+}
 
 impl Clone for Leaf {
     fn clone(&self) -> Leaf {
-        Python::attach(|py| Leaf(self.0.clone_ref(py)))
+        Python::attach(|py| match (self.copy(py), self) {
+            (Err(_), Leaf::Tensor(tensor, _)) => Leaf::of(tensor.clone()),
+            (Err(_), Leaf::Object(object)) => Leaf::Object(object.clone_ref(py)),
+            (Ok(leaf), _) => leaf,
+        })
+    }
+}
+
+impl Leaf {
+    /// A tensor's leaf.
+    #[inline]
+    pub fn of(tensor: Tensor) -> Leaf {
+        Leaf::Tensor(tensor, PyOnceLock::new())
+    }
+
+    /// The object, the same one each time.
+    #[inline]
+    pub fn object<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        match self {
+            Leaf::Object(object) => Ok(object.bind(py)),
+            Leaf::Tensor(tensor, made) => {
+                let made = made.get_or_try_init(py, || from_tensor(py, tensor.clone()).map(Py::into_any))?;
+                Ok(made.bind(py))
+            }
+        }
+    }
+
+    /// The tensor, if it is one.
+    #[inline]
+    pub fn tensor<'a>(&'a self, py: Python<'a>) -> Option<&'a Tensor> {
+        match self {
+            Leaf::Object(object) => object.bind(py).cast_exact::<PyTensor>().ok().map(|tensor| &tensor.get().0),
+            Leaf::Tensor(tensor, _) => Some(tensor),
+        }
+    }
+
+    /// Another leaf with the same object.
+    pub fn copy(&self, py: Python<'_>) -> PyResult<Leaf> {
+        Ok(Leaf::Object(self.object(py)?.clone().unbind()))
     }
 }
 
@@ -50,36 +94,25 @@ pub enum Containers {
     Frozen,
 }
 
-/// The leaves of a nest, one a slot.
-pub type Leaves<'py> = SmallVec<[Bound<'py, PyAny>; 4]>;
-
-/// Takes a nest apart.
-#[inline]
-pub fn flatten<'py>(nest: &Bound<'py, PyAny>, containers: Containers) -> PyResult<(Arc<Structure>, Leaves<'py>)> {
-    let mut leaves = Leaves::new();
-    let structure = add(nest, containers, &mut leaves, 0)?;
-    Ok((structure, leaves))
-}
-
 /// The nest as a tree of the core.
 pub fn to_tree(nest: &Bound<'_, PyAny>, containers: Containers) -> PyResult<Tree<Leaf>> {
     if let Ok(tree) = nest.cast_exact::<PyTree>() {
         return Ok(tree.get().tree.clone());
     }
-    let (structure, leaves) = flatten(nest, containers)?;
-    Tree::new(structure, leaves.into_iter().map(|leaf| Leaf(leaf.unbind())).collect()).map_err(raise)
+    let mut leaves = Vec::new();
+    let structure = add(nest, containers, &mut leaves, 0)?;
+    Tree::new(structure, leaves).map_err(raise)
 }
 
 /// Whether a nest may hold a tensor of some kind, found out without making anything. What is no proper nest is
-/// left to [`flatten`], which says what is wrong.
+/// left to [`to_tree`], which says what is wrong.
 pub fn may_have(nest: &Bound<'_, PyAny>, concerns: &impl Fn(&Tensor) -> bool, depth: u32) -> bool {
     let py = nest.py();
     if let Ok(tensor) = nest.cast_exact::<PyTensor>() {
         return concerns(&tensor.get().0);
     }
     if let Ok(tree) = nest.cast_exact::<PyTree>() {
-        let is_one = |leaf: &Leaf| leaf.0.bind(py).cast_exact::<PyTensor>().is_ok_and(|leaf| concerns(&leaf.get().0));
-        return tree.get().tree.leaves().any(is_one);
+        return tree.get().tree.leaves().any(|leaf| leaf.tensor(py).is_some_and(concerns));
     }
     let inner = |child: &Bound<'_, PyAny>| may_have(child, concerns, depth + 1);
     if depth > MAX_DEPTH {
@@ -97,16 +130,18 @@ pub fn may_have(nest: &Bound<'_, PyAny>, concerns: &impl Fn(&Tensor) -> bool, de
 fn add<'py>(
     nest: &Bound<'py, PyAny>,
     containers: Containers,
-    leaves: &mut Leaves<'py>,
+    leaves: &mut Vec<Leaf>,
     depth: u32,
 ) -> PyResult<Arc<Structure>> {
     if nest.is_exact_instance_of::<PyTensor>() {
-        leaves.push(nest.clone());
+        leaves.push(Leaf::Object(nest.clone().unbind()));
         return Ok(Arc::clone(Structure::leaf()));
     }
     if let Ok(tree) = nest.cast_exact::<PyTree>() {
         let tree = &tree.get().tree;
-        leaves.extend(tree.leaves().map(|leaf| leaf.0.bind(nest.py()).clone()));
+        for leaf in tree.leaves() {
+            leaves.push(leaf.copy(nest.py())?);
+        }
         return Ok(Arc::clone(tree.structure()));
     }
     if depth > MAX_DEPTH {
@@ -132,14 +167,14 @@ fn add<'py>(
         let tag = if containers == Containers::Frozen { TUPLE } else { LIST };
         return Structure::node(Kind::Sequence, tag, &[], &children).map_err(raise);
     }
-    leaves.push(nest.clone());
+    leaves.push(Leaf::Object(nest.clone().unbind()));
     Ok(Arc::clone(Structure::leaf()))
 }
 
 fn add_dict<'py>(
     dict: &Bound<'py, PyDict>,
     containers: Containers,
-    leaves: &mut Leaves<'py>,
+    leaves: &mut Vec<Leaf>,
     depth: u32,
 ) -> PyResult<Arc<Structure>> {
     let mut names: SmallVec<[Bound<'py, PyString>; 8]> = SmallVec::new();
@@ -205,7 +240,7 @@ pub fn to_python(py: Python<'_>, tree: Tree<Leaf>) -> PyResult<Py<PyAny>> {
             .collect::<PyResult<Vec<_>>>()
     };
     match (structure.kind(), structure.tag()) {
-        (Kind::Leaf, _) => Ok(tree.at(0).0.clone_ref(py)),
+        (Kind::Leaf, _) => Ok(tree.at(0).object(py)?.clone().unbind()),
         (Kind::Mapping, TREE) => Ok(Py::new(py, PyTree::new(tree))?.into_any()),
         (Kind::Mapping, _) => {
             let dict = PyDict::new(py);
@@ -230,7 +265,7 @@ pub fn to_python(py: Python<'_>, tree: Tree<Leaf>) -> PyResult<Py<PyAny>> {
 pub fn unflatten(py: Python<'_>, structure: &Arc<Structure>, mut leaves: Vec<Leaf>) -> PyResult<Py<PyAny>> {
     if structure.is_leaf() {
         if let Some(leaf) = leaves.pop() {
-            return Ok(leaf.0);
+            return Ok(leaf.object(py)?.clone().unbind());
         }
     }
     to_python(py, Tree::new(Arc::clone(structure), leaves).map_err(raise)?)

@@ -12,14 +12,14 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use crate::error::raise;
 use crate::tree::PyTree;
-use crate::tree::function::PyStructure;
+use crate::tree::function::{PyStructure, objects};
 use crate::tree::nest::{self, DICT, LIST, Leaf, TREE, TUPLE};
 
 /// What `pickle` calls to make the Tree again.
 pub fn reduce<'py>(tree: &Bound<'py, PyTree>) -> PyResult<Bound<'py, PyTuple>> {
     let py = tree.py();
     let contents = &tree.get().tree;
-    let leaves = PyList::new(py, contents.leaves().map(|leaf| leaf.0.clone_ref(py)))?;
+    let leaves = PyList::new(py, objects(py, contents)?)?;
     let arguments = (outline(py, contents.structure())?, leaves).into_pyobject(py)?;
     (py.import("luxon._core")?.getattr("_tree_from_outline")?, arguments).into_pyobject(py)
 }
@@ -102,7 +102,7 @@ pub fn _tree_from_outline(
     leaves: &Bound<'_, PyList>,
 ) -> PyResult<Py<PyAny>> {
     let (structure, slots) = build(outline)?;
-    let leaves = slots.into_iter().map(|slot| Ok(Leaf(leaves.get_item(slot as usize)?.unbind())));
+    let leaves = slots.into_iter().map(|slot| Ok(Leaf::Object(leaves.get_item(slot as usize)?.unbind())));
     let leaves = leaves.collect::<PyResult<Vec<_>>>()?;
     nest::to_python(py, Tree::new(structure, leaves).map_err(raise)?)
 }

@@ -29,7 +29,7 @@ pub fn show(tree: &Tree<Leaf>, py: Python<'_>) -> PyResult<String> {
         let Some((_, slot)) = places.next() else { return Ok(String::new()) };
         match first[*slot] {
             Some(origin) if origin != path => Ok(format!("= {origin}")),
-            _ => describe(leaf.0.bind(py)),
+            _ => describe(leaf.object(py)?),
         }
     };
     lines(tree, "", 1, &mut line, &mut out)?;

@@ -190,31 +190,43 @@ impl Slot {
     /// # Errors
     /// [`Error::Value`] saying what differs.
     pub fn accepts(&self, kept: &Kept) -> Result<()> {
-        let refuse = |message: String| Err(Error::Value(message));
         match (&self.form, kept) {
+            (_, Kept::Tensor(tensor)) => self.accepts_tensor(tensor),
             (Form::Nothing, _) | (Form::Number(_), Kept::Number(_)) => Ok(()),
-            (Form::Number(_), _) => refuse(format!("the optimiser's state has no number {}", self.name)),
-            (Form::Tensor { shape, dtype, .. }, Kept::Tensor(tensor)) => {
-                if tensor.shape() == shape && tensor.dtype() == *dtype {
-                    return Ok(());
-                }
-                refuse(format!(
-                    "{} has shape {} and dtype {}, expected {} and {dtype}",
-                    self.name,
-                    show(tensor.shape()),
-                    tensor.dtype(),
-                    show(shape)
-                ))
-            }
-            (Form::Stack(spec), Kept::Tensor(tensor)) => {
-                let fits = tensor.rank() > 0 && tensor.shape()[1..] == spec.shape[..] && tensor.dtype() == spec.dtype;
-                if fits {
-                    return Ok(());
-                }
-                refuse(format!("{} has shape {}, of {}", self.name, show(tensor.shape()), show(&spec.shape)))
-            }
-            (_, _) => refuse(format!("the optimiser's state has no tensor {}", self.name)),
+            (Form::Number(_), _) => self.lacks("number"),
+            (Form::Tensor { .. } | Form::Stack(_), _) => self.lacks("tensor"),
         }
+    }
+
+    /// The same for a tensor.
+    ///
+    /// # Errors
+    /// As [`Slot::accepts`].
+    pub fn accepts_tensor(&self, tensor: &Tensor) -> Result<()> {
+        let (fits, expected) = match &self.form {
+            Form::Nothing => return Ok(()),
+            Form::Number(_) => return self.lacks("number"),
+            Form::Tensor { shape, dtype, .. } => (tensor.dtype() == *dtype && tensor.shape() == shape, (shape, dtype)),
+            Form::Stack(Spec { shape, dtype }) => {
+                let fits = tensor.rank() > 0 && tensor.shape()[1..] == shape[..] && tensor.dtype() == *dtype;
+                (fits, (shape, dtype))
+            }
+        };
+        if fits { Ok(()) } else { self.refuse(tensor, expected) }
+    }
+
+    #[cold]
+    fn refuse(&self, tensor: &Tensor, (shape, dtype): (&Shape, &DType)) -> Result<()> {
+        let (name, has) = (self.name, show(tensor.shape()));
+        Err(Error::Value(match self.form {
+            Form::Stack(_) => format!("{name} has shape {has}, of {}", show(shape)),
+            _ => format!("{name} has shape {has} and dtype {}, expected {} and {dtype}", tensor.dtype(), show(shape)),
+        }))
+    }
+
+    #[cold]
+    fn lacks(&self, what: &str) -> Result<()> {
+        Err(Error::Value(format!("the optimiser's state has no {what} {}", self.name)))
     }
 }
 

@@ -114,32 +114,35 @@ where
 }
 
 /// A tensor that is being replaced by its successor.
-struct Successor {
+struct Successor<T> {
     /// The source, where it keeps its memory.
-    source: Option<Arc<Value>>,
+    _source: Option<Arc<Value>>,
     /// The memory of the successor; the source's own where nobody else sees it.
     target: Arc<Value>,
+    /// From where to read and where to write.
+    from: *const T,
+    to: *mut T,
 }
 
-impl Successor {
-    fn of(tensor: Tensor) -> Result<Successor> {
+impl<T> Successor<T> {
+    fn of(tensor: Tensor) -> Result<Successor<T>> {
         let mut value = tensor.value;
-        if Arc::get_mut(&mut value).is_some_and(Value::is_replaceable) {
-            return Ok(Successor { source: None, target: value });
+        if let Some(own) = Arc::get_mut(&mut value)
+            && own.is_replaceable()
+        {
+            let to: *mut T = own.pointer_mut().cast();
+            return Ok(Successor { _source: None, target: value, from: to, to });
         }
-        if !value.is_contiguous() {
-            return Ok(Successor { source: None, target: Arc::new(value.to_contiguous()?) });
-        }
-        let target = Tensor::empty(value.dtype(), value.shape())?.value;
-        Ok(Successor { source: Some(value), target })
-    }
-
-    /// From where to read and where to write.
-    fn pointers<T>(&mut self) -> (*const T, *mut T) {
-        // Nobody else holds the target, as `of` has found or made it.
-        let target = Arc::get_mut(&mut self.target);
-        let target: *mut T = target.map_or(std::ptr::null_mut(), |value| value.pointer_mut().cast());
-        (self.source.as_ref().map_or(target.cast_const(), |source| source.pointer().cast()), target)
+        let (source, mut fresh) = match value.is_contiguous() {
+            true => (Some(Arc::clone(&value)), Tensor::empty(value.dtype(), value.shape())?.value),
+            false => (None, Arc::new(value.to_contiguous()?)),
+        };
+        let Some(target) = Arc::get_mut(&mut fresh) else {
+            return Err(Error::value("optim", "fresh memory has another owner"));
+        };
+        let to: *mut T = target.pointer_mut().cast();
+        let from = source.as_ref().map_or(to.cast_const(), |source| source.pointer().cast());
+        Ok(Successor { _source: source, target: fresh, from, to })
     }
 }
 
@@ -156,24 +159,23 @@ fn pass<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize>(
         copy = gradient.value().to_contiguous()?;
         &copy
     };
-    let mut parameter = Successor::of(parameter)?;
-    let mut kept: SmallVec<[Successor; SLOTS]> = SmallVec::new();
+    let parameter = Successor::of(parameter)?;
+    let mut kept: SmallVec<[Successor<T>; SLOTS]> = SmallVec::new();
     for slot in slots {
         kept.push(Successor::of(slot)?);
     }
     let length = parameter.target.count();
-    let (old, new) = parameter.pointers();
     let mut leaf = Memory::<T, SLOTS> {
-        parameter: old,
+        parameter: parameter.from,
         gradient: gradient.pointer().cast(),
         state: [std::ptr::null(); SLOTS],
-        new_parameter: new,
+        new_parameter: parameter.to,
         new_state: [std::ptr::null_mut(); SLOTS],
         length,
     };
-    for (index, slot) in kept.iter_mut().enumerate() {
+    for (index, slot) in kept.iter().enumerate() {
         debug_assert_eq!(slot.target.count(), length);
-        (leaf.state[index], leaf.new_state[index]) = slot.pointers();
+        (leaf.state[index], leaf.new_state[index]) = (slot.from, slot.to);
     }
     // SAFETY: every value is contiguous, of this type and count; a destination is its own source or fresh.
     unsafe { update(rule, &leaf) };
