@@ -1,5 +1,6 @@
 """Containers, wrappers and the layer contract."""
 
+import copy
 import dataclasses
 import pickle
 import typing
@@ -45,6 +46,26 @@ def test_chain_names_indexing_and_slices():
         model.nothing  # noqa: B018
     with pytest.raises(AttributeError, match="immutable"):
         model.name = "other"
+
+
+class Doubled(nn.Dense):
+    """A dense layer with a call of its own."""
+
+    def __call__(self, x, ps, st):
+        y, st = super().__call__(x, ps, st)
+        return 2 * y, st
+
+
+def test_a_chain_calls_dense_layers_as_they_are():
+    plain, double = (kind(3, 4, lx.tanh) for kind in (nn.Dense, Doubled))
+    ps, st = setup(plain)
+    for layer, weight in ((plain, ps.weight), (double, ps.weight), (plain, np.asarray(ps.weight))):
+        model, own = nn.Chain(inner=layer), ps.replace(weight=weight)
+        for trees in (lx.Tree(inner=own), {"inner": {"weight": weight, "bias": ps.bias}}):
+            y, new = model(x(2, 3), trees, lx.Tree(inner=st))
+            assert bits(y) == bits(layer(x(2, 3), own, st)[0]) and new == lx.Tree(inner=st)
+    for copied in (pickle.loads(pickle.dumps(nn.Chain(double))), copy.deepcopy(nn.Chain(double))):
+        assert bits(copied(x(2, 3), {"layer_1": ps}, {"layer_1": st})[0]) == bits(double(x(2, 3), ps, st)[0])
 
 
 def test_empty_chain_is_the_identity():

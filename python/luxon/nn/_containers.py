@@ -56,13 +56,14 @@ class NamedLayers(Container):
 
     __slots__ = ("_children", "_run", "_steps", "name")
     _children: dict[str, Layer]
-    _run: tuple[tuple[str, ...], tuple[Layer, ...]]  # Names and layers, for a chain's loop.
+    # For a chain's loop: names, layers, and what computes these in the core.
+    _run: tuple[tuple[str, ...], tuple[Layer, ...], tuple[Any, ...]]
     _steps: tuple[tuple[str, Layer], ...]
     name: str | None
 
     def _set(self, children: dict[str, Layer], name: str | None = None) -> None:
         object.__setattr__(self, "_children", children)
-        object.__setattr__(self, "_run", (tuple(children), tuple(children.values())))
+        object.__setattr__(self, "_run", _loop_over(children))
         object.__setattr__(self, "_steps", tuple(children.items()))
         object.__setattr__(self, "name", name)
 
@@ -100,15 +101,21 @@ class NamedLayers(Container):
         return f"{type(self).__name__} {self.name}" if self.name else type(self).__name__
 
 
+def _loop_over(children: dict[str, Layer]) -> tuple[tuple[str, ...], tuple[Layer, ...], tuple[Any, ...]]:
+    layers = tuple(children.values())
+    return tuple(children), layers, tuple(layer._in_core() for layer in layers)
+
+
 def _slots_of(layer: NamedLayers) -> dict[str, Any]:
     slots = (slot for base in type(layer).__mro__ for slot in getattr(base, "__slots__", ()))
-    return {slot: getattr(layer, slot) for slot in slots}
+    return {slot: getattr(layer, slot) for slot in slots if slot != "_run"}
 
 
 def _restore(kind: type[NamedLayers], slots: dict[str, Any]) -> NamedLayers:
     new = object.__new__(kind)
     for slot, value in slots.items():
         object.__setattr__(new, slot, value)
+    object.__setattr__(new, "_run", _loop_over(new._children))
     return new
 
 
@@ -142,11 +149,10 @@ class Chain(NamedLayers):
         self._set(name_layers(layers, named), name)
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
-        names, layers = self._run
         try:
-            y, changed, failure = _core.run_chain(names, layers, x, ps, st)
+            y, changed, failure = _core.run_chain(*self._run, x, ps, st)
         except Exception as error:
-            for name in names:
+            for name in self._children:
                 explain(error, self, name, ps, st)
             raise
         if failure is not None:

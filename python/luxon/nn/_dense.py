@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -119,12 +120,23 @@ class Dense(Layer):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         try:
-            weight = ps["weight"]
-            bias = ps["bias"] if self.use_bias else None
-            return _core.linear(x, weight, bias, self.activation), st
+            return self._product.run(x, ps), st
         except (TypeError, ValueError, KeyError) as error:
             x = self._explain(x, ps, error)
-        return _core.linear(x, weight, bias, self.activation), st
+        return self._product.run(x, ps), st
+
+    @functools.cached_property
+    def _product(self) -> _core.DenseCall:
+        return _core.DenseCall(self.activation, self.use_bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes what is cached itself.
+        return {name: value for name, value in self.__dict__.items() if name != "_product"}
+
+    def _in_core(self) -> _core.DenseCall | None:
+        # A subclass may have a call of its own.
+        product: _core.DenseCall = self._product
+        return product if type(self).__call__ is Dense.__call__ else None
 
     def _explain(self, x: Any, ps: Params, error: Exception) -> Any:
         """Casts an input of another float type, or raises what is wrong with the input."""

@@ -89,6 +89,11 @@ class Layer:
         """The output for input `x`, and the new states."""
         raise TypeError(f"{type(self).__name__} does not define __call__(x, ps, st)")
 
+    def _in_core(self) -> Any:
+        """What computes `__call__` in the core where the states stay as they are, for containers to run without a
+        frame of Python; None, as by default, where there is no such thing."""
+        return None
+
     def flops(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int | None:
         """Floating-point operations of one call, a multiply-add being two; None where nobody counted them.
 

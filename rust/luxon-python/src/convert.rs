@@ -5,6 +5,7 @@
 //! order of the checks is the order of likelihood: an operator's usual operand is recognised by one
 //! comparison of type pointers.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use luxon::op::elementwise::Operand;
@@ -98,6 +99,16 @@ impl<'a> Argument<'a> {
             Argument::Borrowed(tensor) => tensor.count(),
             Argument::Owned(tensor) => tensor.count(),
             Argument::Scalar(_) => 1,
+        }
+    }
+
+    /// The tensor, borrowed where there is one; a scalar in its default dtype.
+    #[inline]
+    pub fn tensor(&self) -> Cow<'_, Tensor> {
+        match self {
+            Argument::Borrowed(tensor) => Cow::Borrowed(tensor),
+            Argument::Owned(tensor) => Cow::Borrowed(tensor),
+            Argument::Scalar(scalar) => Cow::Owned(Tensor::scalar(*scalar, scalar.dtype())),
         }
     }
 

@@ -4,15 +4,18 @@ use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::dense::DenseCall;
 use crate::tree::children;
 
 /// Calls layers one after the other: (y, the states that changed by name or None, None).
 ///
-/// Where a layer raises: (None, its position, what it raised), for the chain to say where that was.
+/// `calls` holds what computes a layer in its place, which has no states, or None; what that refuses, the layer
+/// itself is asked. Where a layer raises: (None, its position, what it raised), for the chain to say where that was.
 #[pyfunction]
 pub(super) fn run_chain<'py>(
     names: &Bound<'py, PyTuple>,
     layers: &Bound<'py, PyTuple>,
+    calls: &Bound<'py, PyTuple>,
     x: Bound<'py, PyAny>,
     ps: &Bound<'py, PyAny>,
     st: &Bound<'py, PyAny>,
@@ -21,7 +24,18 @@ pub(super) fn run_chain<'py>(
     let (parameters, states) = (children(ps, names)?, children(st, names)?);
     let (mut x, mut changed) = (x, None::<Bound<'py, PyDict>>);
     for (position, layer) in layers.iter_borrowed().enumerate() {
-        let (own, state) = (parameters.get_borrowed_item(position)?, states.get_borrowed_item(position)?);
+        let own = parameters.get_borrowed_item(position)?;
+        if let Ok(call) = calls.get_borrowed_item(position)?.cast_exact::<DenseCall>() {
+            match call.get().run(&x, &own).map_err(PyErr::from) {
+                Ok(y) => {
+                    x = y;
+                    continue;
+                }
+                Err(error) if error.is_instance_of::<PyException>(py) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let state = states.get_borrowed_item(position)?;
         let (y, after) = match called(&layer, x, &own, &state) {
             Ok(results) => results,
             Err(error) if error.is_instance_of::<PyException>(py) => {

@@ -5,7 +5,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{fused, optional};
+use super::activation::fused;
+use super::optional;
 use crate::convert::{TensorArg, index_list, integer, is_list};
 use crate::error::{Out, raise};
 use crate::gil::released;

@@ -4,11 +4,9 @@ mod attention;
 mod ctc;
 mod recurrent;
 
-use luxon::op::elementwise::{Kernel, Map};
-use luxon::op::fused::{activation::activation, dense, losses, normalise};
-use luxon::{Error, Scalar, Tensor, Value};
+use luxon::op::fused::{losses, normalise};
+use luxon::{Error, Tensor, Value};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use crate::convert::{Count, ShapeArg, TensorArg};
@@ -17,94 +15,11 @@ use crate::error::Out;
 use crate::gil::released;
 use crate::tensor::PyTensor;
 
+mod activation;
 mod chain;
 mod conv;
+mod dense;
 mod pool;
-
-/// Activation functions of this module as the dense operation fuses them, sorted by the address of their Python
-/// object.
-static FUSED: PyOnceLock<Vec<(Py<PyAny>, Option<Map>)>> = PyOnceLock::new();
-
-/// The activations that the dense operation computes itself, with their default parameters.
-fn fusable() -> luxon::Result<Vec<(&'static str, Option<Map>)>> {
-    let plain = [
-        ("relu", Kernel::Relu),
-        ("relu6", Kernel::Relu6),
-        ("selu", Kernel::Selu),
-        ("silu", Kernel::Silu),
-        ("swish", Kernel::Silu),
-        ("hard_swish", Kernel::HardSwish),
-        ("mish", Kernel::Mish),
-        ("sigmoid", Kernel::Sigmoid),
-        ("hard_sigmoid", Kernel::HardSigmoid),
-        ("log_sigmoid", Kernel::LogSigmoid),
-        ("tanh", Kernel::Tanh),
-        ("tanh_shrink", Kernel::TanhShrink),
-        ("softsign", Kernel::Softsign),
-        ("gelu", Kernel::Gelu),
-        ("sin", Kernel::Sin),
-        ("cos", Kernel::Cos),
-    ];
-    let mut table = vec![("identity", None)];
-    for (name, kernel) in plain {
-        table.push((name, Some(activation(kernel, &[])?)));
-    }
-    for (name, kernel, parameter) in
-        [("leaky_relu", Kernel::LeakyRelu, 0.01), ("elu", Kernel::Elu, 1.0), ("celu", Kernel::Celu, 1.0)]
-    {
-        table.push((name, Some(activation(kernel, &[Scalar::Float(parameter)])?)));
-    }
-    Ok(table)
-}
-
-fn fused<'a>(py: Python<'a>, function: &Bound<'_, PyAny>) -> Out<Option<Option<Map>>> {
-    let table = FUSED.get_or_try_init(py, || -> PyResult<_> {
-        let module = py.import("luxon._core")?;
-        let mut table = Vec::new();
-        for (name, map) in fusable().map_err(crate::error::raise)? {
-            table.push((module.getattr(name)?.unbind(), map));
-        }
-        table.sort_by_key(|(function, _)| function.as_ptr() as usize);
-        Ok(table)
-    })?;
-    let found = table.binary_search_by_key(&(function.as_ptr() as usize), |(known, _)| known.as_ptr() as usize);
-    Ok(found.ok().map(|position| table[position].1))
-}
-
-/// activation(x W^T + b) for x (..., in), weight (out, in), bias (out,) or None.
-///
-/// All in one floating dtype. Activations of luxon are computed in the same pass; any other function is
-/// called on the product.
-#[pyfunction]
-#[pyo3(signature = (x, weight, bias = None, activation = None))]
-fn linear<'py>(
-    py: Python<'py>,
-    x: TensorArg,
-    weight: TensorArg,
-    bias: Option<TensorArg>,
-    activation: Option<&Bound<'py, PyAny>>,
-) -> Out<Bound<'py, PyAny>> {
-    let (x, weight, bias) = (&x.0, &weight.0, bias.as_ref().map(|bias| &bias.0));
-    if x.dtype() != weight.dtype() {
-        return Err(Error::dtype(
-            "linear",
-            format_args!("input of dtype {} and weight of dtype {}; cast one with astype", x.dtype(), weight.dtype()),
-        )
-        .into());
-    }
-    let map = match activation {
-        None => Some(None),
-        Some(function) => fused(py, function)?,
-    };
-    let rows = weight.shape().first().copied().unwrap_or(1);
-    let nanoseconds = x.count() as f64 * rows as f64 * 0.02;
-    let y = released(py, nanoseconds, || dense::linear(x, weight, bias, map.flatten()))?;
-    let y = Bound::new(py, PyTensor(y))?.into_any();
-    match (map, activation) {
-        (None, Some(function)) => Ok(function.call1((y,))?),
-        _ => Ok(y),
-    }
-}
 
 fn optional(tensor: &Option<TensorArg>) -> Option<&Tensor> {
     tensor.as_ref().map(|tensor| &tensor.0)
@@ -290,11 +205,12 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
     module.add_function(wrap_pyfunction!(chain::run_chain, module)?)?;
+    module.add_class::<dense::DenseCall>()?;
+    module.add_function(wrap_pyfunction!(dense::linear, module)?)?;
     module.add_function(wrap_pyfunction!(conv::conv, module)?)?;
     module.add_function(wrap_pyfunction!(conv::conv_transpose, module)?)?;
     add!(
         abstractly,
-        linear,
         layer_norm,
         rms_norm,
         batch_norm,
