@@ -142,18 +142,52 @@ impl<T: Real, const GRADIENT: bool> Job for Binary<T, GRADIENT> {
 /// The most partial sums of a total over all elements.
 const PARTS: usize = 256;
 
-/// `sum((a - b)^2)`.
+/// `factor sum((a - b)^2)`.
 ///
 /// # Safety
 /// `a` and `b` hold `length` elements.
-pub unsafe fn squared_distance<T: Real>(a: *const T, b: *const T, length: usize) -> T {
+pub unsafe fn squared_distance<T: Real>(a: *const T, b: *const T, length: usize, factor: f64) -> T {
     let each = length.div_ceil(PARTS).max(32768);
     let mut parts = [0.0f64; PARTS];
     let job = SquaredDistance { a: Input::new(a), b: Input::new(b), parts: Output::new(parts.as_mut_ptr()) };
     // SAFETY: the caller's promise; there are at most `PARTS` tasks.
     unsafe { run(&job, length, each, 0.15) }
     // The order is that of the parts, which depend on the length alone.
-    T::from_f64(parts.iter().sum())
+    T::from_f64(factor * parts[..length.div_ceil(each)].iter().sum::<f64>())
+}
+
+/// `factor (a - b)`: the gradient of [`squared_distance`] with respect to `a`, for twice its factor.
+///
+/// # Safety
+/// All hold `length` elements; `result` may be `a` or `b` and does not overlap them otherwise.
+pub unsafe fn scaled_difference<T: Real>(a: *const T, b: *const T, factor: T, result: *mut T, length: usize) {
+    let job = ScaledDifference { a: Input::new(a), b: Input::new(b), factor, result: Output::new(result) };
+    // SAFETY: the caller's promise.
+    unsafe { run(&job, length, 32768, 0.2) }
+}
+
+struct ScaledDifference<T> {
+    a: Input<T>,
+    b: Input<T>,
+    factor: T,
+    result: Output<T>,
+}
+
+impl<T: Real> Job for ScaledDifference<T> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, _task: usize, first: usize, count: usize) {
+        chunks!(LANES, count, |at, lanes| {
+            // SAFETY: the caller's promise: the chunk is inside the arrays.
+            unsafe {
+                let mut a: [T; LANES] = S::load_some(self.a.at(first + at), lanes, T::ZERO);
+                let b: [T; LANES] = S::load_some(self.b.at(first + at), lanes, T::ZERO);
+                for i in 0..LANES {
+                    a[i] = self.factor * (a[i] - b[i]);
+                }
+                S::store_some(self.result.at(first + at), &a, lanes);
+            }
+        });
+    }
 }
 
 struct SquaredDistance<T> {
@@ -221,10 +255,10 @@ mod tests {
         let (a, b) = (numbers::<f32>(1_000_001, 1, 0.0), numbers::<f32>(1_000_001, 2, 0.0));
         let expected: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         // SAFETY: both have this length.
-        let compute = || unsafe { squared_distance(a.as_ptr(), b.as_ptr(), a.len()) };
-        assert!((f64::from(compute()) / expected - 1.0).abs() < 1e-6);
+        let compute = || unsafe { squared_distance(a.as_ptr(), b.as_ptr(), a.len(), 0.5) };
+        assert!((f64::from(compute()) / (0.5 * expected) - 1.0).abs() < 1e-6);
         assert_reproducible(|| vec![compute()]);
         // SAFETY: nothing is read.
-        assert_eq!(unsafe { squared_distance(a.as_ptr(), b.as_ptr(), 0) }, 0.0);
+        assert_eq!(unsafe { squared_distance(a.as_ptr(), b.as_ptr(), 0, 0.5) }, 0.0);
     }
 }

@@ -6,4 +6,4 @@ mod elementwise;
 
 pub use cross_entropy::{CrossEntropy, Targets, cross_entropy, cross_entropy_gradient};
 pub use ctc::{Ctc, ctc, ctc_gradient, row_length};
-pub use elementwise::{binary_cross_entropy, binary_cross_entropy_gradient, squared_distance};
+pub use elementwise::{binary_cross_entropy, binary_cross_entropy_gradient, scaled_difference, squared_distance};

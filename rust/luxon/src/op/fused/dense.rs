@@ -296,21 +296,22 @@ fn plan(inputs: &[&Value], output: &Spec) -> Result<Plan> {
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit, [`Error::Type`] for operands that are not floating.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Map>) -> Result<Tensor> {
-    let cast: SmallVec<[Tensor; 3]>;
-    let mut operands: SmallVec<[&Tensor; 3]> = smallvec![x, weight];
-    operands.extend(bias);
-    let dtype = joined_float("linear", &operands)?;
+    let all = [x, weight, bias.unwrap_or(x)];
+    let mut operands = &all[..2 + usize::from(bias.is_some())];
+    let dtype = joined_float("linear", operands)?;
+    let (cast, borrowed): (SmallVec<[Tensor; 3]>, SmallVec<[&Tensor; 3]>);
     if operands.iter().any(|operand| operand.dtype() != dtype) {
         cast = operands.iter().map(|operand| operand.cast(dtype)).collect::<Result<_>>()?;
-        operands = cast.iter().collect();
+        borrowed = cast.iter().collect();
+        operands = &borrowed;
     }
     let function = Activation(activation);
     if function.reads_argument() && operands.iter().any(|operand| operand.is_tracked()) {
         function.check("linear")?;
-        return function.apply(apply(Dense { activation: None }, &operands)?);
+        return function.apply(apply(Dense { activation: None }, operands)?);
     }
     let dense = Dense { activation };
-    apply_computed(dense, &operands, || dense.compute(&operands))
+    apply_computed(dense, operands, || dense.compute(operands))
 }
 
 #[cfg(test)]

@@ -117,6 +117,16 @@ impl Sums {
     /// # Safety
     /// There are m rows of n elements of the dtype, and the result has room for n of them.
     unsafe fn run(&self) {
+        if self.m == 1 {
+            with_real!(self.dtype, T => {
+                let (row, result) = (self.rows.start.cast::<T>(), self.result.cast::<T>());
+                for column in 0..self.n {
+                    // SAFETY: the caller's promise. A sum of one number is 0 plus it, which makes 0 of -0.
+                    unsafe { result.add(column).write(0.0 + row.add(column).read()) };
+                }
+            });
+            return;
+        }
         let (start, steps) = (self.rows.start, [self.n as isize, 1]);
         // SAFETY: the caller's promise.
         unsafe { reduce(Reduction::Sum, self.dtype, &[self.m, self.n], start, &steps, &[true, false], self.result) };

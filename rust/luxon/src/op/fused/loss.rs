@@ -2,10 +2,11 @@
 //!
 //! Cross entropy keeps each row's maximum and log-sum as untracked outputs, from which the gradient's
 //! kernel makes the probabilities again. Targets and class weights may be differentiated too; those
-//! gradients come from the definition. Reductions stand outside: the cotangent of a mean reaches the
-//! kernels as one number for all rows, read through a stride of 0.
+//! gradients come from the definition. A sum or mean over all rows on the host is part of the operation, for the
+//! sake of small losses; any other reduction stands outside, and the cotangent of a mean reaches the kernels as one
+//! number for all rows, read through a stride of 0.
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use super::{compute_dtype, pull_expansion, push_expansion, widened, with_real};
 use crate::cpu::loss as kernel;
@@ -32,8 +33,10 @@ pub enum Loss {
     BinaryCrossEntropy,
     /// Of the losses' cotangent and the operands of [`Loss::BinaryCrossEntropy`].
     BinaryCrossEntropyGradient,
-    /// `sum((a - b)^2)`.
-    SquaredDistance,
+    /// `factor sum((a - b)^2)`.
+    SquaredDistance(f64),
+    /// Of the cotangent of [`Loss::SquaredDistance`], a and b: `2 factor dy (a - b)`.
+    SquaredDistanceGradient(f64),
 }
 
 /// How targets of a cross entropy are read.
@@ -43,6 +46,20 @@ pub struct Smoothing {
     pub label_smoothing: f64,
     /// The class that marks rows to leave out.
     pub ignore_index: Option<i64>,
+    /// What the sum of the rows' losses is multiplied by; none where they are not added up.
+    pub factor: Option<f64>,
+}
+
+/// The sum of some numbers, in an order that depends on their count alone.
+fn total<T: Real>(numbers: &[T]) -> f64 {
+    let (eights, rest) = numbers.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for eight in eights {
+        for (sum, number) in sums.iter_mut().zip(eight) {
+            *sum += number.to_f64();
+        }
+    }
+    sums.into_iter().chain(rest.iter().map(|number| number.to_f64())).sum()
 }
 
 /// The classes of the rows as i64, checked to be in range.
@@ -162,25 +179,28 @@ impl Family for Loss {
             Loss::CrossEntropyGradient(_) => "cross_entropy_gradient",
             Loss::BinaryCrossEntropy => "binary_cross_entropy",
             Loss::BinaryCrossEntropyGradient => "binary_cross_entropy_gradient",
-            Loss::SquaredDistance => "squared_distance",
+            Loss::SquaredDistance(_) => "squared_distance",
+            Loss::SquaredDistanceGradient(_) => "squared_distance_gradient",
         }
     }
 
     fn outputs(&self, inputs: &[&Value]) -> Result<Specs> {
         let spec = |value: &Value| Spec { dtype: value.dtype(), shape: *value.shape() };
         Ok(match self {
-            Loss::CrossEntropy(_) => {
+            Loss::CrossEntropy(smoothing) => {
                 let mut rows = spec(inputs[0]);
                 rows.shape.remove(rows.shape.len() - 1);
                 rows.dtype = compute_dtype(rows.dtype);
                 let mut kept = rows;
                 kept.shape.push(2)?;
-                smallvec![rows, rows, kept]
+                let losses = if smoothing.factor.is_some() { Spec { shape: Shape::new(), ..rows } } else { rows };
+                smallvec![losses, rows, kept]
             }
             Loss::CrossEntropyGradient(_) => smallvec![spec(inputs[2])],
             Loss::BinaryCrossEntropy => smallvec![spec(inputs[0])],
             Loss::BinaryCrossEntropyGradient => smallvec![spec(inputs[1])],
-            Loss::SquaredDistance => smallvec![Spec { dtype: inputs[0].dtype(), shape: Shape::new() }],
+            Loss::SquaredDistance(_) => smallvec![Spec { dtype: inputs[0].dtype(), shape: Shape::new() }],
+            Loss::SquaredDistanceGradient(_) => smallvec![spec(inputs[1])],
         })
     }
 
@@ -191,9 +211,16 @@ impl Family for Loss {
                 let operands = Operands::new(smoothing, inputs)?;
                 let [losses, weights, kept] = outputs else { return Ok(()) };
                 with_real!(dtype, T => {
-                    let (losses, weights, kept) = (losses.pointer_mut().cast::<T>(), weights.pointer_mut().cast(), kept.pointer_mut().cast());
+                    let described = operands.describe::<T>(smoothing);
+                    let (result, weights, kept) = (losses.pointer_mut().cast::<T>(), weights.pointer_mut().cast(), kept.pointer_mut().cast());
+                    let mut rows: SmallVec<[T; 64]> = smallvec![T::ZERO; smoothing.factor.map_or(0, |_| described.rows)];
+                    let losses = if smoothing.factor.is_some() { rows.as_mut_ptr() } else { result };
                     // SAFETY: operands are contiguous, classes were checked, outputs are fresh and sized by the rows.
-                    unsafe { kernel::cross_entropy::<T>(&operands.describe(smoothing), losses, weights, kept, std::ptr::null_mut()) }
+                    unsafe { kernel::cross_entropy::<T>(&described, losses, weights, kept, std::ptr::null_mut()) };
+                    if let Some(factor) = smoothing.factor {
+                        // SAFETY: the output has one element.
+                        unsafe { result.write(T::from_f64(factor * total(&rows))) };
+                    }
                 });
             }
             Loss::CrossEntropyGradient(smoothing) => {
@@ -202,8 +229,15 @@ impl Family for Loss {
                 let operands = Operands::new(smoothing, &inputs[2..])?;
                 with_real!(dtype, T => {
                     let gradient = outputs[0].pointer_mut().cast();
+                    let mut upstream = dy.pointer().cast::<T>();
+                    let scaled;
+                    if let Some(factor) = smoothing.factor {
+                        // SAFETY: the cotangent of a sum has one element.
+                        scaled = unsafe { upstream.read() } * T::from_f64(factor);
+                        upstream = &scaled;
+                    }
                     // SAFETY: as above; the upstream has an element per row, or one for all at stride 0.
-                    unsafe { kernel::cross_entropy_gradient::<T>(&operands.describe(smoothing), kept.pointer().cast(), dy.pointer().cast(), stride, gradient) }
+                    unsafe { kernel::cross_entropy_gradient::<T>(&operands.describe(smoothing), kept.pointer().cast(), upstream, stride, gradient) }
                 });
             }
             Loss::BinaryCrossEntropy | Loss::BinaryCrossEntropyGradient => {
@@ -227,11 +261,21 @@ impl Family for Loss {
                     }
                 });
             }
-            Loss::SquaredDistance => {
+            Loss::SquaredDistance(factor) => {
                 let (a, b) = (inputs[0].to_contiguous()?, inputs[1].to_contiguous()?);
                 with_real!(dtype, T => {
                     // SAFETY: both contiguous and of one shape; the output has one element.
-                    unsafe { outputs[0].pointer_mut().cast::<T>().write(kernel::squared_distance::<T>(a.pointer().cast(), b.pointer().cast(), a.count())) }
+                    unsafe { outputs[0].pointer_mut().cast::<T>().write(kernel::squared_distance::<T>(a.pointer().cast(), b.pointer().cast(), a.count(), *factor)) }
+                });
+            }
+            Loss::SquaredDistanceGradient(factor) => {
+                let (a, b) = (inputs[1].to_contiguous()?, inputs[2].to_contiguous()?);
+                with_real!(dtype, T => {
+                    // SAFETY: the cotangent has one element, the others are contiguous and of one shape; the result is fresh.
+                    unsafe {
+                        let factor = T::from_f64(2.0 * factor) * inputs[0].pointer().cast::<T>().read();
+                        kernel::scaled_difference::<T>(a.pointer().cast(), b.pointer().cast(), factor, outputs[0].pointer_mut().cast(), a.count());
+                    }
                 });
             }
         }
@@ -239,7 +283,7 @@ impl Family for Loss {
     }
 
     fn cuda(&self, inputs: &[&Value], outputs: &[Spec]) -> Option<Result<Plan>> {
-        Some(cuda::plan(self, inputs, &outputs[0]))
+        cuda::plan(self, inputs, &outputs[0])
     }
 
     fn saves(&self, _wanted: u32) -> Saves {
@@ -267,8 +311,8 @@ impl Family for Loss {
                 gradients[0] = Some(apply(Loss::BinaryCrossEntropyGradient, &operands)?);
                 Ok(gradients)
             }
-            Loss::SquaredDistance => {
-                let slope = saved.input(0)?.sub(saved.input(1)?)?.mul(&dy.mul(2.0)?)?;
+            Loss::SquaredDistance(factor) => {
+                let slope = apply(Loss::SquaredDistanceGradient(factor), &[dy, saved.input(0)?, saved.input(1)?])?;
                 let by_b = saved.wants(1).then(|| slope.neg()).transpose()?;
                 Ok(smallvec![saved.wants(0).then_some(slope), by_b])
             }
@@ -286,16 +330,24 @@ impl Family for Loss {
                 Loss::CrossEntropy(smoothing) => {
                     let (logits, targets, weight) = (&inputs[0], &inputs[1], inputs.get(2));
                     let wanted = distributions(smoothing, logits, targets, weight)?;
-                    let losses = wanted.mul(&log_probabilities(logits, &wanted)?)?.sum(Some(&[-1]), false)?.neg()?;
+                    let mut losses =
+                        wanted.mul(&log_probabilities(logits, &wanted)?)?.sum(Some(&[-1]), false)?.neg()?;
                     let weights = row_weights(smoothing, logits, targets, weight)?;
                     // The definition of the gradient has no use for what the kernel keeps.
                     let mut kept = *losses.shape();
                     kept.push(2)?;
                     let kept = losses.zeros_like()?.expand_dims(-1)?.broadcast_to(&kept)?;
+                    if let Some(factor) = smoothing.factor {
+                        losses = losses.sum(None, false)?.mul(factor)?;
+                    }
                     smallvec![losses, weights, kept]
                 }
                 Loss::CrossEntropyGradient(smoothing) => {
-                    let (dy, logits) = (inputs[0].expand_dims(-1)?, &inputs[2]);
+                    let logits = &inputs[2];
+                    let dy = match smoothing.factor {
+                        Some(factor) => inputs[0].mul(factor)?,
+                        None => inputs[0].expand_dims(-1)?,
+                    };
                     let wanted = distributions(smoothing, logits, &inputs[3], inputs.get(4))?;
                     let total = wanted.sum(Some(&[-1]), true)?;
                     smallvec![logits.softmax(-1)?.mul(&total)?.sub(&wanted)?.mul(&dy)?]
@@ -318,7 +370,12 @@ impl Family for Loss {
                     };
                     smallvec![t.neg()?.add(1.0)?.sub(&tail)?.mul(dy)?]
                 }
-                Loss::SquaredDistance => smallvec![inputs[0].sub(&inputs[1])?.square()?.sum(None, false)?],
+                Loss::SquaredDistance(factor) => {
+                    smallvec![inputs[0].sub(&inputs[1])?.square()?.sum(None, false)?.mul(*factor)?]
+                }
+                Loss::SquaredDistanceGradient(factor) => {
+                    smallvec![inputs[1].sub(&inputs[2])?.mul(&inputs[0].mul(2.0 * factor)?)?]
+                }
             })
         };
         Some(widened(self, inputs, define))
@@ -349,9 +406,11 @@ mod tests {
         operands
     }
 
-    fn smoothings() -> [Smoothing; 3] {
-        let plain = Smoothing { label_smoothing: 0.0, ignore_index: None };
-        [plain, Smoothing { label_smoothing: 0.1, ..plain }, Smoothing { label_smoothing: 0.2, ignore_index: Some(0) }]
+    fn smoothings() -> [Smoothing; 5] {
+        let plain = Smoothing { label_smoothing: 0.0, ignore_index: None, factor: None };
+        let ignoring = Smoothing { label_smoothing: 0.2, ignore_index: Some(0), factor: None };
+        let added = |smoothing| Smoothing { factor: Some(0.3), ..smoothing };
+        [plain, Smoothing { label_smoothing: 0.1, ..plain }, ignoring, added(plain), added(ignoring)]
     }
 
     #[test]
@@ -373,7 +432,7 @@ mod tests {
                             assert_close(&outputs[0], &expected[0], bound, &what);
                             assert_close(&outputs[1], &expected[1], bound, &what);
                             let one = Tensor::scalar(0.7, dtype).broadcast_to(outputs[0].shape()).unwrap();
-                            for dy in [sample(rows, -1.0, 1.0, 9).cast(dtype).unwrap(), one] {
+                            for dy in [sample(outputs[0].shape(), -1.0, 1.0, 9).cast(dtype).unwrap(), one] {
                                 let mut given = vec![dy, outputs[2].clone()];
                                 given.extend(inputs.iter().cloned());
                                 let op = Loss::CrossEntropyGradient(smoothing);
@@ -412,7 +471,7 @@ mod tests {
                         assert_close(&dx, &op.expand(&given).unwrap().unwrap()[0], bound, "binary gradient");
                     }
                 }
-                let op = Loss::SquaredDistance;
+                let op = Loss::SquaredDistance(0.3);
                 assert_close(
                     &apply(op, &[&all[0], &all[1]]).unwrap(),
                     &op.expand(&all[..2]).unwrap().unwrap()[0],
@@ -433,7 +492,8 @@ mod tests {
             check_gradients(|x| apply(Loss::CrossEntropy(smoothing), &[&x[0], &targets, &weight]), &by_class[..1]);
             let all = operands(&[2], 3, false, true);
             check_gradients(|x| apply(Loss::CrossEntropy(smoothing), &[&x[0], &x[1], &x[2]]), &all);
-            let dy = sample(&[3], -1.0, 1.0, 4);
+            let rows: &[usize] = if smoothing.factor.is_some() { &[] } else { &[3] };
+            let dy = sample(rows, -1.0, 1.0, 4);
             let kept = Tensor::zeros(&[3, 2], DType::F64).unwrap();
             let kept = apply_all(Loss::CrossEntropy(smoothing).into(), &[&by_class[0], &targets])
                 .map_or(kept, |outputs| outputs[2].clone());
@@ -456,6 +516,11 @@ mod tests {
             |x| apply(Loss::BinaryCrossEntropyGradient, &[&x[0], &x[1], &pair[1]]),
             &[pair[1].clone(), pair[0].clone()],
         );
-        check_gradients(|x| apply(Loss::SquaredDistance, &[&x[0], &x[1]]), &pair[..2]);
+        check_gradients(|x| apply(Loss::SquaredDistance(0.3), &[&x[0], &x[1]]), &pair[..2]);
+        let dy = sample(&[], 0.5, 2.0, 5);
+        check_gradients(
+            |x| apply(Loss::SquaredDistanceGradient(0.3), &[&x[0], &x[1], &x[2]]),
+            &[dy, pair[0].clone(), pair[1].clone()],
+        );
     }
 }

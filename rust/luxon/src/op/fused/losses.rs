@@ -146,10 +146,22 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, options: &CrossEntropyOp
     let weight = options.weight.map(|weight| weight.cast(compute)).transpose()?;
     let mut operands = vec![&logits, &targets];
     operands.extend(weight.as_ref());
-    let smoothing = Smoothing { label_smoothing: options.label_smoothing, ignore_index: options.ignore_index };
-    let outputs = apply_all(Loss::CrossEntropy(smoothing).into(), &operands)?;
     let weighted = by_class && (weight.is_some() || options.ignore_index.is_some());
+    let factor = match options.reduction {
+        LossReduction::Sum => Some(1.0),
+        LossReduction::Mean if !weighted => {
+            Some(1.0 / logits.shape()[..logits.rank() - 1].iter().product::<usize>() as f64)
+        }
+        _ => None,
+    };
+    let smoothing = Smoothing {
+        label_smoothing: options.label_smoothing,
+        ignore_index: options.ignore_index,
+        factor: factor.filter(|_| logits.device().is_none()),
+    };
+    let outputs = apply_all(Loss::CrossEntropy(smoothing).into(), &operands)?;
     let result = match options.reduction {
+        _ if smoothing.factor.is_some() => outputs[0].clone(),
         LossReduction::Mean if weighted => {
             // The rows' weights are untracked; those of differentiated class weights are defined again.
             let rows = match &weight {
@@ -265,8 +277,8 @@ fn pair(op: &str, prediction: &Tensor, target: &Tensor) -> Result<(Tensor, Tenso
 pub fn mse(prediction: &Tensor, target: &Tensor, reduction: LossReduction) -> Result<Tensor> {
     let (a, b, dtype) = pair("mse", prediction, target)?;
     let loss = match reduction {
-        LossReduction::Sum => apply(Loss::SquaredDistance, &[&a, &b])?,
-        LossReduction::Mean => apply(Loss::SquaredDistance, &[&a, &b])?.mul(1.0 / a.count() as f64)?,
+        LossReduction::Sum => apply(Loss::SquaredDistance(1.0), &[&a, &b])?,
+        LossReduction::Mean => apply(Loss::SquaredDistance(1.0 / a.count() as f64), &[&a, &b])?,
         LossReduction::None => a.sub(&b)?.square()?,
     };
     loss.cast(dtype)

@@ -94,7 +94,7 @@ fn binary_cross_entropy(inputs: &[&Value], output: &Spec, gradient: bool) -> Res
     Ok(plan)
 }
 
-fn squared_distance(inputs: &[&Value], output: &Spec) -> Result<Plan> {
+fn squared_distance(inputs: &[&Value], output: &Spec, factor: f64) -> Result<Plan> {
     let mut plan = Plan::new();
     let (a, b) = (plan.contiguous(inputs, 0)?, plan.contiguous(inputs, 1)?);
     let count = inputs[0].count();
@@ -104,16 +104,32 @@ fn squared_distance(inputs: &[&Value], output: &Spec) -> Result<Plan> {
     let launch = Launch::new(source.clone(), "squared_distance", blocks, THREADS as u32)?;
     plan.launch(launch.with(a).with(b).with(parts).with(count));
     let launch = Launch::new(source, "sum_parts", 1, THREADS as u32)?;
-    plan.launch(launch.with(parts).with(Place::output(0)).with(blocks));
+    plan.launch(launch.with(parts).with(Place::output(0)).with(blocks).with(factor));
     Ok(plan)
 }
 
-pub(super) fn plan(op: &Loss, inputs: &[&Value], output: &Spec) -> Result<Plan> {
-    match op {
-        Loss::CrossEntropy(smoothing) => cross_entropy(smoothing, inputs, false),
-        Loss::CrossEntropyGradient(smoothing) => cross_entropy(smoothing, inputs, true),
+fn squared_distance_gradient(inputs: &[&Value], output: &Spec, factor: f64) -> Result<Plan> {
+    let mut plan = Plan::new();
+    let count: usize = output.shape.iter().product();
+    if count == 0 {
+        return Ok(plan);
+    }
+    let (a, b) = (plan.contiguous(inputs, 1)?, plan.contiguous(inputs, 2)?);
+    let source = kernel("loss", &[BLOCK], &[include_str!("elementwise.cu")], &[("T", c_type(output.dtype))]);
+    let blocks = count.div_ceil(THREADS).min(MOST_BLOCKS);
+    let launch = Launch::new(source, "scaled_difference", blocks, THREADS as u32)?.with(place(inputs[0], 0));
+    plan.launch(launch.with(a).with(b).with(Place::output(0)).with(count).with(2.0 * factor));
+    Ok(plan)
+}
+
+pub(super) fn plan(op: &Loss, inputs: &[&Value], output: &Spec) -> Option<Result<Plan>> {
+    Some(match op {
+        Loss::CrossEntropy(smoothing) if smoothing.factor.is_none() => cross_entropy(smoothing, inputs, false),
+        Loss::CrossEntropyGradient(smoothing) if smoothing.factor.is_none() => cross_entropy(smoothing, inputs, true),
         Loss::BinaryCrossEntropy => binary_cross_entropy(inputs, output, false),
         Loss::BinaryCrossEntropyGradient => binary_cross_entropy(inputs, output, true),
-        Loss::SquaredDistance => squared_distance(inputs, output),
-    }
+        Loss::SquaredDistance(factor) => squared_distance(inputs, output, *factor),
+        Loss::SquaredDistanceGradient(factor) => squared_distance_gradient(inputs, output, *factor),
+        _ => return None,
+    })
 }

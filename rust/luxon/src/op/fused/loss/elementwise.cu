@@ -12,7 +12,7 @@ extern "C" __global__ void binary_cross_entropy(const T *dy, const T *x, const T
     }
 }
 
-// sum((a - b)^2): a part for each block, then one block for all parts.
+// factor sum((a - b)^2): a part for each block, then one block for all parts.
 extern "C" __global__ void squared_distance(const T *a, const T *b, T *parts, i64 count) {
     T sum = (T)0;
 #pragma unroll 4
@@ -24,9 +24,15 @@ extern "C" __global__ void squared_distance(const T *a, const T *b, T *parts, i6
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-extern "C" __global__ void sum_parts(const T *parts, T *out, i64 count) {
+// factor dy (a - b)
+extern "C" __global__ void scaled_difference(const T *dy, const T *a, const T *b, T *out, i64 count, f64 factor) {
+    T slope = (T)factor * dy[0];
+    for (i64 at = thread_number(); at < count; at += thread_count()) out[at] = slope * (a[at] - b[at]);
+}
+
+extern "C" __global__ void sum_parts(const T *parts, T *out, i64 count, f64 factor) {
     T sum = (T)0;
     for (i64 at = threadIdx.x; at < count; at += 256) sum += parts[at];
     sum = group_all<Total, 256>(sum);
-    if (threadIdx.x == 0) out[0] = sum;
+    if (threadIdx.x == 0) out[0] = (T)(factor * sum);
 }
