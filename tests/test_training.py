@@ -119,6 +119,22 @@ def test_donation_reuses_memory():
     assert np.asarray(ts.parameters.weight).ctypes.data == address
 
 
+def test_leaves_are_the_same_objects_each_time():
+    before = state()
+    grads, _, _, after = training.single_train_step(lx.AutoTape(), objective, inputs(), before)
+    for ps in (grads, after.parameters, after.optimizer_state):
+        leaves = tree.leaves(ps)
+        assert all(a is b for a, b in zip(leaves, tree.leaves(ps), strict=True))
+        assert all(a is b for a, b in zip(leaves, tree.leaves(lx.Tree(ps)), strict=True))
+    bias = after.parameters.replace("layer_1.weight", 0.0).layer_1.bias
+    assert bias is after.parameters.layer_1.bias is after.parameters["layer_1.bias"]
+    # What was looked at stays what it was when a later step is given the state.
+    weight, values = after.parameters.layer_1.weight, bits(after.parameters)
+    kept = after.parameters
+    training.single_train_step(lx.AutoTape(), objective, inputs(), after, donate=True)
+    assert bits(kept) == values and kept.layer_1.weight is weight
+
+
 def test_none_is_skipped_and_zero_is_not():
     ts = state(optim.AdamW(1e-2, weight_decay=0.1), nn.Chain(nn.Dense(3, 3), nn.Dense(3, 3)))
     zeros = tree.map(lx.zeros_like, ts.parameters)

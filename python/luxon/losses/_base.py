@@ -105,9 +105,17 @@ class Loss:
         """The loss of a model's output; overridden where that is more than one tensor."""
         return self._value(prediction, target)
 
+    def _in_core(self, reduction: str) -> Callable[[Any, Any], Tensor] | None:
+        """What computes the same in one call of the core; None where nothing does."""
+        del reduction
+        return None
+
     @functools.cached_property
     def _value(self) -> Callable[..., Tensor]:
         """The function with these settings."""
+        in_core = None if callable(self.reduction) else self._in_core(self.reduction)
+        if in_core is not None:
+            return in_core
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return functools.partial(type(self)._function, **settings)
 

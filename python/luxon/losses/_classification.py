@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 from .. import _core
 from .._core import Tensor
@@ -310,6 +312,15 @@ class CrossEntropyLoss(Loss):
     weight: Tensor | None = None
     ignore_index: int | None = None
     _function = staticmethod(cross_entropy)
+
+    def _in_core(self, reduction: str) -> Callable[[Any, Any], Tensor] | None:
+        axis, smoothing = self.axis, self.label_smoothing
+        weight, ignore = self.weight, self.ignore_index
+
+        def of_logits(prediction: Any, target: Any) -> Tensor:
+            return _core.cross_entropy(prediction, target, axis, smoothing, weight, ignore, reduction)
+
+        return of_logits if self.from_logits else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

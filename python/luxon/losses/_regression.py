@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .. import _core
@@ -228,6 +229,9 @@ class MSELoss(Loss):
     """`mse` with its settings."""
 
     _function = staticmethod(mse)
+
+    def _in_core(self, reduction: str) -> Callable[[Any, Any], Tensor]:
+        return lambda prediction, target: _core.mse(prediction, target, reduction)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -87,10 +87,17 @@ class TrainState:
         parts = ("parameters", "states", "optimizer_state")
         return self._with(**{name: to_device(getattr(self, name), device) for name in parts})
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _PARTS:
-            raise _donated(name)
-        raise AttributeError(f"TrainState has no attribute {name!r}")
+    def _give_away(self) -> dict[str, Any]:
+        """The parts, which are no longer to be had of this state."""
+        parts = self.__dict__
+        object.__setattr__(self, "__dict__", {})
+        object.__setattr__(self, "__class__", _Donated)
+        return parts
+
+    def _take_back(self, parts: dict[str, Any]) -> None:
+        """Undoes `_give_away`."""
+        object.__setattr__(self, "__class__", TrainState)
+        object.__setattr__(self, "__dict__", parts)
 
     @property
     def learning_rate(self) -> Any:
@@ -104,6 +111,15 @@ class TrainState:
         plus = f", plus {other:,} non-trainable" if other else ""
         name = self.model.describe()
         return f"TrainState({name}: {trainable:,} parameters{plus}; {self.optimizer!r}; step {self.step})"
+
+
+class _Donated(TrainState):
+    """What a state becomes that was given away. That it is another class leaves the others' attributes fast."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _PARTS:
+            raise _donated(name)
+        raise AttributeError(f"TrainState has no attribute {name!r}")
 
 
 def _donated(name: str) -> DonatedError:

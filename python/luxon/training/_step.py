@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from .. import _core, optim, tree
 from .._core import Tree
+from .._transforms import AutoTape
 from ..nn._layer import as_tree
 from ..optim._update import fitted
 from ._state import TrainState
@@ -26,26 +27,28 @@ class Backend(Protocol):
         ...
 
 
+def _checked(result: Any, states: Any) -> tuple[Any, Any, Any]:
+    """What an objective returned: a scalar loss, states of the entries that it was given, and anything."""
+    if type(result) is not tuple or len(result) != 3:
+        got = f"{len(result)} results" if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(f"the objective must return (loss, st, stats), exactly three; got {got}")
+    loss, st, stats = result
+    if not isinstance(loss, _core.Tensor) or loss.ndim != 0:
+        if isinstance(loss, _core.Tensor):
+            got = f"shape {tuple(loss.shape)}; reduce it with mean or sum"
+        else:
+            got = f"{type(loss).__name__}; compute it from the model's output with luxon's functions"
+        raise ValueError(f"the loss must be a scalar tensor (shape ()), got {got}")
+    if st is not states:
+        _check_states(st, states)
+    return loss, st, stats
+
+
 def _traced(objective: Objective, model: Any, states: Any, data: Any) -> Callable[[Any], tuple[Any, Any]]:
-    """The function of the parameters that a backend differentiates, checking what the objective returns."""
+    """The function of the parameters that a backend differentiates."""
 
     def function(ps: Any) -> tuple[Any, Any]:
-        if isinstance(objective, type) or not callable(objective):
-            name = getattr(objective, "__name__", repr(objective))
-            raise TypeError(f"the objective must be a function (model, ps, st, data) or a loss, got {name}")
-        result = objective(model, ps, states, data)
-        if type(result) is not tuple or len(result) != 3:
-            got = f"{len(result)} results" if isinstance(result, tuple) else type(result).__name__
-            raise TypeError(f"the objective must return (loss, st, stats), exactly three; got {got}")
-        loss, st, stats = result
-        if not isinstance(loss, _core.Tensor) or loss.ndim != 0:
-            if isinstance(loss, _core.Tensor):
-                got = f"shape {tuple(loss.shape)}; reduce it with mean or sum"
-            else:
-                got = f"{type(loss).__name__}; compute it from the model's output with luxon's functions"
-            raise ValueError(f"the loss must be a scalar tensor (shape ()), got {got}")
-        if st is not states:
-            _check_states(st, states)
+        loss, st, stats = _checked(objective(model, ps, states, data), states)
         return loss, (st, stats)
 
     return function
@@ -92,14 +95,25 @@ def _differentiate(ad: Any, objective: Objective, data: Any, ts: TrainState) -> 
     backend = getattr(ad, "value_and_grad", None)
     if backend is None or isinstance(ad, type) or not isinstance(ts, TrainState):
         raise _wrong_call(ad, ts)
-    function, ps = _traced(objective, ts.model, ts.states, data), ts.parameters
+    model, ps, states = ts.model, ts.parameters, ts.states
     try:
-        (loss, (states, stats)), grads = backend(function, ps)
+        if type(ad) is AutoTape:  # What follows for any backend, in one call of the core.
+            grads, loss, st, stats = _core.differentiate_objective(
+                objective, model, ps, states, data, _checked
+            )
+        else:
+            (loss, (st, stats)), grads = backend(_traced(objective, model, states, data), ps)
     except TypeError:
+        if isinstance(objective, type) or not callable(objective):
+            name = getattr(objective, "__name__", repr(objective))
+            raise TypeError(
+                f"the objective must be a function (model, ps, st, data) or a loss, got {name}"
+            ) from None
         if all(_is_trained("", leaf) for leaf in tree.leaves(ps)):
             raise
-        (loss, (states, stats)), grads = _differentiate_trained(backend, function, ps)
-    return grads, loss, stats, as_tree(states)
+        function = _traced(objective, model, states, data)
+        (loss, (st, stats)), grads = _differentiate_trained(backend, function, ps)
+    return grads, loss, stats, states if st is states else as_tree(st)
 
 
 def _wrong_call(ad: Any, ts: Any) -> TypeError:
@@ -142,27 +156,25 @@ def apply_gradients(ts: TrainState, grads: Any, donate: bool = False) -> TrainSt
             f"the training state must be a TrainState, got {type(ts).__name__}; the call is "
             "apply_gradients(ts, grads)"
         )
-    return _update(ts, ts.states, grads, donate)
+    return _update_donated(ts, ts.states, grads) if donate else _update(ts, ts.states, grads)
 
 
-def _update(ts: TrainState, states: Tree, grads: Any, donate: bool) -> TrainState:
-    if donate:
-        return _update_donated(ts, states, grads)
+def _update(ts: TrainState, states: Tree, grads: Any) -> TrainState:
     rule, step = ts.optimizer, ts.step
     ps, state, moved = _core.optim_update(rule.core, ts.parameters, grads, ts.optimizer_state, step)
     return ts._with(parameters=ps, states=states, optimizer_state=state, step=step + moved)
 
 
 def _update_donated(ts: TrainState, states: Tree, grads: Any) -> TrainState:
-    parts = ts.__dict__
-    object.__setattr__(ts, "__dict__", {})
+    parts = ts._give_away()
     # The list is to hold the only references, so that the core may see what nobody else can reach.
     given = [parts.pop("parameters"), parts.pop("optimizer_state")]
     try:
         ps, state, moved = _core.optim_update_donated(parts["optimizer"].core, given, grads, parts["step"])
     except BaseException:
         if given:
-            ts.__dict__.update(parts, parameters=given[0], optimizer_state=given[1])
+            parts["parameters"], parts["optimizer_state"] = given
+            ts._take_back(parts)
         raise
     parts["step"] += moved
     parts["parameters"], parts["states"], parts["optimizer_state"] = ps, states, state
@@ -190,7 +202,7 @@ def single_train_step(
     if isinstance(ts.optimizer, optim.LBFGS):
         return _minimize(ad, objective, data, ts)
     grads, loss, stats, states = _differentiate(ad, objective, data, ts)
-    return grads, loss, stats, _update(ts, states, grads, donate)
+    return grads, loss, stats, (_update_donated if donate else _update)(ts, states, grads)
 
 
 def _minimize(ad: Any, objective: Objective, data: Any, ts: TrainState) -> tuple[Any, Any, Any, TrainState]:

@@ -214,6 +214,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<custom::PyCustomJvp>()?;
     module.add_function(wrap_pyfunction!(grad, module)?)?;
     module.add_function(wrap_pyfunction!(value_and_grad, module)?)?;
+    module.add_function(wrap_pyfunction!(gradient::differentiate_objective, module)?)?;
     module.add_function(wrap_pyfunction!(jacobian_of, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(stop_gradient, module)?)?;
