@@ -2,10 +2,10 @@
 
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::dense::DenseCall;
-use crate::tree::children;
+use crate::tree::{PyTree, children};
 
 /// Calls layers one after the other: (y, the states that changed by name or None, None).
 ///
@@ -21,21 +21,26 @@ pub(super) fn run_chain<'py>(
     st: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = names.py();
-    let (parameters, states) = (children(ps, names)?, children(st, names)?);
+    let states = children(st, names)?;
+    // The parameters of each layer, as soon as one asks for them.
+    let mut parameters: Option<Bound<'py, PyTuple>> = None;
     let (mut x, mut changed) = (x, None::<Bound<'py, PyDict>>);
     for (position, layer) in layers.iter_borrowed().enumerate() {
-        let own = parameters.get_borrowed_item(position)?;
         if let Ok(call) = calls.get_borrowed_item(position)?.cast_exact::<DenseCall>() {
-            match call.get().run(&x, &own).map_err(PyErr::from) {
-                Ok(y) => {
+            match in_core(call.get(), &x, ps, names, position) {
+                Some(Ok(y)) => {
                     x = y;
                     continue;
                 }
-                Err(error) if error.is_instance_of::<PyException>(py) => {}
-                Err(error) => return Err(error),
+                Some(Err(error)) if !error.is_instance_of::<PyException>(py) => return Err(error),
+                _ => {}
             }
         }
-        let state = states.get_borrowed_item(position)?;
+        let parameters = match &parameters {
+            Some(parameters) => parameters,
+            None => parameters.insert(children(ps, names)?),
+        };
+        let (own, state) = (parameters.get_borrowed_item(position)?, states.get_borrowed_item(position)?);
         let (y, after) = match called(&layer, x, &own, &state) {
             Ok(results) => results,
             Err(error) if error.is_instance_of::<PyException>(py) => {
@@ -50,6 +55,21 @@ pub(super) fn run_chain<'py>(
         x = y;
     }
     (x, changed, py.None()).into_pyobject(py)
+}
+
+/// The result of a layer that the core computes, if its parameters are part of a tree.
+#[inline]
+fn in_core<'py>(
+    call: &DenseCall,
+    x: &Bound<'py, PyAny>,
+    ps: &Bound<'py, PyAny>,
+    names: &Bound<'py, PyTuple>,
+    position: usize,
+) -> Option<PyResult<Bound<'py, PyAny>>> {
+    let tree = ps.cast_exact::<PyTree>().ok()?.get();
+    let name = names.get_borrowed_item(position).ok()?;
+    let part = tree.part(position, name.cast::<PyString>().ok()?.to_str().ok()?)?;
+    Some(call.run_within(x, &part)?.map_err(PyErr::from))
 }
 
 /// The result and the new states of one layer.

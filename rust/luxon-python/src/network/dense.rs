@@ -14,7 +14,7 @@ use crate::convert::{Argument, TensorArg, to_tensor};
 use crate::error::Out;
 use crate::gil::released;
 use crate::tensor::PyTensor;
-use crate::tree::PyTree;
+use crate::tree::{Part, PyTree};
 
 /// activation(x W^T + b) for x (..., in), weight (out, in), bias (out,) or None.
 ///
@@ -79,6 +79,20 @@ pub struct DenseCall {
     use_bias: bool,
 }
 
+impl DenseCall {
+    /// [`DenseCall::run`] with parameters of which no object is made; none where they are no tensors.
+    pub fn run_within<'py>(&self, x: &Bound<'py, PyAny>, ps: &Part<'_>) -> Option<Out<Bound<'py, PyAny>>> {
+        let weight = ps.tensor(x.py(), "weight")?;
+        let bias = if self.use_bias { Some(ps.tensor(x.py(), "bias")?) } else { None };
+        Some(self.product(x, weight, bias))
+    }
+
+    fn product<'py>(&self, x: &Bound<'py, PyAny>, weight: &Tensor, bias: Option<&Tensor>) -> Out<Bound<'py, PyAny>> {
+        let py = x.py();
+        activated(py, &Argument::any(x)?.tensor(), weight, bias, self.map, Some(self.activation.bind(py)))
+    }
+}
+
 #[pymethods]
 impl DenseCall {
     #[new]
@@ -92,9 +106,9 @@ impl DenseCall {
     #[pyo3(signature = (x, ps, /))]
     pub fn run<'py>(&self, x: &Bound<'py, PyAny>, ps: &Bound<'py, PyAny>) -> Out<Bound<'py, PyAny>> {
         let py = x.py();
-        let (x, weight) = (Argument::any(x)?, parameter(ps, intern!(py, "weight"))?);
+        let weight = parameter(ps, intern!(py, "weight"))?;
         let bias = self.use_bias.then(|| parameter(ps, intern!(py, "bias"))).transpose()?;
-        activated(py, &x.tensor(), &weight, bias.as_deref(), self.map, Some(self.activation.bind(py)))
+        self.product(x, &weight, bias.as_deref())
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {

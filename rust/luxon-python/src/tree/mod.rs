@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use luxon::Tensor;
-use luxon::tree::{Structure, Tree, near, no_path};
+use luxon::tree::{Child, Structure, Tree, near, no_path};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -40,6 +40,25 @@ pub struct PyTree {
     made: PyOnceLock<Box<[PyOnceLock<Py<PyAny>>]>>,
     /// The names that a container asked for first, and the children of these names.
     asked: PyOnceLock<(Py<PyTuple>, Py<PyTuple>)>,
+}
+
+/// A child of a tree, of which no object is made.
+pub struct Part<'a> {
+    tree: &'a Tree<Leaf>,
+    child: &'a Child,
+}
+
+impl<'a> Part<'a> {
+    /// The part's own child of this name, if it is a tensor.
+    #[inline]
+    pub fn tensor(&self, py: Python<'a>, name: &str) -> Option<&'a Tensor> {
+        let structure = &self.child.structure;
+        let child = &structure.children()[structure.position(name)?];
+        if !child.structure.is_leaf() {
+            return None;
+        }
+        self.tree.at(self.child.view.at(child.view.at(0))).tensor(py)
+    }
 }
 
 /// Methods that a child of the same name does not hide.
@@ -77,6 +96,15 @@ impl PyTree {
     pub fn tensor<'a>(&'a self, py: Python<'a>, name: &str) -> Option<&'a Tensor> {
         let child = &self.structure().children()[self.structure().position(name)?];
         if child.structure.is_leaf() { self.tree.at(child.view.at(0)).tensor(py) } else { None }
+    }
+
+    /// The child of this name, which is probably at this position.
+    #[inline]
+    pub fn part(&self, position: usize, name: &str) -> Option<Part<'_>> {
+        let structure = self.structure();
+        let known = structure.names().get(position).is_some_and(|known| **known == *name);
+        let position = if known { position } else { structure.position(name)? };
+        Some(Part { tree: &self.tree, child: &structure.children()[position] })
     }
 
     #[inline]
