@@ -3,6 +3,8 @@
 //! Formulas, smoothing, weights and the weighted mean are PyTorch's. Shapes that differ are an error, never
 //! a silent broadcast. Half types are computed in f32 and the result rounded once.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::loss::{Loss, Smoothing, distributions};
 use super::{compute_dtype, joined_float, taken_dtype};
 use crate::dtype::DType;
@@ -130,21 +132,25 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, options: &CrossEntropyOp
             ),
         ));
     }
-    let mut floats = vec![logits];
+    let mut floats: SmallVec<[&Tensor; 3]> = smallvec![logits];
     floats.extend((!by_class).then_some(targets));
     floats.extend(options.weight);
     let dtype = joined_float(NAME, &floats)?;
     let compute = compute_dtype(dtype);
     let last = |tensor: &Tensor, compute: DType| {
+        let tensor = tensor.cast(compute)?;
+        if axis == tensor.rank() - 1 {
+            return Ok(tensor);
+        }
         let mut order: Vec<isize> = (0..tensor.rank() as isize).collect();
         order.remove(axis);
         order.push(axis as isize);
-        tensor.cast(compute)?.permute(&order)
+        tensor.permute(&order)
     };
     let logits = last(logits, taken_dtype(logits, dtype))?;
     let targets = if by_class { targets.cast(DType::I64)? } else { last(targets, compute)? };
     let weight = options.weight.map(|weight| weight.cast(compute)).transpose()?;
-    let mut operands = vec![&logits, &targets];
+    let mut operands: SmallVec<[&Tensor; 3]> = smallvec![&logits, &targets];
     operands.extend(weight.as_ref());
     let weighted = by_class && (weight.is_some() || options.ignore_index.is_some());
     let factor = match options.reduction {
