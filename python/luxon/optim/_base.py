@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,16 +25,15 @@ class Optimizer:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-        self.__dict__["_core"] = self._build()
+        self.__dict__["core"] = self._build()
 
     def _build(self) -> _core.Optimizer:
         raise TypeError(f"{type(self).__name__} does not say how it updates a leaf")
 
-    @property
+    @functools.cached_property
     def core(self) -> _core.Optimizer:
         """The core's value."""
-        built: _core.Optimizer = self.__dict__["_core"]
-        return built
+        return self._build()
 
     def slots(self) -> tuple[str, ...]:
         """The names of what may be kept of a leaf between steps."""
@@ -57,7 +57,7 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_core"] = self._build()
+        self.__dict__["core"] = self._build()
 
 
 @dataclasses.dataclass(frozen=True)

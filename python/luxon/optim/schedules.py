@@ -13,6 +13,7 @@ Example:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,17 +47,16 @@ class Schedule:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-        self.__dict__["_core"] = self._build()
+        self.__dict__["core"] = self._build()
 
     def _build(self) -> _core.Schedule:
         fields = {field.name: _of_core(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return _core.Schedule(type(self).__name__, fields)
 
-    @property
+    @functools.cached_property
     def core(self) -> _core.Schedule:
         """The core's value."""
-        built: _core.Schedule = self.__dict__["_core"]
-        return built
+        return self._build()
 
     def __call__(self, step: int) -> float:
         return self.core.at(step)
@@ -66,7 +66,7 @@ class Schedule:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_core"] = self._build()
+        self.__dict__["core"] = self._build()
 
 
 def _of_core(value: Any) -> Any:

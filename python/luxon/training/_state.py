@@ -64,9 +64,9 @@ class TrainState:
 
     @classmethod
     def _of(cls, parts: dict[str, Any]) -> TrainState:
-        """A state of all parts, which becomes the owner of the dict; nothing is checked."""
+        """A state of all parts; nothing is checked."""
         new = object.__new__(cls)
-        object.__setattr__(new, "__dict__", parts)
+        new.__dict__.update(parts)
         return new
 
     @classmethod
@@ -87,18 +87,6 @@ class TrainState:
         parts = ("parameters", "states", "optimizer_state")
         return self._with(**{name: to_device(getattr(self, name), device) for name in parts})
 
-    def _give_away(self) -> dict[str, Any]:
-        """The parts, which are no longer to be had of this state."""
-        parts = self.__dict__
-        object.__setattr__(self, "__dict__", {})
-        object.__setattr__(self, "__class__", _Donated)
-        return parts
-
-    def _take_back(self, parts: dict[str, Any]) -> None:
-        """Undoes `_give_away`."""
-        object.__setattr__(self, "__class__", TrainState)
-        object.__setattr__(self, "__dict__", parts)
-
     @property
     def learning_rate(self) -> Any:
         """The rate in force at this step; of a partition a dict of rates by pattern."""
@@ -113,13 +101,16 @@ class TrainState:
         return f"TrainState({name}: {trainable:,} parameters{plus}; {self.optimizer!r}; step {self.step})"
 
 
-class _Donated(TrainState):
-    """What a state becomes that was given away. That it is another class leaves the others' attributes fast."""
+class _GivenAway:
+    """What the class has in the place of a part, for states whose own part is gone."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _PARTS:
-            raise _donated(name)
-        raise AttributeError(f"TrainState has no attribute {name!r}")
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, state: TrainState | None, kind: type) -> Any:
+        if state is None:
+            raise AttributeError(f"{self.name!r} is part of a training state, not of the class")
+        raise _donated(self.name)
 
 
 def _donated(name: str) -> DonatedError:
@@ -140,3 +131,5 @@ def _check_leaves(parameters: Tree) -> None:
 
 
 _PARTS = ("model", "parameters", "states", "optimizer", "optimizer_state", "step")
+for _part in _PARTS:
+    setattr(TrainState, _part, _GivenAway(_part))

@@ -166,15 +166,15 @@ def _update(ts: TrainState, states: Tree, grads: Any) -> TrainState:
 
 
 def _update_donated(ts: TrainState, states: Tree, grads: Any) -> TrainState:
-    parts = ts._give_away()
-    # The list is to hold the only references, so that the core may see what nobody else can reach.
+    parts = ts.__dict__.copy()
+    ts.__dict__.clear()
+    # The list is to hold the only references, so that the core may see what nobody else can reach; it takes them.
     given = [parts.pop("parameters"), parts.pop("optimizer_state")]
     try:
         ps, state, moved = _core.optim_update_donated(parts["optimizer"].core, given, grads, parts["step"])
     except BaseException:
-        if given:
-            parts["parameters"], parts["optimizer_state"] = given
-            ts._take_back(parts)
+        if given[0] is not None:
+            ts.__dict__.update(parts, parameters=given[0], optimizer_state=given[1])
         raise
     parts["step"] += moved
     parts["parameters"], parts["states"], parts["optimizer_state"] = ps, states, state

@@ -275,7 +275,8 @@ pub fn optim_update(
     Update::new(py, optimizer.get(), ps, Some(grads), state, step)?.run(py, false)
 }
 
-/// Like `optim_update` for `[ps, state]`, a list that is emptied; what was held by it alone is overwritten.
+/// Like `optim_update` for `[ps, state]`, a list that has None in their places afterwards; what was held by it alone
+/// is overwritten.
 #[pyfunction]
 #[pyo3(signature = (optimizer, given, grads, step=None, /))]
 pub fn optim_update_donated(
@@ -295,12 +296,13 @@ pub fn optim_update_donated(
         Ok(object.is_exact_instance_of::<PyTree>() && unsafe { pyo3::ffi::Py_REFCNT(object.as_ptr()) } == 2)
     };
     let exclusive = alone(0)? && alone(1)?;
+    let take = || (0..2).try_for_each(|index| given.set_item(index, py.None()));
     if optimizer.get().optimizer.can_fail() {
         // What may still be refused must find everything as it was.
         let results = update.run(py, false)?;
-        given.del_slice(0, given.len())?;
+        take()?;
         return Ok(results);
     }
-    given.del_slice(0, given.len())?;
+    take()?;
     update.run(py, exclusive)
 }

@@ -82,7 +82,7 @@ pub struct Memory<T, const SLOTS: usize> {
 }
 
 /// Elements that make one task: a few microseconds.
-const EACH: usize = 8192;
+const EACH: usize = 4096;
 
 /// Applies `rule` to a leaf.
 ///
