@@ -54,16 +54,15 @@ def name_layers(layers: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, 
 class NamedLayers(Container):
     """A container whose children are a mapping fixed at construction; immutable and hashable."""
 
-    __slots__ = ("_children", "_run", "_steps", "name")
+    __slots__ = ("_children", "_loop", "_steps", "name")
     _children: dict[str, Layer]
-    # For a chain's loop: names, layers, and what computes these in the core.
-    _run: tuple[tuple[str, ...], tuple[Layer, ...], tuple[Any, ...]]
+    _loop: _core.ChainLoop
     _steps: tuple[tuple[str, Layer], ...]
     name: str | None
 
     def _set(self, children: dict[str, Layer], name: str | None = None) -> None:
         object.__setattr__(self, "_children", children)
-        object.__setattr__(self, "_run", _loop_over(children))
+        object.__setattr__(self, "_loop", _loop_over(children))
         object.__setattr__(self, "_steps", tuple(children.items()))
         object.__setattr__(self, "name", name)
 
@@ -101,21 +100,21 @@ class NamedLayers(Container):
         return f"{type(self).__name__} {self.name}" if self.name else type(self).__name__
 
 
-def _loop_over(children: dict[str, Layer]) -> tuple[tuple[str, ...], tuple[Layer, ...], tuple[Any, ...]]:
+def _loop_over(children: dict[str, Layer]) -> _core.ChainLoop:
     layers = tuple(children.values())
-    return tuple(children), layers, tuple(layer._in_core() for layer in layers)
+    return _core.ChainLoop(tuple(children), layers, tuple(layer._in_core() for layer in layers))
 
 
 def _slots_of(layer: NamedLayers) -> dict[str, Any]:
     slots = (slot for base in type(layer).__mro__ for slot in getattr(base, "__slots__", ()))
-    return {slot: getattr(layer, slot) for slot in slots if slot != "_run"}
+    return {slot: getattr(layer, slot) for slot in slots if slot != "_loop"}
 
 
 def _restore(kind: type[NamedLayers], slots: dict[str, Any]) -> NamedLayers:
     new = object.__new__(kind)
     for slot, value in slots.items():
         object.__setattr__(new, slot, value)
-    object.__setattr__(new, "_run", _loop_over(new._children))
+    object.__setattr__(new, "_loop", _loop_over(new._children))
     return new
 
 
@@ -150,15 +149,18 @@ class Chain(NamedLayers):
 
     def __call__(self, x: Any, ps: Params, st: States) -> tuple[Any, States]:
         try:
-            y, changed, failure = _core.run_chain(*self._run, x, ps, st)
+            results = self._loop.run(x, ps, st)
         except Exception as error:
             for name in self._children:
                 explain(error, self, name, ps, st)
             raise
+        if len(results) == 2:
+            return results
+        y, changed, failure = results
         if failure is not None:
             add_path(failure, *self._steps[changed])
             raise failure
-        return y, (st if changed is None else updated(st, changed))
+        return y, updated(st, changed)
 
     def __len__(self) -> int:
         return len(self._steps)

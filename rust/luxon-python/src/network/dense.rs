@@ -33,32 +33,35 @@ pub(super) fn linear<'py>(
         None => Some(None),
         Some(function) => fused(py, function)?,
     };
-    activated(py, &x.0, &weight.0, bias.as_ref().map(|bias| &bias.0), map, activation)
+    let y = product(py, &x.0, &weight.0, bias.as_ref().map(|bias| &bias.0), map.flatten())?;
+    finished(py, y, activation.filter(|_| map.is_none()))
 }
 
-/// The product with the function `map`, or else with `activation` called on it.
-fn activated<'py>(
-    py: Python<'py>,
+/// The product with the function `map`.
+fn product(
+    py: Python<'_>,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    map: Option<Option<Map>>,
-    activation: Option<&Bound<'py, PyAny>>,
-) -> Out<Bound<'py, PyAny>> {
+    map: Option<Map>,
+) -> luxon::Result<Tensor> {
     if x.dtype() != weight.dtype() {
         return Err(Error::dtype(
             "linear",
             format_args!("input of dtype {} and weight of dtype {}; cast one with astype", x.dtype(), weight.dtype()),
-        )
-        .into());
+        ));
     }
     let rows = weight.shape().first().copied().unwrap_or(1);
     let nanoseconds = x.count() as f64 * rows as f64 * 0.02;
-    let y = released(py, nanoseconds, || dense::linear(x, weight, bias, map.flatten()))?;
+    released(py, nanoseconds, || dense::linear(x, weight, bias, map))
+}
+
+/// The product as an object, with `activation` called on it.
+fn finished<'py>(py: Python<'py>, y: Tensor, activation: Option<&Bound<'py, PyAny>>) -> Out<Bound<'py, PyAny>> {
     let y = Bound::new(py, PyTensor(y))?.into_any();
-    match (map, activation) {
-        (None, Some(function)) => Ok(function.call1((y,))?),
-        _ => Ok(y),
+    match activation {
+        Some(function) => Ok(function.call1((y,))?),
+        None => Ok(y),
     }
 }
 
@@ -80,16 +83,14 @@ pub struct DenseCall {
 }
 
 impl DenseCall {
-    /// [`DenseCall::run`] with parameters of which no object is made; none where they are no tensors.
-    pub fn run_within<'py>(&self, x: &Bound<'py, PyAny>, ps: &Part<'_>) -> Option<Out<Bound<'py, PyAny>>> {
-        let weight = ps.tensor(x.py(), "weight")?;
-        let bias = if self.use_bias { Some(ps.tensor(x.py(), "bias")?) } else { None };
-        Some(self.product(x, weight, bias))
-    }
-
-    fn product<'py>(&self, x: &Bound<'py, PyAny>, weight: &Tensor, bias: Option<&Tensor>) -> Out<Bound<'py, PyAny>> {
-        let py = x.py();
-        activated(py, &Argument::any(x)?.tensor(), weight, bias, self.map, Some(self.activation.bind(py)))
+    /// [`DenseCall::run`] of which no object is made; none where the parameters are no tensors, or the activation is a
+    /// function of Python's.
+    #[inline]
+    pub fn run_within(&self, py: Python<'_>, x: &Tensor, ps: &Part<'_>) -> Option<Out<Tensor>> {
+        let map = self.map?;
+        let weight = ps.tensor(py, "weight")?;
+        let bias = if self.use_bias { Some(ps.tensor(py, "bias")?) } else { None };
+        Some(product(py, x, weight, bias, map).map_err(Into::into))
     }
 }
 
@@ -104,11 +105,12 @@ impl DenseCall {
 
     /// activation(x W^T + b) with the entries `weight` and `bias` of `ps`.
     #[pyo3(signature = (x, ps, /))]
-    pub fn run<'py>(&self, x: &Bound<'py, PyAny>, ps: &Bound<'py, PyAny>) -> Out<Bound<'py, PyAny>> {
+    fn run<'py>(&self, x: &Bound<'py, PyAny>, ps: &Bound<'py, PyAny>) -> Out<Bound<'py, PyAny>> {
         let py = x.py();
         let weight = parameter(ps, intern!(py, "weight"))?;
         let bias = self.use_bias.then(|| parameter(ps, intern!(py, "bias"))).transpose()?;
-        self.product(x, &weight, bias.as_deref())
+        let y = product(py, &Argument::any(x)?.tensor(), &weight, bias.as_deref(), self.map.flatten())?;
+        finished(py, y, Some(self.activation.bind(py)).filter(|_| self.map.is_none()))
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {

@@ -204,7 +204,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($name:ident),*) => { $(module.add_function(wrap_pyfunction!($name, module)?)?;)* };
     }
-    module.add_function(wrap_pyfunction!(chain::run_chain, module)?)?;
+    module.add_class::<chain::ChainLoop>()?;
     module.add_class::<dense::DenseCall>()?;
     module.add_function(wrap_pyfunction!(dense::linear, module)?)?;
     module.add_function(wrap_pyfunction!(conv::conv, module)?)?;
