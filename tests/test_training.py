@@ -128,6 +128,9 @@ def test_leaves_are_the_same_objects_each_time():
         assert all(a is b for a, b in zip(leaves, tree.leaves(lx.Tree(ps)), strict=True))
     bias = after.parameters.replace("layer_1.weight", 0.0).layer_1.bias
     assert bias is after.parameters.layer_1.bias is after.parameters["layer_1.bias"]
+    some = grads.replace("layer_1.bias", None)
+    skipped = training.apply_gradients(after, some)
+    assert skipped.parameters.layer_1.bias is after.parameters.layer_1.bias
     # What was looked at stays what it was when a later step is given the state.
     weight, values = after.parameters.layer_1.weight, bits(after.parameters)
     kept = after.parameters

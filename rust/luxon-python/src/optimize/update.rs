@@ -191,8 +191,15 @@ impl<'a> Update<'a> {
     pub fn take(mut self, py: Python<'_>, exclusive: bool) -> PyResult<(Vec<Given>, Moved, u64)> {
         let exclusive = exclusive && self.ps.leaves_mut().is_some() && self.state.leaves_mut().is_some();
         if !exclusive {
-            self.ps = copied(py, &self.ps)?;
-            self.state = copied(py, &self.state)?;
+            let mut moves = (vec![false; self.ps.structure().slots()], vec![false; self.state.structure().slots()]);
+            for (slot, place) in
+                self.jobs.iter().filter_map(|job| Some((job.slot, self.plan.places[job.slot].as_ref()?)))
+            {
+                moves.0[slot] = true;
+                place.slots.iter().for_each(|(_, at)| moves.1[*at] = true);
+            }
+            self.ps = copied(py, &self.ps, &moves.0)?;
+            self.state = copied(py, &self.state, &moves.1)?;
         }
         let (Some(ps), Some(state)) = (self.ps.leaves_mut(), self.state.leaves_mut()) else {
             return Err(PyRuntimeError::new_err(
@@ -250,10 +257,10 @@ impl Moved {
     }
 }
 
-/// A tree of the same leaves that nobody else holds.
-fn copied(py: Python<'_>, tree: &Tree<Leaf>) -> PyResult<Tree<Leaf>> {
-    let leaves = tree.leaves().map(|leaf| match leaf {
-        Leaf::Tensor(tensor, made) if made.get(py).is_none() => Ok(Leaf::of(tensor.clone())),
+/// A tree that nobody else holds, of the same objects, but for what moves.
+fn copied(py: Python<'_>, tree: &Tree<Leaf>, moves: &[bool]) -> PyResult<Tree<Leaf>> {
+    let leaves = tree.leaves().zip(moves).map(|(leaf, moves)| match leaf {
+        Leaf::Tensor(tensor, _) if *moves => Ok(Leaf::of(tensor.clone())),
         leaf => leaf.copy(py),
     });
     Tree::new(Arc::clone(tree.structure()), leaves.collect::<PyResult<_>>()?).map_err(raise)
