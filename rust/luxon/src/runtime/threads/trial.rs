@@ -5,7 +5,8 @@
 //! that lost its processor to another program keeps the caller waiting. None of that can be known beforehand, nor
 //! seen in a single job, as part of it is paid later, by whoever reads the results. So now and then there is a
 //! trial: short jobs are shared and run inline in turns, and the way in which time passes faster relative to the
-//! work is kept, for longer each time it wins again. No bits depend on it.
+//! work is kept, for longer each time sharing wins again. Workers that have just started or woken up look worse than
+//! they are, so that it takes two trials in a row to stop sharing. No bits depend on it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,9 +26,10 @@ const WINDOW: u64 = 24;
 const FIRST: u64 = 200;
 const PAUSE: u64 = 16_000;
 const LONGEST_PAUSE: u64 = 128_000;
-/// What running inline must need at most, relative to sharing, to be taken, and the other way round.
+/// Jobs between a trial that sharing has lost and the one that is to confirm it.
+const DOUBT: u64 = 2_000;
+/// What running inline must need at most, relative to sharing, to be taken.
 const INLINE_BETTER: f64 = 0.92;
-const SHARED_BETTER: f64 = 0.97;
 
 /// How short jobs run, and what is known of that. Threads that interfere spoil a window, which does no harm.
 pub struct Trial {
@@ -46,6 +48,8 @@ struct Record {
     /// What has been chosen, and for how many jobs.
     choice: bool,
     pause: u64,
+    /// Whether the last trial spoke for running inline, and was the first to do so.
+    doubts: bool,
     /// When the window began.
     since: u64,
     /// Time and work of the windows so far, inline and shared.
@@ -57,7 +61,8 @@ struct Record {
 impl Trial {
     pub fn new() -> Trial {
         let seen = [Vec::with_capacity(HALF), Vec::with_capacity(HALF)];
-        let record = Record { window: None, choice: true, pause: PAUSE, since: 0, seen, random: 0x2545_f491 };
+        let (choice, pause, doubts) = (true, PAUSE, false);
+        let record = Record { window: None, choice, pause, doubts, since: 0, seen, random: 0x2545_f491 };
         Trial {
             sharing: AtomicBool::new(true),
             left: AtomicU64::new(FIRST),
@@ -118,9 +123,13 @@ impl Record {
     /// Takes the better way; returns the jobs until the next trial.
     fn choose(&mut self) -> u64 {
         let [inline, shared] = [0, 1].map(|way| rate(&mut self.seen[way]));
-        let change = if self.choice { inline < INLINE_BETTER * shared } else { shared < SHARED_BETTER * inline };
-        self.choice ^= change;
-        self.pause = if change { PAUSE } else { (2 * self.pause).min(LONGEST_PAUSE) };
+        let inline_wins = inline < if self.choice { INLINE_BETTER * shared } else { shared };
+        self.doubts = inline_wins && self.choice && !self.doubts;
+        if self.doubts {
+            return DOUBT;
+        }
+        self.pause = if self.choice && !inline_wins { (2 * self.pause).min(LONGEST_PAUSE) } else { PAUSE };
+        self.choice = !inline_wins;
         self.pause
     }
 
@@ -170,6 +179,20 @@ mod tests {
             assert!(share(1.0, 0.6, pauses) > 0.95);
             assert!(share(1.0, 3.0, pauses) < 0.05);
         }
+    }
+
+    #[test]
+    fn one_bad_trial_changes_nothing() {
+        let trial = Trial::new();
+        let (mut now, mut inline) = (0.0, 0);
+        for job in 0..100_000 {
+            trial.note(1e4, || now as u64);
+            // The workers are slow at first.
+            let slow = trial.shares() && job < 1_500;
+            now += if slow { 5e4 } else { [1e4, 6e3][usize::from(trial.shares())] };
+            inline += u64::from(!trial.shares());
+        }
+        assert!(inline < 4_000, "{inline} of 100,000 jobs ran inline");
     }
 
     #[test]
