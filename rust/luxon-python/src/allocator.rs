@@ -5,6 +5,7 @@
 //! many, and what is smaller to its size rounded down to a power of two.
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::ffi::c_void;
 
 use libmimalloc_sys as mi;
 
@@ -19,30 +20,33 @@ fn is_natural(layout: Layout) -> bool {
     layout.align() <= NATURAL && layout.align() <= layout.size()
 }
 
+/// A block by one of two functions: of its size, or of its size and alignment.
+#[inline(always)]
+fn block(
+    layout: Layout,
+    plain: unsafe extern "C" fn(usize) -> *mut c_void,
+    aligned: unsafe extern "C" fn(usize, usize) -> *mut c_void,
+) -> *mut u8 {
+    // SAFETY: mimalloc takes any size, and as the alignment any power of two.
+    let block = unsafe {
+        match is_natural(layout) {
+            true => plain(layout.size()),
+            false => aligned(layout.size(), layout.align()),
+        }
+    };
+    block.cast()
+}
+
 // SAFETY: blocks come from mimalloc alone, aligned as asked, and go back to it; it never unwinds.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: any size and any power of two will do.
-        let block = unsafe {
-            match is_natural(layout) {
-                true => mi::mi_malloc(layout.size()),
-                false => mi::mi_malloc_aligned(layout.size(), layout.align()),
-            }
-        };
-        block.cast()
+        block(layout, mi::mi_malloc, mi::mi_malloc_aligned)
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above.
-        let block = unsafe {
-            match is_natural(layout) {
-                true => mi::mi_zalloc(layout.size()),
-                false => mi::mi_zalloc_aligned(layout.size(), layout.align()),
-            }
-        };
-        block.cast()
+        block(layout, mi::mi_zalloc, mi::mi_zalloc_aligned)
     }
 
     #[inline]
