@@ -181,31 +181,35 @@ mod tests {
         }
     }
 
+    /// How many of `jobs` ran inline, where `time` gives what one takes (ns) of its number and whether it is shared;
+    /// the first ones do not count.
+    fn inline(jobs: u64, first: u64, time: impl Fn(u64, bool) -> u64) -> usize {
+        let trial = Trial::new();
+        let mut now = 0;
+        let ran_inline = |&job: &u64| {
+            trial.note(1e4, || now);
+            now += time(job, trial.shares());
+            job >= first && !trial.shares()
+        };
+        (0..jobs).filter(ran_inline).count()
+    }
+
     #[test]
     fn one_bad_trial_changes_nothing() {
-        let trial = Trial::new();
-        let (mut now, mut inline) = (0.0, 0);
-        for job in 0..100_000 {
-            trial.note(1e4, || now as u64);
-            // The workers are slow at first.
-            let slow = trial.shares() && job < 1_500;
-            now += if slow { 5e4 } else { [1e4, 6e3][usize::from(trial.shares())] };
-            inline += u64::from(!trial.shares());
-        }
+        // The workers are slow at first.
+        let slow_start = |job, shares| match shares {
+            true if job < 1_500 => 50_000,
+            true => 6_000,
+            false => 10_000,
+        };
+        let inline = inline(100_000, 0, slow_start);
         assert!(inline < 4_000, "{inline} of 100,000 jobs ran inline");
     }
 
     #[test]
     fn a_change_of_the_machine_is_noticed() {
-        let trial = Trial::new();
-        let (mut now, mut inline) = (0.0, 0);
-        for job in 0..600_000 {
-            trial.note(1e4, || now as u64);
-            // Another program takes the second processor after a third of the time.
-            let slow = trial.shares() && job > 200_000;
-            now += if slow { 5e4 } else { 8e3 };
-            inline += usize::from(job > 500_000 && !trial.shares());
-        }
+        // Another program takes the second processor after a third of the time.
+        let inline = inline(600_000, 500_000, |job, shares| if shares && job > 200_000 { 50_000 } else { 8_000 });
         assert!(inline > 90_000, "{inline} of the last 100,000 jobs ran inline");
     }
 }
