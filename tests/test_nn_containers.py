@@ -64,6 +64,16 @@ def test_a_chain_calls_dense_layers_as_they_are():
         for trees in (lx.Tree(inner=own), {"inner": {"weight": weight, "bias": ps.bias}}):
             y, new = model(x(2, 3), trees, lx.Tree(inner=st))
             assert bits(y) == bits(layer(x(2, 3), own, st)[0]) and new == lx.Tree(inner=st)
+    # The parameters are found in a tree of several layers, tied ones and a part of a larger tree among them.
+    model = nn.Chain(plain, nn.Dense(4, 4, lambda x: x / 2), nn.Dense(4, 4), nn.Dense(4, 4, use_bias=False))
+    ps, st = setup(model)
+    tied = nn.share_parameters(ps, [["layer_4.weight", "layer_2.weight"], ["layer_3.bias", "layer_1.bias"]])
+    for own in (ps, tied, lx.Tree(first=setup(double)[0], second=tied).second):
+        y = x(2, 3)
+        for name, layer in model.children().items():
+            y, _ = layer(y, own[name], st[name])
+        assert bits(model(x(2, 3), own, st)[0]) == bits(y)
+    ps, st = setup(plain)
     for copied in (pickle.loads(pickle.dumps(nn.Chain(double))), copy.deepcopy(nn.Chain(double))):
         assert bits(copied(x(2, 3), {"layer_1": ps}, {"layer_1": st})[0]) == bits(double(x(2, 3), ps, st)[0])
 
