@@ -74,7 +74,13 @@ const LANES: usize = 64;
 /// Rows of a narrow matrix that are treated as one wide row.
 pub(crate) const WIDENING: usize = 16;
 /// Matrices are narrow below this many columns.
-pub(crate) const NARROW: usize = 32;
+const NARROW: usize = 32;
+
+/// Whether `run` rows of `lanes` adjacent elements, `stride` apart, are treated as wide rows: narrow
+/// ones without gaps, enough of them.
+pub(crate) fn widens(run: usize, stride: isize, lanes: usize) -> bool {
+    lanes < NARROW && stride == lanes as isize && run >= 2 * WIDENING
+}
 
 /// A commutative combination of elements.
 trait Fold: 'static {
@@ -500,7 +506,7 @@ unsafe fn fold_columns<F: Fold>(
             }
             return;
         }
-        if lanes >= NARROW || run_stride != lanes as isize || run < 2 * WIDENING {
+        if !widens(run, run_stride, lanes) {
             return fold_lines::<F>(source, run, run_stride, lanes, centers, accumulators);
         }
         // Sixteen narrow rows are one wide row of sixteen sets of accumulators.

@@ -15,7 +15,7 @@ use std::ops::Range;
 use crate::cpu::cast::{Shared, in_pieces};
 use crate::cpu::copy::{Axes, Axis, for_runs, offsets_of};
 pub use crate::cpu::fold::Reduction;
-use crate::cpu::fold::{BLOCK, Kernels, NARROW, Second, WIDENING, tables};
+use crate::cpu::fold::{BLOCK, Kernels, Second, WIDENING, tables, widens};
 use crate::dtype::DType;
 use crate::runtime::threads::parallel;
 
@@ -151,8 +151,9 @@ impl Plan {
         let run = gone[gone.len() - 1];
         let columns = lane.size > 1 && lane.source.unsigned_abs() < run.source.unsigned_abs();
         let (tile, block) = if columns {
-            let narrow = lane.source == 1 && lane.size < NARROW;
-            (TILE, if narrow { ROWS * WIDENING } else { ROWS })
+            // Each run's end adds single rows, so several runs to a block would make long chains.
+            let wide = lane.source == 1 && widens(run.size, run.source, lane.size) && gone.len() == 1;
+            (TILE, if wide { ROWS * WIDENING } else { ROWS })
         } else {
             // Runs are cut by the kernels; what is cut here is the number of runs.
             ((GRAIN / depth).clamp(1, TILE), if gone.len() > 1 { 8 * run.size } else { usize::MAX })
