@@ -5,6 +5,10 @@
 //! threads. Whatever depends on the step but not on the element (bias corrections, a scheduled rate) is
 //! a field of the rule, computed in `f64`. The rules themselves are in `optim/rules`.
 //!
+//! What is kept of the state of an element is never subnormal. The mean of a gradient that has become zero, as that
+//! below a rectifier which no longer opens, shrinks with each step and would end among the subnormal numbers, where
+//! rounding holds it for good and where processors are slow: Adam took half as long again.
+//!
 //! Results may overwrite their sources. Products and sums are rounded separately, so every instruction set
 //! gives the same bits at the speed of memory.
 
@@ -157,6 +161,10 @@ impl<T: Real + Field, R: Element<T, SLOTS>, const SLOTS: usize> Update<T, R, SLO
             }
             S::store_some(self.new_parameter.at(at), &parameter, length);
             for slot in 0..SLOTS {
+                // A loop of its own: within the other one, compilers give up vectors.
+                for i in 0..LANES {
+                    state[slot][i] = state[slot][i].normal_or_zero();
+                }
                 S::store_some(self.new_state[slot].at(at), &state[slot], length);
             }
         }
@@ -205,6 +213,18 @@ mod tests {
             assert_eq!(p, expected);
             assert!(kept.iter().zip(&g).all(|(kept, g)| *kept == 0.9 * 0.5 + g * g));
         }
+    }
+
+    #[test]
+    fn state_that_fades_ends_at_zero() {
+        const LEAST: f64 = f64::MIN_POSITIVE;
+        let mut kept = [1.0, LEAST, 2.0 * LEAST, f64::NAN];
+        in_place(&mut [0.0; 4], &[0.0; 4], &mut kept);
+        assert_eq!(kept[..3], [0.9, 0.0, 0.9 * 2.0 * LEAST]);
+        assert!(kept[3].is_nan());
+        let mut kept = [1.0, f32::MIN_POSITIVE];
+        in_place(&mut [0.0; 2], &[0.0; 2], &mut kept);
+        assert_eq!(kept, [0.9, 0.0]);
     }
 
     #[test]

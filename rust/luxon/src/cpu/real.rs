@@ -33,10 +33,12 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     /// The same value in double precision.
     fn to_f64(self) -> f64;
+    /// The value, 0 where it is subnormal.
+    fn normal_or_zero(self) -> Self;
 }
 
 macro_rules! real {
-    ($float:ty) => {
+    ($float:ty, $exponent:literal) => {
         impl Real for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -49,12 +51,17 @@ macro_rules! real {
             fn to_f64(self) -> f64 {
                 self as f64
             }
+            #[inline(always)]
+            fn normal_or_zero(self) -> Self {
+                // All bits of the exponent: one instruction tests them, where a comparison of sizes takes two.
+                if self.to_bits() & $exponent == 0 { 0.0 } else { self }
+            }
         }
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, 0x7f80_0000);
+real!(f64, 0x7ff0_0000_0000_0000);
 
 /// The larger of two; where `value` is NaN, `other`. One vector instruction.
 #[inline(always)]

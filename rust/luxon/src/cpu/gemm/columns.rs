@@ -1,8 +1,8 @@
 //! Sums of scaled contiguous columns: matrix times vector where the results are contiguous in the matrix.
 //!
 //! Bound by memory, not by arithmetic: several columns are added in one pass over a block of results
-//! that stays in the first-level cache, so the matrix is read once, in long runs. A result is one chain
-//! of multiply-adds in ascending k, however the results are cut. The outer product is the other
+//! that stays in the first-level cache, so the matrix is read once, in long runs. A result of a call is one
+//! chain of multiply-adds in ascending k. The outer product is the other
 //! memory-bound extreme and lives here too.
 
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use super::vector::{Scalar, Vector};
 /// Results per block: 8 KiB of f64.
 const BLOCK: usize = 1024;
 /// Columns that are added in one pass over the block.
-const STREAMS: usize = 8;
+pub const STREAMS: usize = 8;
 
 /// `y[i] = sum_p x[p] matrix[i + p stride] (+ y[i]) (+ bias[i])`.
 pub struct Columns<T> {
@@ -59,8 +59,11 @@ pub struct Scaled<T> {
 
 impl<T: Scalar> Columns<T> {
     /// Writes result `i`.
+    ///
+    /// # Safety
+    /// `i < rows`, and the results and biases are valid.
     #[inline(always)]
-    unsafe fn put(&self, i: usize, sum: T) {
+    pub unsafe fn put(&self, i: usize, sum: T) {
         // SAFETY: the caller has `i < rows`.
         unsafe {
             let to = self.y.wrapping_offset(i as isize * self.y_stride);

@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
-use super::columns::{Columns, Scaled};
+use super::columns::{Columns, STREAMS, Scaled};
 use super::inner::{BLOCK, Inner};
 use super::tile::Set;
 use super::{Element, Finish, Gemm};
+use crate::cpu::cast::Shared;
 use crate::runtime::threads;
 
 /// Up to so many rows of A are multiplied with a transposed B by inner products.
@@ -28,6 +29,15 @@ const KEPT: usize = 1 << 17;
 const SHORT: f64 = 100_000.0;
 /// What a task is worth at least.
 const SHORTEST_TASK: f64 = 2000.0;
+
+/// Matrices of so many bytes are cut across the terms of their sums,
+const CUT_ACROSS: usize = 32 << 10;
+/// into parts of about so many bytes,
+const PART: usize = 64 << 10;
+/// so many of them at most,
+const MOST_PARTS: usize = 16;
+/// where no more results than this have to be added up.
+const MOST_SUMS: usize = 1024;
 
 /// Results per task when a product is shared between threads.
 fn cut(results: usize, nanoseconds: f64) -> usize {
@@ -164,6 +174,20 @@ fn reading<T>(rows: usize, k: usize) -> f64 {
 type Done<'a> = &'a (dyn Fn(&Range<usize>) + Sync);
 
 unsafe fn columns<T: Element>(set: &Set<T>, call: &Columns<T>, done: Done<'_>) {
+    let bytes = call.rows * call.k * size_of::<T>();
+    // SAFETY: passed on.
+    unsafe {
+        if bytes >= CUT_ACROSS && call.rows <= MOST_SUMS && call.k >= 2 * STREAMS {
+            by_terms(set, call, (bytes / PART).clamp(2, MOST_PARTS));
+            done(&(0..call.rows));
+        } else {
+            by_results(set, call, done);
+        }
+    }
+}
+
+/// Each task has some of the results.
+unsafe fn by_results<T: Element>(set: &Set<T>, call: &Columns<T>, done: Done<'_>) {
     let nanoseconds = reading::<T>(call.rows, call.k);
     let size = cut(call.rows, nanoseconds);
     threads::parallel(call.rows.div_ceil(size), nanoseconds, &|task| {
@@ -180,6 +204,37 @@ unsafe fn columns<T: Element>(set: &Set<T>, call: &Columns<T>, done: Done<'_>) {
         unsafe { (set.columns)(&part) };
         done(&results);
     });
+}
+
+/// Each task has some of the terms, which are whole columns: those that the same core meets in an inner product
+/// with this matrix, in its gradient and in its update. Cut by results, the matrix would be read by all cores, and
+/// to write to a line that another core has read since costs twice what Adam's arithmetic on it takes. The cuts
+/// follow from the shape, so that the bits do not depend on threads.
+unsafe fn by_terms<T: Element>(set: &Set<T>, call: &Columns<T>, parts: usize) {
+    let terms = call.k.div_ceil(parts).next_multiple_of(STREAMS);
+    let parts = call.k.div_ceil(terms);
+    let mut sums = vec![T::default(); parts * call.rows];
+    let start = Shared::new(sums.as_mut_ptr());
+    threads::parallel(parts, reading::<T>(call.rows, call.k), &|task| {
+        let first = task * terms;
+        let part = Columns {
+            k: terms.min(call.k - first),
+            matrix: call.matrix.wrapping_offset(first as isize * call.stride),
+            x: call.x.wrapping_add(first),
+            y: start.get().wrapping_add(task * call.rows),
+            y_stride: 1,
+            accumulate: false,
+            bias: std::ptr::null(),
+            ..*call
+        };
+        // SAFETY: tasks have a row of sums each; the rest is the caller's promise.
+        unsafe { (set.columns)(&part) };
+    });
+    for result in 0..call.rows {
+        let sum = (1..parts).fold(sums[result], |sum, part| sum + sums[part * call.rows + result]);
+        // SAFETY: the caller's promise.
+        unsafe { call.put(result, sum) };
+    }
 }
 
 unsafe fn inner<T: Element>(set: &Set<T>, call: &Inner<T>, done: Done<'_>) {

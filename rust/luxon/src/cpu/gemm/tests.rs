@@ -300,6 +300,10 @@ fn every_path() {
         check::<f64>(case(3000, 1, 300, order, Order::Sparse));
         check::<f32>(case(700, 300, 1, order, order));
     }
+    // Sums cut across their terms: in few parts, and in many of which the last is short.
+    check::<f32>(Case { accumulate: true, bias: true, ..case(1, 130, 99, Order::Rows, Order::Rows) });
+    check::<f64>(case(1, 257, 900, Order::Rows, Order::PaddedRows(3)));
+    check::<f32>(Case { accumulate: true, pad: 2, ..case(1000, 1, 500, Order::Columns, Order::Rows) });
 }
 
 /// A product of row-major matrices.

@@ -23,6 +23,9 @@ use crate::tensor::{Tensor, Value};
 
 /// A product of more serial work (ns) is cut into tasks for all threads instead of being put aside as a whole.
 const LONG: f64 = 100_000.0;
+/// A product of fewer terms is not put aside either: its elements cost less than the way from the worker's cache to
+/// that of whoever updates the parameters. Cut by rows, each core gets those of the weight that are its own.
+const FEW_TERMS: usize = 4;
 
 /// Whether a kernel reads the tensor as it is, and nothing records what becomes of it.
 fn is_plain(tensor: &Tensor) -> bool {
@@ -202,7 +205,8 @@ pub(super) fn by_kernels(activation: Activation, saved: &Saved<'_>, dy: &Tensor)
 
 /// Whether the gradients of weight and bias are worth being put aside, and nobody reads them soon.
 fn is_put_aside(saved: &Saved<'_>, gradients: &Gradients, by_weight: Option<&Product>) -> bool {
-    let nanoseconds = by_weight.map_or(0.0, Product::estimate);
+    let Some(product) = by_weight else { return false };
+    let nanoseconds = product.estimate();
     let results = (1..gradients.len()).all(|index| gradients[index].is_none() || saved.is_result(index));
-    results && nanoseconds < LONG && takes_aside(nanoseconds)
+    results && product.k >= FEW_TERMS && nanoseconds < LONG && takes_aside(nanoseconds)
 }
