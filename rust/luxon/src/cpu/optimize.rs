@@ -7,7 +7,8 @@
 //!
 //! What is kept of the state of an element is never subnormal. The mean of a gradient that has become zero, as that
 //! below a rectifier which no longer opens, shrinks with each step and would end among the subnormal numbers, where
-//! rounding holds it for good and where processors are slow: Adam took half as long again.
+//! rounding holds it for good and where processors are slow: Adam took half as long again. A rule with an `eps` of 0
+//! then divides 0 by 0, as it does for an element that never had a gradient.
 //!
 //! Results may overwrite their sources. Products and sums are rounded separately, so every instruction set
 //! gives the same bits at the speed of memory.

@@ -2,8 +2,7 @@
 //!
 //! Bound by memory, not by arithmetic: several columns are added in one pass over a block of results
 //! that stays in the first-level cache, so the matrix is read once, in long runs. A result of a call is one
-//! chain of multiply-adds in ascending k. The outer product is the other
-//! memory-bound extreme and lives here too.
+//! chain of multiply-adds in ascending k. The outer product is the other memory-bound extreme and lives here too.
 
 use std::mem::MaybeUninit;
 
